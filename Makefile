@@ -1,0 +1,40 @@
+# make demo: the whole idea in minutes.  make test: everything that CI runs.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check unit integration ui clean
+
+demo: .venv/.run
+	$(BIN)/pbt-disent run demo
+
+test: check unit integration
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not browser and not slow"
+
+integration: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser or slow"
+
+ui: .venv/.run
+	$(BIN)/pbt-disent ui
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.run: pyproject.toml constraints.txt
+	@echo "Installing into .venv, which takes a few minutes the first time."
+	$(PYTHON) -m venv .venv
+	$(PIP) torch $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) -e .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(PIP) -e '.[dev]'
+	@touch $@

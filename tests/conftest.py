@@ -1,0 +1,36 @@
+"""What all tests share: the reference data, and what to do when a tool is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(tool: str, reason: str) -> None:
+    """Skip because a tool is missing, or fail where PBT_DISENT_REQUIRE names it."""
+    if tool in os.environ.get("PBT_DISENT_REQUIRE", "").split(","):
+        pytest.fail(f"{reason}, and PBT_DISENT_REQUIRE asks for {tool}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of real frames and of metric values computed with the field's reference implementation."""
+    folder = Path(os.environ.get("PBT_DISENT_REFERENCE", ROOT.parent / "shared" / "reference"))
+    if not folder.is_dir():
+        missing("reference", f"no reference data in {folder} (PBT_DISENT_REFERENCE names the folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium that has its driver beside it."""
+    path = shutil.which("chromium")
+    if path is None or shutil.which("chromedriver") is None:
+        missing("browser", "Chromium and its driver are not installed (apt-get install chromium chromium-driver)")
+    return str(path)
