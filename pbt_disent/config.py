@@ -1,0 +1,299 @@
+"""The configuration of a run: a frozen tree, read from a preset or a YAML file, with single values set by hand.
+
+Unknown keys are errors that name the nearest known one. The resolved tree is written into every run folder and its
+hash into everything that the run publishes. What an objective accepts is declared by the objective itself; here its
+section is a name and free values, which `pbt_disent.models.resolve` checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pbt_disent.errors import UserError, nearest
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "FinalConfig",
+    "Mutable",
+    "PopulationConfig",
+    "ResourcesConfig",
+    "RoundsConfig",
+    "TrackingConfig",
+    "UdrConfig",
+    "load_config",
+    "preset_names",
+]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Mutable(Section):
+    """One hyperparameter: its default, its bounds, and the scale on which it is drawn and mutated.
+
+    The same declaration makes the first draw, the mutation, the validation and the help text.
+    """
+
+    default: float
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Mutable:
+        if not self.low <= self.default <= self.high:
+            raise ValueError(f"must satisfy low <= default <= high, not {self.low} <= {self.default} <= {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic scale needs low > 0")
+        return self
+
+    def clip(self, value: float) -> float:
+        """Return the nearest allowed value: within the bounds, and whole where it must be."""
+        clipped = min(max(value, self.low), self.high)
+        return float(round(clipped)) if self.integer else clipped
+
+    def at(self, fraction: float) -> float:
+        """Return the value at a fraction (0 to 1) of the way from low to high, on this scale."""
+        if self.log:
+            return self.clip(math.exp(math.log(self.low) + fraction * (math.log(self.high) - math.log(self.low))))
+        return self.clip(self.low + fraction * (self.high - self.low))
+
+
+class DataConfig(Section):
+    """Which images to learn from."""
+
+    name: str = Field("sprites", description="a rendered world by name, or the path of a data file or folder")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the reader, such as size and grid")
+
+
+class ObjectiveConfig(BaseModel):
+    """The objective by name; every further key is one of its settings or hyperparameters.
+
+    A hyperparameter is a number (fixed) or a mapping with low and high (searched within them).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = "betatcvae"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings and hyperparameters that the user gave."""
+        return dict(self.model_extra or {})
+
+
+class UdrConfig(Section):
+    """Unsupervised Disentanglement Ranking (Duan et al. 2020), as the fitness of a population."""
+
+    correlation: Literal["lasso", "spearman"] = "lasso"
+    points: int = Field(1000, ge=20, description="images that are encoded to score a member")
+    information_threshold: float = Field(0.01, ge=0, description="nats below which a latent is masked")
+
+
+class PopulationConfig(Section):
+    """One population: its size, how long a generation is, and the PBT rule (Jaderberg et al. 2017)."""
+
+    size: int = Field(56, ge=2)
+    replicas: int = Field(5, ge=1, description="models per member; UDR needs two or more")
+    max_generations: int = Field(20, ge=1)
+    images_per_generation: int = Field(480_000, ge=1, description="image passes of one replica in one generation")
+    cutoff: float = Field(0.2, ge=0, le=0.5, description="share of members replaced, and share copied from")
+    factors: tuple[float, ...] = Field((2.0, 1.2, 0.8, 0.5), min_length=1, description="what a mutation multiplies by")
+    converged_change: float = Field(0.005, ge=0, description="converged when the best score moves less than this ...")
+    converged_generations: int = Field(6, ge=1, description="... in each of this many generations in a row")
+    give_up_below: float = Field(0.1, description="a converged population whose best score is below this has failed")
+
+
+class SegmentationConfig(Section):
+    """How a sorted latent is cut into segments (papers.md 4.5; Estermann et al. 2020)."""
+
+    method: str = "gaps"
+    edge: float = Field(1 / 15, ge=0, lt=0.5, description="share of the gaps dropped at each end")
+    height: float = Field(7.0, gt=0, description="a boundary stands this many deviations above the median gap")
+    outlier: float = Field(4.0, gt=0, description="gaps beyond this many deviations do not count into the deviation")
+    distance: float = Field(1 / 50, gt=0, lt=1, description="share of the images between two boundaries, at least")
+    max_segments: int = Field(5, ge=1, description="best segments of a latent that are combined")
+    min_images: int = Field(10, ge=2, description="a subset with fewer images ends the leaf run")
+
+
+class RoundsConfig(Section):
+    """The recursion of rPU-VAE."""
+
+    leaf_runs: int = Field(3, ge=0)
+    max_depth: int = Field(2, ge=1, description="rounds on subsets below the first, per leaf run")
+    information_threshold: float = Field(1.0, gt=0, description="nats above which a latent counts as learned")
+    leaf_images_per_generation: int | None = Field(None, ge=1, description="default: max(10000, size of the subset)")
+    leaf_max_generations: int | None = Field(None, ge=1, description="default: as in the population")
+    segmentation: SegmentationConfig = SegmentationConfig()
+
+
+class FinalConfig(Section):
+    """The last population, one model per member, scored on the labels that were found."""
+
+    size: int = Field(28, ge=2)
+    generations: int = Field(17, ge=1)
+    images_per_generation: int = Field(480_000, ge=1)
+    points: int = Field(10_000, ge=100, description="images of each label level that score a member, at most")
+
+
+class ResourcesConfig(Section):
+    """What a run takes of the machine; none means what the machine allows."""
+
+    cpus: int | None = Field(None, ge=1)
+    gpus: int | None = Field(None, ge=0)
+    memory_gib: float | None = Field(None, gt=0)
+
+
+class TrackingConfig(Section):
+    """Where MLflow records the run."""
+
+    uri: str | None = Field(None, description="default: an embedded SQLite store in the run folder")
+    enabled: bool = True
+
+
+class Config(Section):
+    """Everything that a run is: the same config and seed give the same result."""
+
+    method: Literal["rpu-vae", "pbt-u-vae"] = "rpu-vae"
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    population: PopulationConfig = PopulationConfig()
+    udr: UdrConfig = UdrConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    final: FinalConfig = FinalConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _scorable(self) -> Config:
+        if self.population.replicas < 2:
+            raise ValueError("population.replicas must be at least 2: UDR compares the replicas of a member")
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """Return the whole tree as plain values, for YAML and JSON."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved tree (hexadecimal)."""
+        return hashlib.sha256(json.dumps(self.dump(), sort_keys=True).encode()).hexdigest()
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that ship with the package."""
+    folder = resources.files("pbt_disent") / "presets"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path | None = None, overrides: list[str] | None = None) -> Config:
+    """Read a preset by name or a YAML file by path, then apply overrides.
+
+    Args:
+        source: preset name, or path of a YAML file; none for the defaults.
+        overrides: each ``a.b=c``, the value in YAML.
+
+    Raises:
+        UserError: no such preset or file, broken YAML, an unknown key, or a value out of bounds.
+    """
+    tree: dict[str, Any] = {} if source is None else _parse(str(source), _read(source))
+    for override in overrides or []:
+        _set(tree, override)
+    return validate(tree)
+
+
+def validate(tree: dict[str, Any]) -> Config:
+    """Build the config from plain values; the first mistake becomes one `UserError`."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _read(source: str | Path) -> str:
+    path = Path(source)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise UserError(f"config {path}", f"must be a readable YAML file ({reason})", "check the path") from None
+    preset = resources.files("pbt_disent") / "presets" / f"{source}.yaml"
+    if not preset.is_file():
+        raise UserError(
+            f"preset {str(source)!r}", "is no known preset and no YAML file", nearest(str(source), preset_names())
+        )
+    return preset.read_text(encoding="utf-8")
+
+
+def _parse(name: str, text: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"config {name}", f"must be valid YAML ({' '.join(str(error).split())})", "mend the file"
+        ) from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"config {name}", "must be a mapping of sections", "start from a preset")
+    return tree
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise UserError(
+            f"--set {override}", "must have the form section.key=value", "for example --set population.size=8"
+        )
+    node = tree
+    for key in keys[:-1]:
+        child = node.setdefault(key, {})
+        if not isinstance(child, dict):
+            child = node[key] = {"name": child} if key in {"objective", "data"} else {}
+        node = child
+    try:
+        node[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}", "must have a value in YAML", "quote it") from None
+
+
+def _explain(error: ValidationError) -> UserError:
+    first = error.errors(include_url=False)[0]
+    location = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields(first["loc"][:-1])
+        return UserError(f"key {location!r}", "is unknown", nearest(str(first["loc"][-1]), known))
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if not location:
+        key, _, rule = message.partition(" ")
+        return UserError(key, rule, "change it in the config or with --set")
+    return UserError(f"{location}={first['input']!r}", message, "change it in the config or with --set")
+
+
+def _fields(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys known at a place in the tree."""
+    model: type[BaseModel] = Config
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

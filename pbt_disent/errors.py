@@ -1,0 +1,42 @@
+"""The errors that a user can cause, each as one line: the value, the rule it breaks, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["PbtDisentError", "UserError", "nearest"]
+
+
+class PbtDisentError(Exception):
+    """Base of every error raised on purpose by this package; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UserError(PbtDisentError, ValueError):
+    """Bad input. The command line prints the message alone and exits with 2.
+
+    Args:
+        value: what was given, named so that it can be found again (``--set population.size=0``).
+        rule: what it must be (``must be at least 2``).
+        remedy: what to do instead (``give an even number such as 8``).
+    """
+
+    exit_code = 2
+
+    def __init__(self, value: str, rule: str, remedy: str) -> None:
+        super().__init__(f"{value}: {rule}; {remedy}")
+        self.value, self.rule, self.remedy = value, rule, remedy
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """Survive pickling between processes with all three parts."""
+        return type(self), (self.value, self.rule, self.remedy)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a remedy that names the closest known name and lists them all."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) if names else 'none'}"
