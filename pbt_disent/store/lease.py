@@ -1,0 +1,102 @@
+"""One driver per run: a lease with owner and epoch, so that a second one is refused and a late one cannot commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.store.blobs import write_atomically
+from pbt_disent.types import Json
+
+__all__ = ["Lease", "LeaseLost"]
+
+HEARTBEAT_SECONDS = 5.0
+EXPIRES_SECONDS = 60.0
+
+
+class LeaseLost(PbtDisentError):
+    """Another driver took the run over; this one must not commit anything more."""
+
+
+class Lease:
+    """The right to write a run, taken at construction and given back by `release`.
+
+    On the same host the owner is alive if its process is; on another, if its heartbeat is younger than a minute.
+
+    Args:
+        path: the lease file.
+
+    Raises:
+        UserError: a living driver holds the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        holder = self._read()
+        if holder is not None and _alive(holder):
+            raise UserError(
+                f"run {path.parent}",
+                f"is held by a live driver (pid {holder['pid']} on {holder['host']})",
+                "wait for it, or end it first",
+            )
+        self.epoch = 1 + (int(holder["epoch"]) if holder else 0)
+        self._claim = {
+            "epoch": self.epoch,
+            "pid": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "host": socket.gethostname(),
+        }
+        self._write()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> Json | None:
+        try:
+            holder: Json = json.loads(self._path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return holder
+
+    def _write(self) -> None:
+        write_atomically(self._path, json.dumps({**self._claim, "heartbeat": time.time()}).encode(), durable=False)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            if not self._mine():
+                return
+            self._write()
+
+    def _mine(self) -> bool:
+        holder = self._read()
+        return holder is not None and all(holder.get(key) == value for key, value in self._claim.items())
+
+    def check(self) -> None:
+        """Raise `LeaseLost` unless this driver still holds the run; call it right before a commit."""
+        if not self._mine():
+            raise LeaseLost(f"run {self._path.parent} was taken over by another driver")
+
+    def release(self) -> None:
+        """Give the run back; the epoch stays on record."""
+        self._ended.set()
+        self._thread.join()
+        if self._mine():
+            write_atomically(self._path, json.dumps({"epoch": self.epoch, "released": True}).encode(), durable=False)
+
+
+def _alive(holder: Json) -> bool:
+    if holder.get("released"):
+        return False
+    if holder["host"] != socket.gethostname():
+        return time.time() - float(holder["heartbeat"]) < EXPIRES_SECONDS
+    try:
+        return bool(abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1.0)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,121 @@
+"""The folder of one run on disk: documents that are written once, logs that only grow, and the lease.
+
+    config.yaml  run.json  lease.json  lineage.jsonl  rounds.jsonl
+    rounds/<path>/round.json  rounds/<path>/generation-0000.json ...
+    blobs/  images/  labels/  model/  report.html  mlflow.db
+
+A document is committed by linking a finished temporary file to its name, which fails when the name is taken: a second
+writer, or a late one, cannot replace what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.types import Json
+
+__all__ = ["AlreadyCommitted", "GrowingLog", "commit_document"]
+
+
+class AlreadyCommitted(PbtDisentError):
+    """A document of that name exists and holds something else: two writers worked on one run."""
+
+
+def commit_document(path: Path, content: bytes) -> None:
+    """Write a document once: whole, durable, and never over another one.
+
+    Committing the same bytes again is no error.
+
+    Raises:
+        AlreadyCommitted: the name is taken by other bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if path.read_bytes() != content:
+                raise AlreadyCommitted(f"{path} is already committed with other content") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class GrowingLog:
+    """An append-only log of JSON lines, read in groups; a group that a crash cut short is dropped at opening.
+
+    Args:
+        path: the file.
+        closing: an event name; a row with that `event` closes its group. None: every row is a group of its own.
+    """
+
+    def __init__(self, path: Path, closing: str | None = None) -> None:
+        self.path = path
+        self._closing = closing
+        self._keys = {self._key(row) for row in self._repair() if self._closes(row)}
+
+    def _closes(self, row: Json) -> bool:
+        return self._closing is None or row.get("event") == self._closing
+
+    def _key(self, row: Json) -> str:
+        return json.dumps(row, sort_keys=True)
+
+    def _repair(self) -> list[Json]:
+        if not self.path.exists():
+            return []
+        rows: list[Json] = []
+        end = position = kept = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                position += len(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                rows.append(row)
+                if self._closes(row):
+                    end = position
+                    kept = len(rows)
+        if end < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(end)
+            rows = rows[:kept]
+        return rows
+
+    def append(self, group: Iterable[Json]) -> bool:
+        """Append a group of rows durably, unless its closing row is in the log already; say whether it was new."""
+        rows = list(group)
+        key = self._key(rows[-1])
+        if key in self._keys:
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write("".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._keys.add(key)
+        return True
+
+    def rows(self) -> list[Json]:
+        """Return all rows in the order in which they were written."""
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
