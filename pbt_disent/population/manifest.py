@@ -1,0 +1,111 @@
+"""The record of one generation: what every member was, how it scored, and what comes next.
+
+Manifests hold no clock, no host and no attempt: the same config and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pbt_disent.population.rule import Operation
+from pbt_disent.training.tasks import Status
+from pbt_disent.types import Hyperparameters, Json
+
+__all__ = ["FORMAT", "Assignment", "Manifest", "MemberRecord", "lineage_events"]
+
+FORMAT: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """Base of the records: frozen and closed, so that what is read is what was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Assignment(Record):
+    """What a member trains in a generation.
+
+    Args:
+        member: index of the member.
+        operation: how it came to this assignment.
+        parent: the member that it continues; none for a fresh start.
+        origins: checkpoint digest of each replica; none for a fresh start.
+        hyperparameters: all values, fixed and searched.
+    """
+
+    member: int
+    operation: Operation
+    parent: int | None
+    origins: tuple[str | None, ...]
+    hyperparameters: Hyperparameters
+
+
+class MemberRecord(Record):
+    """What a member was and did in a generation; information is nats per latent, (replicas, Z)."""
+
+    member: int
+    operation: Operation
+    parent: int | None
+    hyperparameters: Hyperparameters
+    status: Status
+    score: float | None
+    replica_scores: tuple[float, ...]
+    checkpoints: tuple[str, ...]
+    codes: tuple[str, ...]
+    information: tuple[tuple[float, ...], ...]
+    losses: tuple[dict[str, float], ...]
+    images: int
+    error: str | None
+
+
+class Manifest(Record):
+    """One generation of one round. `identity` is the digest of everything that the round depends on."""
+
+    format: Literal[1] = FORMAT
+    round: str
+    identity: str
+    generation: int
+    members: tuple[MemberRecord, ...]
+    next: tuple[Assignment, ...]
+    images: int
+
+    @property
+    def best(self) -> MemberRecord | None:
+        """The member with the highest score (the lowest index among equals), if any has one."""
+        scored = [member for member in self.members if member.score is not None]
+        return min(scored, key=lambda member: (-(member.score or 0.0), member.member)) if scored else None
+
+    def to_bytes(self) -> bytes:
+        """Serialise canonically: sorted keys, floats that read back exactly."""
+        return (json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Manifest:
+        """Read a manifest; raises ValueError (pydantic's ValidationError) if it is not one of this format."""
+        return cls.model_validate_json(content)
+
+
+def lineage_events(manifest: Manifest) -> list[Json]:
+    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished."""
+    place = {"round": manifest.round, "generation": manifest.generation}
+    rows: list[Json] = []
+    for record in manifest.members:
+        who = {**place, "member": record.member}
+        if record.operation in {"start", "restart"}:
+            rows.append({**who, "event": "born", "hyperparameters": record.hyperparameters})
+        if record.status == "ok":
+            rows.append({**who, "event": "trained", "images": record.images, "checkpoints": list(record.checkpoints)})
+        else:
+            rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
+        rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
+    for assignment in manifest.next:
+        if assignment.operation == "continue":
+            continue
+        who = {**place, "member": assignment.member}
+        rows.append({**who, "event": "replaced", "by": assignment.parent, "operation": assignment.operation})
+        rows.append({**who, "event": "mutated", "hyperparameters": assignment.hyperparameters})
+    rows.append({**place, "event": "finished", "images": manifest.images, "identity": manifest.identity})
+    return rows
