@@ -1,0 +1,78 @@
+"""What a run will cost, from its config alone: models, image passes, memory and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pbt_disent.config import Config
+
+__all__ = ["Budget", "RoundBudget", "budget"]
+
+
+@dataclass(frozen=True)
+class RoundBudget:
+    """The most that one kind of round can cost.
+
+    Args:
+        name: what it is called in the plan.
+        rounds: how many such rounds there are at most.
+        models: models trained at the same time.
+        generations: at most.
+        images: image passes of one model in one generation.
+    """
+
+    name: str
+    rounds: int
+    models: int
+    generations: int
+    images: int
+
+    @property
+    def passes(self) -> int:
+        """Image passes at most."""
+        return self.rounds * self.models * self.generations * self.images
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a run can cost; convergence and other stop conditions only make it cheaper."""
+
+    parts: Sequence[RoundBudget]
+
+    @property
+    def passes(self) -> int:
+        """Image passes at most."""
+        return sum(part.passes for part in self.parts)
+
+    @property
+    def models(self) -> int:
+        """Models trained at the same time at most."""
+        return max(part.models for part in self.parts)
+
+    def disk(self, checkpoint: int) -> int:
+        """Bytes of checkpoints at most: two generations and the best member of each round are kept.
+
+        Args:
+            checkpoint: bytes of one.
+        """
+        return sum(part.rounds * 3 * part.models * checkpoint for part in self.parts)
+
+
+def budget(config: Config) -> Budget:
+    """Return the budget of a config. Subsets are not known yet: leaf rounds count the least that they may train."""
+    population, rounds, final = config.population, config.rounds, config.final
+    models = population.size * population.replicas
+    parts = [RoundBudget("first round", 1, models, population.max_generations, population.images_per_generation)]
+    if config.method == "rpu-vae":
+        parts.append(
+            RoundBudget(
+                "leaf rounds",
+                rounds.leaf_runs * rounds.max_depth,
+                models,
+                rounds.leaf_max_generations or population.max_generations,
+                rounds.leaf_images_per_generation or 10_000,
+            )
+        )
+        parts.append(RoundBudget("final round", 1, final.size, final.generations, final.images_per_generation))
+    return Budget(parts)

@@ -1,0 +1,56 @@
+"""The final population: one model per member on all images, ranked by the labels that the leaf runs found.
+
+The labels never enter a loss: they act by selection alone (Estermann et al. 2020; papers.md 4.1 and 4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.population.engine import PopulationResult
+from pbt_disent.rounds.recursion import Leaf
+from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.types import Json
+
+__all__ = ["final_round"]
+
+
+def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
+    """Run the final population. Levels too small to be scored (fewer than 20 images) take no part.
+
+    Args:
+        setup: the run.
+        leaves: leaf runs with at least one level each.
+    """
+    final = setup.config.final
+    chosen = [
+        [
+            (level, setup.sample(np.arange(len(level.images)), final.points, "final", leaf.number, level.path))
+            for level in leaf.levels
+            if len(level.images) >= MINIMUM_POINTS
+        ]
+        for leaf in leaves
+    ]
+    probe = np.unique(np.concatenate([level.images[rows] for leaf in chosen for level, rows in leaf]))
+    options: list[list[Json]] = [
+        [
+            {
+                "rows": setup.blobs.put_array(np.searchsorted(probe, level.images[rows])),
+                "labels": setup.blobs.put_array(level.values[rows]),
+            }
+            for level, rows in leaf
+        ]
+        for leaf in chosen
+    ]
+    population = setup.config.population.model_copy(
+        update={
+            "size": final.size,
+            "replicas": 1,
+            "max_generations": final.generations,
+            "images_per_generation": final.images_per_generation,
+        }
+    )
+    return setup.run("final", population, subset=None, probe=probe, fitness="leaf_mig", options={"leaves": options})

@@ -1,0 +1,58 @@
+"""The label table: which image has which value in which learned latent, and which round found it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pbt_disent.rounds.recursion import Leaf
+from pbt_disent.store.blobs import write_atomically
+
+__all__ = ["FORMAT", "label_table", "write_labels"]
+
+FORMAT = 1
+
+
+def label_table(leaves: Sequence[Leaf]) -> pa.Table:
+    """Return the labels of all leaf runs as one long table.
+
+    Columns: `image` index in the data set, `leaf` number of the leaf run, `round` path of the round whose model
+    gave the label, `level` its depth from 0, `latent`, `value` the code, `segment` counted along the latent (-1 where
+    the image is in none). The schema's metadata carries the format version.
+    """
+    parts = [
+        (leaf.number, depth, level, column, latent)
+        for leaf in leaves
+        for depth, level in enumerate(leaf.levels)
+        for column, latent in enumerate(level.latents)
+    ]
+    sizes = [len(level.images) for _, _, level, _, _ in parts]
+
+    def spread(values: Sequence[int | str]) -> list[int | str]:
+        return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
+
+    def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(arrays) if arrays else np.empty(0)
+
+    columns = {
+        "image": pa.array(joined([level.images for _, _, level, _, _ in parts]).astype(np.int64)),
+        "leaf": pa.array(spread([number for number, *_ in parts]), pa.int32()),
+        "round": pa.array(spread([level.path for _, _, level, _, _ in parts]), pa.string()).dictionary_encode(),
+        "level": pa.array(spread([depth for _, depth, *_ in parts]), pa.int32()),
+        "latent": pa.array(spread([latent for *_, latent in parts]), pa.int32()),
+        "value": pa.array(joined([level.values[:, column] for _, _, level, column, _ in parts]).astype(np.float32)),
+        "segment": pa.array(joined([level.segments[:, column] for _, _, level, column, _ in parts]).astype(np.int32)),
+    }
+    return pa.table(columns).replace_schema_metadata({"pbt_disent.labels": str(FORMAT)})
+
+
+def write_labels(leaves: Sequence[Leaf], path: Path) -> None:
+    """Write the label table as parquet, whole or not at all."""
+    buffer = io.BytesIO()
+    pq.write_table(label_table(leaves), buffer, compression="zstd")
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,135 @@
+"""The recursion of rPU-VAE: a first round on all images, then chains of rounds on ever smaller subsets.
+
+Estermann et al. 2020 (arXiv 2010.13527). A leaf run labels the images with the latents that were learned, cuts a subset
+in which those latents are constant, and trains a new population there, which can only learn what still varies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pbt_disent.config import Config, PopulationConfig
+from pbt_disent.population.engine import Best, PopulationResult
+from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.rounds.subset import Cut, cut_subset
+from pbt_disent.training.tasks import EncodeTask
+from pbt_disent.types import FloatArray, IntArray
+
+__all__ = ["Leaf", "Level", "first_round", "leaf_run"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """The labels that one model gives to the set that it was trained on.
+
+    Args:
+        path: of the round that trained the model.
+        images: (N,) indices of the set's images.
+        latents: the L latents that were learned.
+        values: (N, L) their codes.
+        segments: (N, L) the segment that an image is in, counted along the latent, -1 for none.
+    """
+
+    path: str
+    images: IntArray
+    latents: tuple[int, ...]
+    values: FloatArray
+    segments: IntArray
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A chain of levels, from all images down, and why it ended."""
+
+    number: int
+    levels: tuple[Level, ...]
+    reason: str
+
+
+def first_round(setup: RunSetup) -> PopulationResult:
+    """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model."""
+    return _run_udr(setup, "0", setup.config.population, None)
+
+
+def leaf_run(setup: RunSetup, number: int, best: Best) -> Leaf:
+    """Run leaf run `number` (from 1) from the best model of the X-run until a stop condition holds."""
+    levels: list[Level] = []
+    images: IntArray | None = None
+    path = "0"
+    while True:
+        level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
+        if level is None:
+            return _end(setup, number, levels, f"round {path} learned no latent with enough information")
+        levels.append(level)
+        below = f"0/leaf{number}/{len(levels)}"
+        if len(levels) > setup.config.rounds.max_depth:
+            return _end(setup, number, levels, f"the greatest depth, {setup.config.rounds.max_depth}, is reached")
+        if cut.reason is not None:
+            return _end(setup, number, levels, cut.reason)
+        images = level.images[cut.subset]
+        setup.record(
+            "cut", below, parent=path, images=len(images), frozen={str(key): value for key, value in cut.frozen.items()}
+        )
+        result = _run_udr(setup, below, _leaf_population(setup.config, len(images)), images)
+        if result.best is None or result.reason == "nothing_learned":
+            return _end(setup, number, levels, f"round {below} learned nothing")
+        best, path = result.best, below
+
+
+def _end(setup: RunSetup, number: int, levels: list[Level], reason: str) -> Leaf:
+    setup.record("leaf_stopped", f"0/leaf{number}", reason=reason, levels=len(levels))
+    return Leaf(number, tuple(levels), reason)
+
+
+def _run_udr(setup: RunSetup, path: str, population: PopulationConfig, subset: IntArray | None) -> PopulationResult:
+    udr = setup.config.udr
+    images = np.arange(setup.size) if subset is None else subset
+    return setup.run(
+        path,
+        population,
+        subset=subset,
+        probe=setup.sample(images, udr.points, path, "probe"),
+        fitness="udr",
+        options={"correlation": udr.correlation, "information_threshold": udr.information_threshold},
+    )
+
+
+def _leaf_population(config: Config, size: int) -> PopulationConfig:
+    rounds = config.rounds
+    return config.population.model_copy(
+        update={
+            "images_per_generation": rounds.leaf_images_per_generation or max(10_000, size),
+            "max_generations": rounds.leaf_max_generations or config.population.max_generations,
+        }
+    )
+
+
+def _label(setup: RunSetup, path: str, best: Best, images: IntArray | None, *, choice: int) -> tuple[Level | None, Cut]:
+    """Label a set with the latents that its best model learned, and cut it along them."""
+    subset = None if images is None else setup.blobs.put_array(images.astype(np.int64))
+    encoded = setup.executor.encode(EncodeTask(best.checkpoint, subset))
+    codes = np.asarray(setup.blobs.get_array(encoded.codes), dtype=np.float64)
+    setup.blobs.collect([], [digest for digest in (encoded.codes, encoded.log_sigma) if digest])
+    threshold = setup.config.rounds.information_threshold
+    learned = tuple(latent for latent, nats in enumerate(encoded.information) if nats > threshold)
+    cut = cut_subset(codes, learned, setup.config.rounds.segmentation, choice=choice)
+    if not learned:
+        return None, cut
+    chosen = list(learned)
+    level = Level(
+        path=path,
+        images=np.arange(setup.size) if images is None else images,
+        latents=learned,
+        values=codes[:, chosen],
+        segments=cut.segments[:, chosen],
+    )
+    setup.record(
+        "labelled",
+        path,
+        latents=chosen,
+        information=[encoded.information[latent] for latent in learned],
+        images=len(codes),
+    )
+    return level, cut

@@ -1,0 +1,116 @@
+"""What every round of a run shares, and how a round's specification is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pbt_disent.config import Config, Mutable, PopulationConfig
+from pbt_disent.population.engine import PopulationResult, RoundSpec, run_population
+from pbt_disent.population.events import Observer
+from pbt_disent.population.executor import Executor
+from pbt_disent.population.journal import RoundJournal
+from pbt_disent.seeds import Streams
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.ledger import GrowingLog
+from pbt_disent.types import Hyperparameters, IntArray, Json
+
+__all__ = ["RunSetup"]
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """A run, ready to execute rounds.
+
+    Args:
+        config: the resolved configuration.
+        size: number of images.
+        space: the searched hyperparameters of the objective.
+        fixed: its other hyperparameters.
+        context: what else a result depends on: data fingerprint, objective and settings.
+        blobs: where arrays and checkpoints are.
+        journal: where generations are committed.
+        log: the log of rounds.
+        executor: who trains.
+        observer: who watches.
+    """
+
+    config: Config
+    size: int
+    space: dict[str, Mutable]
+    fixed: Hyperparameters
+    context: Json
+    blobs: BlobStore
+    journal: RoundJournal
+    log: GrowingLog
+    executor: Executor
+    observer: Observer
+
+    def record(self, event: str, path: str, **details: object) -> None:
+        """Put an event on the log of rounds; the same event of a resumed run is not written twice."""
+        self.log.append([{"event": event, "path": path, **details}])
+
+    def sample(self, indices: IntArray, count: int, *names: str | int) -> IntArray:
+        """Draw at most `count` of the indices without replacement, ascending, from the stream with these names."""
+        if len(indices) <= count:
+            return np.sort(indices)
+        chosen = Streams(self.config.seed).generator(*names).choice(len(indices), size=count, replace=False)
+        return np.sort(indices[chosen])
+
+    def run(
+        self,
+        path: str,
+        population: PopulationConfig,
+        *,
+        subset: IntArray | None,
+        probe: IntArray,
+        fitness: str,
+        options: Json,
+    ) -> PopulationResult:
+        """Run one population and log its start and end.
+
+        Args:
+            path: of the round.
+            population: its size and rule.
+            subset: indices of the images to train on, or none for all.
+            probe: indices of the images that score it.
+            fitness: name of the fitness.
+            options: of the fitness.
+        """
+        spec = RoundSpec(
+            path=path,
+            seed=self.config.seed,
+            population=population,
+            space=self.space,
+            fixed=self.fixed,
+            fitness=fitness,
+            options=options,
+            subset=None if subset is None else self.blobs.put_array(subset.astype(np.int64)),
+            set_size=self.size if subset is None else len(subset),
+            probe=self.blobs.put_array(probe.astype(np.int64)),
+            context=self.context,
+        )
+        self.record("started", path, identity=spec.identity, images=spec.set_size, fitness=fitness)
+        result = run_population(spec, self.executor, self.journal, self.observer)
+        best = result.best
+        self.record(
+            "finished",
+            path,
+            identity=spec.identity,
+            reason=result.reason,
+            generations=result.generations,
+            images=result.images,
+            best=None
+            if best is None
+            else {
+                "generation": best.generation,
+                "member": best.member,
+                "replica": best.replica,
+                "score": best.score,
+                "checkpoint": best.checkpoint,
+                "information": list(best.information),
+                "hyperparameters": best.hyperparameters,
+            },
+        )
+        return result
