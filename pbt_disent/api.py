@@ -1,0 +1,231 @@
+"""Runs from Python: prepare one, execute it anywhere, read what came out.
+
+folder = create_run(load_config("demo"), "demo", Path("runs"), None)
+outcome = execute(prepare(folder), in_process)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pbt_disent import data as data_module
+from pbt_disent.config import Config, load_config
+from pbt_disent.data.base import ImageData
+from pbt_disent.data.storage import StoredImages, materialise
+from pbt_disent.errors import UserError
+from pbt_disent.models import LatentModel, ResolvedObjective, resolve
+from pbt_disent.population.events import Observer
+from pbt_disent.population.executor import Executor, InProcessExecutor
+from pbt_disent.population.journal import RoundJournal
+from pbt_disent.rounds.method import Result, run_method
+from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.store.blobs import BlobStore, write_atomically
+from pbt_disent.store.lease import Lease
+from pbt_disent.store.ledger import GrowingLog
+from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.training.tasks import WorkerContext
+from pbt_disent.types import Json
+
+__all__ = ["Outcome", "Prepared", "execute", "extend", "in_process", "prepare"]
+
+Launch = Callable[[WorkerContext, Callable[[Executor], Result]], Result]
+
+EXTENDABLE = ("population.max_generations", "rounds.leaf_max_generations", "final.generations")
+CHANGEABLE = ("resources.", "tracking.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose images lie on disk and whose objective is checked.
+
+    Args:
+        folder: of the run.
+        config: resolved.
+        data: the images with all that is known of them; true factors are for evaluation only.
+        images: the same images, memory-mapped, without factors.
+        objective: complete and checked.
+        device: what workers train on.
+    """
+
+    folder: RunFolder
+    config: Config
+    data: ImageData
+    images: StoredImages
+    objective: ResolvedObjective
+    device: str = "cpu"
+
+    @property
+    def context(self) -> WorkerContext:
+        """What workers need to know."""
+        return WorkerContext(
+            store=str(self.folder.blobs),
+            images=str(self.images.folder),
+            objective=self.objective.name,
+            settings=self.objective.settings,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its rounds, its model (none where nothing was learned), and the scores that were written."""
+
+    result: Result
+    model: LatentModel | None
+    scores: Json
+
+
+def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Prepared:
+    """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
+
+    Args:
+        folder: of the run.
+        progress: called with images done and images in all.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: the data cannot be read, or the objective does not fit it.
+    """
+    config = folder.config()
+    data = data_module.load(config.data.name, **config.data.options)
+    objective = resolve(config.objective, data.shape)
+    if len(data) < 2:
+        raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
+    images = materialise(data, folder.path.parent / ".images" / data.fingerprint[:16], progress)
+    folder.describe(
+        data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}
+    )
+    return Prepared(folder, config, data, images, objective, device)
+
+
+def in_process(context: WorkerContext, main: Callable[[Executor], Result]) -> Result:
+    """Launch without Ray: everything in this process, one task after another."""
+    return main(InProcessExecutor(context))
+
+
+def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
+    """Run the method, from wherever its record stands, then export and score the final model.
+
+    Args:
+        prepared: the run.
+        launch: brings up workers, calls back with their executor, and takes them down.
+        observer: who watches.
+
+    Raises:
+        UserError: a living driver holds the run.
+        Stopped: the run was stopped; executing again goes on.
+    """
+    folder, config = prepared.folder, prepared.config
+    blobs = BlobStore(folder.blobs)
+    with contextlib.closing(_Held(Lease(folder.path / "lease.json"))) as held:
+        journal = RoundJournal(folder.path, blobs, held.lease)
+
+        def main(executor: Executor) -> Result:
+            setup = RunSetup(
+                config=config,
+                size=len(prepared.images),
+                space=prepared.objective.space,
+                fixed=prepared.objective.fixed,
+                context={
+                    "data": prepared.images.fingerprint,
+                    "objective": prepared.objective.name,
+                    "settings": prepared.objective.settings,
+                },
+                blobs=blobs,
+                journal=journal,
+                log=GrowingLog(folder.path / "rounds.jsonl"),
+                executor=executor,
+                observer=observer,
+            )
+            return run_method(setup, folder.labels)
+
+        result = launch(prepared.context, main)
+        model = _export(folder, blobs, result)
+        scores = _scores(result, model)
+        write_atomically(folder.scores, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
+    return Outcome(result, model, scores)
+
+
+class _Held:
+    """A lease that `contextlib.closing` gives back."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def close(self) -> None:
+        self.lease.release()
+
+
+def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel | None:
+    best = result.last.best
+    if best is None:
+        return None
+    model = LatentModel.from_checkpoint(blobs.get(best.checkpoint), information=np.asarray(best.information))
+    model.save(folder.model)
+    return model
+
+
+def _scores(result: Result, model: LatentModel | None) -> Json:
+    best = result.last.best
+    first = result.first.best
+    return {
+        "format": 1,
+        "first": None if first is None else {"reason": result.first.reason, "udr": first.score},
+        "final": None
+        if best is None or model is None
+        else {
+            "round": result.last.path,
+            "reason": result.last.reason,
+            "score": best.score,
+            "information": list(best.information),
+            "latents": model.latents,
+            "hyperparameters": best.hyperparameters,
+        },
+        "leaves": [
+            {"leaf": leaf.number, "levels": [len(level.latents) for level in leaf.levels], "reason": leaf.reason}
+            for leaf in result.leaves
+        ],
+        "images": result.images,
+        "true_factors": None,
+    }
+
+
+def extend(folder: RunFolder, overrides: list[str]) -> Config:
+    """Change a run's config before it is resumed, where that cannot change what is on record.
+
+    Numbers of generations may grow; resources and tracking may change.
+
+    Raises:
+        UserError: any other change.
+    """
+    before = folder.config()
+    if not overrides:
+        return before
+    after = load_config(folder.path / "config.yaml", overrides)
+    old, new = _flat(before.dump()), _flat(after.dump())
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key) or key.startswith(CHANGEABLE):
+            continue
+        given = f"--set {key}={new.get(key)}"
+        if key not in EXTENDABLE:
+            raise UserError(given, "may not change in a resumed run", "start a new run with it")
+        if old.get(key) is not None and (new.get(key) is None or new[key] < old[key]):
+            raise UserError(given, f"may only grow beyond {old[key]}", "start a new run with it")
+    folder.write_config(after)
+    folder.describe(config_digest=after.digest)
+    return after
+
+
+def _flat(tree: Json, prefix: str = "") -> Json:
+    flat: Json = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,57 @@
+"""The command line: one file per verb. Importing this imports neither torch nor ray nor mlflow."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from pbt_disent import __version__
+from pbt_disent.errors import PbtDisentError
+
+__all__ = ["VERBS", "build_parser", "main"]
+
+VERBS = ("run", "plan", "resume", "report", "ui", "doctor")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with every verb; each verb's module adds its own arguments."""
+    parser = argparse.ArgumentParser(
+        prog="pbt-disent",
+        description="Dependable disentangled representations by population-based training.",
+    )
+    parser.add_argument("--version", action="version", version=f"pbt-disent {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in VERBS:
+        module = importlib.import_module(f"pbt_disent.cli.{name}")
+        summary = (module.__doc__ or "").splitlines()[0].rstrip(".")
+        verb = verbs.add_parser(name, help=summary[0].lower() + summary[1:], description=module.__doc__)
+        module.add_arguments(verb)
+        verb.set_defaults(call=module.call)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 (failed), 2 (bad input) or 130 (stopped)."""
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(options.call(options))
+    except PbtDisentError as error:
+        print(f"pbt-disent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pbt-disent: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    """Let SIGTERM end the process as Ctrl-C does."""
+    raise KeyboardInterrupt

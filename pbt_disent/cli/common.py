@@ -1,0 +1,59 @@
+"""Arguments and phrases that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+__all__ = ["add_config_arguments", "add_resources", "add_runs", "duration", "resource_overrides"]
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add --runs, the folder of all runs."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of all runs (%(default)s)"
+    )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config, --data and --set."""
+    parser.add_argument("config", nargs="?", default="demo", metavar="CONFIG", help="preset or YAML file (%(default)s)")
+    parser.add_argument("--data", metavar="DATA", help="a rendered world by name, or a data file or folder")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="set one value, such as seed=1",
+    )
+    add_resources(parser)
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add what caps the share of the machine."""
+    parser.add_argument("--cpus", metavar="N", help="use at most so many CPUs")
+    parser.add_argument("--gpus", metavar="N", help="use so many GPUs (default: all that are visible)")
+    parser.add_argument("--memory", metavar="GIB", help="use at most so much memory")
+
+
+def resource_overrides(options: argparse.Namespace) -> list[str]:
+    """Return the resource arguments, and --data where the verb has it, as overrides of the config."""
+    given = {
+        "resources.cpus": options.cpus,
+        "resources.gpus": options.gpus,
+        "resources.memory_gib": options.memory,
+        "data.name": getattr(options, "data", None),
+    }
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes: ``45 s``, ``7 min``, ``3.2 h``, ``2.5 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"

@@ -1,0 +1,151 @@
+"""What `run` and `resume` share: bring up everything, execute, and say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from pbt_disent.config import Config
+from pbt_disent.errors import UserError
+from pbt_disent.machine import usable_cpus, usable_memory
+from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.types import Json
+
+if TYPE_CHECKING:
+    from pbt_disent.api import Outcome, Prepared
+    from pbt_disent.population.events import Observer
+    from pbt_disent.population.executor import Executor
+    from pbt_disent.rounds.method import Result
+    from pbt_disent.training.tasks import WorkerContext
+
+__all__ = ["check_resources", "execute_run"]
+
+
+def check_resources(config: Config) -> None:
+    """Refuse to ask for more than this machine has.
+
+    Raises:
+        UserError: more CPUs or more memory than there is.
+    """
+    cpus, memory = config.resources.cpus, config.resources.memory_gib
+    if cpus is not None and cpus > usable_cpus():
+        raise UserError(
+            f"resources.cpus={cpus}", f"must be at most {usable_cpus()} here", "leave it out to use them all"
+        )
+    if memory is not None and memory * 2**30 > usable_memory():
+        there = usable_memory() / 2**30
+        raise UserError(f"resources.memory_gib={memory:g}", f"must be at most {there:.1f} here", "leave it out")
+
+
+def execute_run(folder: RunFolder, *, seconds: float) -> int:
+    """Execute a run in Ray's workers with MLflow watching, and print the plan before and the summary after.
+
+    Args:
+        folder: of the run.
+        seconds: how long to measure for the plan.
+    """
+    from pbt_disent.api import execute, prepare
+    from pbt_disent.cli.live import Progress
+    from pbt_disent.cli.plan import print_plan
+    from pbt_disent.population.events import Observers
+    from pbt_disent.population.executor import Stopped
+    from pbt_disent.report.page import write_report
+    from pbt_disent.rounds.budget import budget
+    from pbt_disent.tracking.writer import MlflowWriter
+
+    prepared = _prepare(folder, prepare)
+    expected = print_plan(prepared, seconds=seconds)
+    config = prepared.config
+    print(f"Run folder {folder.path}")
+    with contextlib.ExitStack() as stack:
+        watchers: list[Observer] = []
+        if config.tracking.enabled:
+            writer = stack.enter_context(
+                MlflowWriter(folder.path, config.tracking.uri, folder.name, prepared.data.name)
+            )
+            print(writer.description, flush=True)
+            watchers.append(writer)
+        progress = Progress(budget(config).passes, expected)
+        try:
+            with progress:
+                outcome = execute(prepared, _launcher(folder, config), Observers([progress, *watchers]))
+        except Stopped:
+            print(f"Stopped; every committed generation is safe. Go on with: pbt-disent resume {folder.path}")
+            raise
+        scores = _add_truth(prepared, outcome)
+        report = write_report(folder.path)
+        if config.tracking.enabled:
+            writer.finish()
+    _summarise(prepared, outcome, scores, report)
+    return 0
+
+
+def _prepare(folder: RunFolder, prepare: Callable[..., Prepared]) -> Prepared:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("images", total=None)
+        return prepare(folder, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _launcher(folder: RunFolder, config: Config) -> Callable[[WorkerContext, Callable[[Executor], Result]], Result]:
+    from pbt_disent.tune.launch import launch
+
+    largest = max(config.population.size, config.final.size)
+    return lambda context, main: launch(context, config.resources, folder.name, main, max_population=largest)
+
+
+def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:
+    """Compare the finished model with the true factors, where there are any, and write the scores again."""
+    from pbt_disent.report.truth import compare_with_factors
+    from pbt_disent.store.blobs import write_atomically
+
+    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data)
+    scores = {**outcome.scores, "true_factors": truth}
+    content = json.dumps(scores, indent=1, sort_keys=True) + "\n"
+    write_atomically(prepared.folder.scores, content.encode())
+    return scores
+
+
+def _summarise(prepared: Prepared, outcome: Outcome, scores: Json, report: object) -> None:
+    folder, result = prepared.folder, outcome.result
+    print()
+    print(
+        f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
+        + (f", best UDR {result.first.best.score:.3f}" if result.first.best else "")
+    )
+    for leaf in result.leaves:
+        found = " + ".join(str(len(level.latents)) for level in leaf.levels)
+        print(f"Leaf run {leaf.number}: {found or 'no'} learned latents by level; ended: {leaf.reason}")
+    if outcome.model is None or result.last.best is None:
+        print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
+    else:
+        _print_model(outcome, scores)
+    print(f"Image passes paid: {result.images:,}")
+    if folder.labels.exists():
+        print(f"Labels  {folder.labels}")
+    if outcome.model is not None:
+        print(f"Model   {folder.model}")
+    print(f"Report  {report}")
+    print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
+
+
+def _print_model(outcome: Outcome, scores: Json) -> None:
+    model, best = outcome.model, outcome.result.last.best
+    if model is None or best is None:
+        return
+    kind = "leaf-MIG" if outcome.result.last.path == "final" else "UDR"
+    print(f"Final model: {kind} {best.score:.3f}")
+    factors = (scores["true_factors"] or {}).get("per_factor", [])
+    print("  latent  information" + ("  knows (share of the factor's entropy)" if factors else ""))
+    for latent, name in enumerate(model.latents):
+        known = sorted(((factor["shares"][latent], factor["factor"]) for factor in factors), reverse=True)[:2]
+        shares = ", ".join(f"{factor} {share:.2f}" for share, factor in known if share >= 0.05)
+        print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
+    if factors:
+        gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
+        mig = scores["true_factors"]["mig"]
+        print(f"  against the true factors, which took no part in the run: MIG {mig:.3f} ({gaps})")

@@ -1,0 +1,117 @@
+"""The live table of a run on a terminal, and plain lines where the output is none."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pbt_disent.cli.common import duration
+from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
+from pbt_disent.population.manifest import Manifest
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Shows a run as it goes: a context manager and an observer.
+
+    Args:
+        passes: image passes that the run will take at most.
+        seconds: how long that should take, as measured before; refined while the run goes.
+    """
+
+    def __init__(self, passes: int, seconds: float) -> None:
+        self._console = Console()
+        self._passes, self._expected = passes, seconds
+        self._paid = self._new = 0
+        self._first: float | None = None
+        self._rows: list[tuple[str, ...]] = []
+        self._now: RoundStarted | None = None
+        self._live = Live(console=self._console, refresh_per_second=2) if self._console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        """Start drawing."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on the screen."""
+        if self._live:
+            self._live.update(self._table())
+            self._live.stop()
+
+    def notify(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, RoundStarted):
+            self._now = event
+            self._line(
+                f"round {event.path}: {event.members} members x {event.replicas} models on {event.images:,} images"
+            )
+        elif isinstance(event, TaskDone):
+            if self._first is None:
+                self._first = time.monotonic()
+            else:
+                self._new += event.images
+            self._paid += event.images
+        elif isinstance(event, GenerationCommitted):
+            if event.replayed:
+                self._paid += sum(record.images for record in event.manifest.members)
+            self._generation(event)
+        elif isinstance(event, RoundFinished):
+            self._line(f"round {event.path} ended: {event.reason.replace('_', ' ')}")
+        if self._live:
+            self._live.update(self._table())
+
+    def _generation(self, event: GenerationCommitted) -> None:
+        manifest, left = event.manifest, duration(self._left())
+        cells = _describe(manifest)
+        self._rows.append((*cells, "replayed" if event.replayed else left))
+        path, generation, best, median, replaced = cells
+        note = "on record" if event.replayed else f"about {left} left"
+        self._line(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}; {note}")
+
+    def _left(self) -> float:
+        if self._first is None or self._new == 0:
+            return self._expected * (1 - min(self._paid / self._passes, 1.0))
+        speed = self._new / (time.monotonic() - self._first)
+        return max(self._passes - self._paid, 0) / speed
+
+    def _line(self, text: str) -> None:
+        if self._live is None:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(caption=f"about {duration(self._left())} left", caption_justify="left")
+        for heading in ("round", "generation", "best", "median", "replaced", "left then"):
+            table.add_column(heading, justify="left" if heading == "round" else "right")
+        for row in self._rows[-24:]:
+            table.add_row(*row)
+        if self._now is not None:
+            done = sum(row[0] == self._now.path for row in self._rows)
+            if done < self._now.max_generations:
+                table.add_row(self._now.path, f"{done + 1}/{self._now.max_generations} ...", "", "", "", "")
+        return table
+
+
+def _describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
+    scores = [record.score for record in manifest.members if record.score is not None]
+    replaced = [
+        f"{entry.member}<-{'new' if entry.parent is None else entry.parent}"
+        for entry in manifest.next
+        if entry.operation != "continue"
+    ]
+    return (
+        manifest.round,
+        str(manifest.generation + 1),
+        f"{max(scores):.3f}" if scores else "none",
+        f"{statistics.median(scores):.3f}" if scores else "none",
+        ", ".join(replaced) or "none",
+    )

@@ -1,0 +1,35 @@
+"""Go on with a run that was stopped, killed or is to run longer."""
+
+from __future__ import annotations
+
+import argparse
+
+from pbt_disent.cli.common import add_resources, add_runs, resource_overrides
+
+__all__ = ["add_arguments", "call"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("run", metavar="RUN", help="path of a run, or its name in the folder of runs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="extend the run, for example population.max_generations=40",
+    )
+    add_resources(parser)
+    add_runs(parser)
+
+
+def call(options: argparse.Namespace) -> int:
+    """Extend the run's config where asked, and execute it from wherever its record stands."""
+    from pbt_disent.api import extend
+    from pbt_disent.cli.execution import check_resources, execute_run
+    from pbt_disent.store.run_folder import find_run
+
+    folder = find_run(options.run, options.runs)
+    check_resources(extend(folder, [*resource_overrides(options), *options.overrides]))
+    return execute_run(folder, seconds=1.0)

@@ -1,0 +1,29 @@
+"""Run a preset or a YAML file from start to end, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pbt_disent.cli.common import add_config_arguments, add_runs, resource_overrides
+
+__all__ = ["add_arguments", "call"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_config_arguments(parser)
+    add_runs(parser)
+    parser.add_argument("--name", help="name of the run (default: the preset and the first free number)")
+
+
+def call(options: argparse.Namespace) -> int:
+    """Create the run's folder and execute it."""
+    from pbt_disent.cli.execution import check_resources, execute_run
+    from pbt_disent.config import load_config
+    from pbt_disent.store.run_folder import create_run
+
+    config = load_config(options.config, [*resource_overrides(options), *options.overrides])
+    check_resources(config)
+    folder = create_run(config, Path(options.config).stem, options.runs, options.name)
+    return execute_run(folder, seconds=3.0)
