@@ -89,6 +89,11 @@ class ObjectiveConfig(BaseModel):
 
     name: str = "betatcvae"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
     @property
     def values(self) -> dict[str, Any]:
         """The settings and hyperparameters that the user gave."""
@@ -120,7 +125,9 @@ class PopulationConfig(Section):
 class SegmentationConfig(Section):
     """How a sorted latent is cut into segments (papers.md 4.5; Estermann et al. 2020)."""
 
-    method: str = "gaps"
+    method: Literal["gaps", "density"] = "gaps"
+    bandwidth: float = Field(0.5, gt=0, description="density: width of the kernel in units of the encoder's noise")
+    valley: float = Field(0.2, gt=0, lt=1, description="density: a valley is at most this share of its lower mode")
     edge: float = Field(1 / 15, ge=0, lt=0.5, description="share of the gaps dropped at each end")
     height: float = Field(7.0, gt=0, description="a boundary stands this many deviations above the median gap")
     outlier: float = Field(4.0, gt=0, description="gaps beyond this many deviations do not count into the deviation")

@@ -111,10 +111,15 @@ def _label(setup: RunSetup, path: str, best: Best, images: IntArray | None, *, c
     subset = None if images is None else setup.blobs.put_array(images.astype(np.int64))
     encoded = setup.executor.encode(EncodeTask(best.checkpoint, subset))
     codes = np.asarray(setup.blobs.get_array(encoded.codes), dtype=np.float64)
+    noise = (
+        np.zeros(codes.shape[1])
+        if encoded.log_sigma is None
+        else np.exp(np.median(np.asarray(setup.blobs.get_array(encoded.log_sigma), dtype=np.float64), axis=0))
+    )
     setup.blobs.collect([], [digest for digest in (encoded.codes, encoded.log_sigma) if digest])
     threshold = setup.config.rounds.information_threshold
     learned = tuple(latent for latent, nats in enumerate(encoded.information) if nats > threshold)
-    cut = cut_subset(codes, learned, setup.config.rounds.segmentation, choice=choice)
+    cut = cut_subset(codes, noise, learned, setup.config.rounds.segmentation, choice=choice)
     if not learned:
         return None, cut
     chosen = list(learned)

@@ -1,21 +1,27 @@
-"""Cut one latent into segments of equal value: the boundaries are the gaps in its sorted codes.
+"""Cut one latent into segments of equal value.
 
-Estermann et al. 2020 (arXiv 2010.13527) as released, with two mends: boundary i lies between the sorted values i and
-i + 1, and a latent without boundaries is skipped by the caller instead of ending the recursion.
+`gaps`: the boundaries are the large gaps in the sorted codes (Estermann et al. 2020, arXiv 2010.13527, as released), with
+two mends: boundary i lies between the sorted values i and i + 1, and a latent without boundaries is skipped by the caller
+instead of ending the recursion. Codes without levels also have gaps, and the rule then cuts where there is nothing.
+
+`density`: the boundaries are the valleys of a kernel density whose bandwidth is the encoder's own noise. A valley counts
+if it is deep against both its neighbouring modes, so that codes without levels stay whole.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from pbt_disent.config import SegmentationConfig
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["SEGMENTATIONS", "Segment", "boundaries_by_gaps", "segment"]
+__all__ = ["SEGMENTATIONS", "Segment", "boundaries_by_density", "boundaries_by_gaps", "segment"]
 
 
 @dataclass(frozen=True)
@@ -35,45 +41,113 @@ class Segment:
     score: float
 
 
-def boundaries_by_gaps(gaps: FloatArray, config: SegmentationConfig) -> IntArray:
-    """Return the positions of the gaps that separate segments, ascending.
+def boundaries_by_gaps(values: FloatArray, noise: float, config: SegmentationConfig) -> IntArray:
+    """Return after which of the sorted values a segment ends, by the published rule.
 
     Args:
-        gaps: (N - 1,) differences between neighbouring sorted codes.
+        values: (N,) sorted codes.
+        noise: not used by this rule.
         config: the constants of the rule.
     """
+    del noise
+    gaps = np.diff(values)
     cut = int(len(gaps) * config.edge)
     core = gaps[cut : len(gaps) - cut]
     if len(core) < 3:
         return np.empty(0, dtype=np.int64)
     median = float(np.median(core))
     ordinary = core[core < median + config.outlier * float(np.std(core))]
+    if len(ordinary) == 0:
+        return np.empty(0, dtype=np.int64)
     height = median + config.height * float(np.std(ordinary))
     peaks, _ = find_peaks(core, height=height, distance=max(1, int(len(gaps) * config.distance)))
     return np.asarray(peaks, dtype=np.int64) + cut
 
 
-SEGMENTATIONS: dict[str, Callable[[FloatArray, SegmentationConfig], IntArray]] = {"gaps": boundaries_by_gaps}
+def boundaries_by_density(values: FloatArray, noise: float, config: SegmentationConfig) -> IntArray:
+    """Return after which of the sorted values a segment ends, by the valleys of their density.
+
+    Args:
+        values: (N,) sorted codes.
+        noise: standard deviation of the encoder's noise in this latent.
+        config: `bandwidth`, in units of the noise; `valley`, the greatest density of a valley as a share of the lower
+            of its two modes; and `distance`, the share of the codes that a
+            segment must hold, which are never fewer than `min_images`.
+    """
+    span = float(values[-1] - values[0])
+    width = max(config.bandwidth * noise, span / MAX_CELLS)
+    if span <= 0:
+        return np.empty(0, dtype=np.int64)
+    cells = int(np.ceil(CELLS_PER_WIDTH * span / width)) + 1
+    counts, edges = np.histogram(values, bins=cells)
+    density = gaussian_filter1d(counts.astype(np.float64), CELLS_PER_WIDTH * 1.0, mode="constant", truncate=6.0)
+    least = max(config.distance * len(values), config.min_images)
+    valleys = _deep_valleys(density, counts, config.valley, least)
+    places = np.searchsorted(values, (edges[valleys] + edges[valleys + 1]) / 2)
+    return np.unique(places[(places > 0) & (places < len(values))] - 1)
 
 
-def segment(codes: FloatArray, config: SegmentationConfig, *, outer: bool) -> list[Segment]:
+CELLS_PER_WIDTH = 8
+"""Cells of the density's grid within one bandwidth."""
+MAX_CELLS = 5_000
+"""The bandwidth is at least this part of the range of the codes."""
+
+
+def _deep_valleys(density: FloatArray, counts: IntArray, share: float, least: float) -> IntArray:
+    """Return the cells of the valleys that remain when others are filled: shallow ones, then those beside small modes.
+
+    Args:
+        density: (cells,) smoothed counts.
+        counts: (cells,) codes in each cell.
+        share: greatest density of a valley, as a share of the lower of its two modes.
+        least: number of codes that a mode must hold between its valleys.
+    """
+    modes, _ = find_peaks(np.concatenate([[0.0], density, [0.0]]))
+    peaks = [int(mode) - 1 for mode in modes]
+    valleys = [left + int(np.argmin(density[left:right])) for left, right in itertools.pairwise(peaks)]
+    below = np.concatenate([[0], np.cumsum(counts)])
+    while valleys:
+        depth = [
+            density[valley] / min(density[left], density[right])
+            for valley, (left, right) in zip(valleys, itertools.pairwise(peaks), strict=True)
+        ]
+        filled = int(np.argmax(depth))
+        if depth[filled] <= share:
+            held = np.diff(below[[0, *(valley + 1 for valley in valleys), len(counts)]])
+            small = int(np.argmin(held))
+            if held[small] >= least:
+                break
+            filled = max((at for at in (small - 1, small) if 0 <= at < len(valleys)), key=lambda at: depth[at])
+        del valleys[filled]
+        del peaks[filled if density[peaks[filled]] < density[peaks[filled + 1]] else filled + 1]
+    return np.asarray(valleys, dtype=np.int64)
+
+
+Boundaries = Callable[[FloatArray, float, SegmentationConfig], IntArray]
+
+SEGMENTATIONS: dict[str, Boundaries] = {"gaps": boundaries_by_gaps, "density": boundaries_by_density}
+
+
+def segment(codes: FloatArray, noise: float, config: SegmentationConfig, *, several: bool) -> list[Segment]:
     """Cut a latent; return its segments, cleanest first, or nothing where it has no boundary.
 
     Args:
         codes: (N,) posterior means of one latent.
+        noise: standard deviation of the encoder's noise in this latent.
         config: method and constants.
-        outer: whether the two end segments count when there are two or three boundaries (they do when several
-            latents are cut together). With one boundary both sides always count; with more than three, never.
+        several: whether several latents are cut together. By the published rule the two end segments count where
+            there is one boundary, and where there are two or three of a latent that is cut together with others;
+            `density` sees every boundary, so there the ends always count.
     """
     order = np.argsort(codes, kind="stable")
     values = np.asarray(codes, dtype=np.float64)[order]
-    gaps = np.diff(values)
-    boundaries = SEGMENTATIONS[config.method](gaps, config)
+    boundaries = SEGMENTATIONS[config.method](values, noise, config)
     if len(boundaries) == 0:
         return []
-    with_ends = len(boundaries) == 1 or (outer and len(boundaries) <= 3)
+    with_ends = config.method != "gaps" or len(boundaries) == 1 or (several and len(boundaries) <= 3)
     starts = [0, *(boundaries + 1)] if with_ends else list(boundaries[:-1] + 1)
     stops = [*(boundaries + 1), len(values)] if with_ends else list(boundaries[1:] + 1)
+    gaps = np.diff(values)
     segments = []
     for start, stop in zip(starts, stops, strict=True):
         left = float(gaps[start - 1]) if start > 0 else 1.0

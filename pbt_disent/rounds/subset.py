@@ -31,7 +31,9 @@ class Cut:
     reason: str | None
 
 
-def cut_subset(codes: FloatArray, learned: Sequence[int], config: SegmentationConfig, *, choice: int) -> Cut:
+def cut_subset(
+    codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: SegmentationConfig, *, choice: int
+) -> Cut:
     """Cut every learned latent into segments and choose one cell of their product.
 
     Several latents: of each its best `max_segments`; the cells with more than five images are ranked by how close
@@ -40,11 +42,12 @@ def cut_subset(codes: FloatArray, learned: Sequence[int], config: SegmentationCo
 
     Args:
         codes: (N, Z) posterior means.
+        noise: (Z,) standard deviation of the encoder's noise in each latent.
         learned: the latents to freeze.
         config: constants of the segmentation.
         choice: which candidate to take, from 0; leaf runs differ in it.
     """
-    cuts = _segments_by_latent(codes, learned, config)
+    cuts = _segments_by_latent(codes, noise, learned, config)
     ids = np.full(codes.shape, -1, dtype=np.int64)
     for latent, segments in cuts.items():
         for number, item in enumerate(sorted(segments, key=lambda one: one.low)):
@@ -63,15 +66,16 @@ def cut_subset(codes: FloatArray, learned: Sequence[int], config: SegmentationCo
 
 
 def _segments_by_latent(
-    codes: FloatArray, learned: Sequence[int], config: SegmentationConfig
+    codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: SegmentationConfig
 ) -> dict[int, list[Segment]]:
-    found = {latent: segment(codes[:, latent], config, outer=True) for latent in learned}
-    found = {latent: segments for latent, segments in found.items() if segments}
-    if len(found) == 1:
-        (latent,) = found
-        alone = segment(codes[:, latent], config, outer=False)
-        return {latent: alone} if alone else found
-    return found
+    def segments(latent: int, *, several: bool) -> list[Segment]:
+        return segment(codes[:, latent], float(noise[latent]), config, several=several)
+
+    found = {latent: cut for latent in learned if (cut := segments(latent, several=True))}
+    if len(found) != 1:
+        return found
+    (latent,) = found
+    return {latent: segments(latent, several=False) or found[latent]}
 
 
 def _ranked_cells(cuts: Mapping[int, list[Segment]], size: int, config: SegmentationConfig) -> list[IntArray]:
