@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pbt_disent.config import Mutable
+from pbt_disent.population.rule import Decision, decide, draw, mutate
+from pbt_disent.seeds import Streams
+
+SPACE = {
+    "lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True),
+    "batch_size": Mutable(default=64, low=16, high=128, integer=True),
+}
+FACTORS = (2.0, 1.2, 0.8, 0.5)
+
+
+def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, seed: int = 1) -> list[Decision]:
+    members = [{"lr": 1e-3 + i * 1e-5, "batch_size": 64.0, "fixed": 7.0} for i in range(len(scores))]
+    return decide(
+        members,
+        scores,
+        space=SPACE,
+        cutoff=cutoff,
+        factors=FACTORS,
+        streams=Streams(seed),
+        round_path="0",
+        generation=generation,
+    )
+
+
+def replaced(decisions: list[Decision]) -> list[int]:
+    return [one.member for one in decisions if one.operation != "continue"]
+
+
+@pytest.mark.parametrize(
+    ("size", "cutoff", "count"), [(56, 0.2, 12), (28, 0.2, 6), (5, 0.2, 1), (4, 0.5, 2), (3, 0.5, 1)]
+)
+def test_the_worst_are_replaced_by_the_best(size: int, cutoff: float, count: int) -> None:
+    decisions = rule([float(i) for i in range(size)], cutoff)
+    assert replaced(decisions) == list(range(count))
+    for one in decisions[:count]:
+        assert one.operation == "exploit"
+        assert one.parent is not None
+        assert one.parent >= size - count
+
+
+def test_those_who_stay_are_untouched() -> None:
+    for one in rule([float(i) for i in range(10)])[2:]:
+        assert (one.operation, one.parent) == ("continue", one.member)
+        assert one.hyperparameters == {"lr": 1e-3 + one.member * 1e-5, "batch_size": 64.0, "fixed": 7.0}
+
+
+def test_a_child_has_its_parents_values_times_a_factor_within_bounds() -> None:
+    for generation in range(50):
+        for one in rule([0.0, 1.0, 2.0, 3.0, 4.0], generation=generation):
+            if one.operation == "exploit":
+                assert one.parent == 4
+                ratio = one.hyperparameters["lr"] / (1e-3 + 4e-5)
+                assert any(ratio == pytest.approx(factor) for factor in FACTORS)
+                assert one.hyperparameters["batch_size"] in {128.0, 77.0, 51.0, 32.0}
+                assert one.hyperparameters["fixed"] == 7.0
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf])
+def test_a_member_without_a_finite_score_never_wins_and_is_always_replaced(bad: float | None) -> None:
+    decisions = rule([bad, 0.5, bad, 0.4, bad, 0.3, bad])
+    assert set(replaced(decisions)) == {0, 2, 4, 6}
+    assert {one.parent for one in decisions if one.operation == "exploit"} <= {1, 3}
+
+
+def test_without_any_score_everyone_starts_afresh() -> None:
+    decisions = rule([None, math.nan, None, None])
+    assert all(one.operation == "restart" and one.parent is None for one in decisions)
+    assert len({one.hyperparameters["lr"] for one in decisions}) == 4
+    assert all(one.hyperparameters["fixed"] == 7.0 for one in decisions)
+
+
+def test_equal_scores_are_ranked_by_index() -> None:
+    decisions = rule([0.0] * 5)
+    assert replaced(decisions) == [4]
+    assert decisions[4].parent == 0
+
+
+def test_no_cutoff_is_random_search() -> None:
+    assert replaced(rule([1.0, 2.0, 3.0, 4.0], cutoff=0)) == []
+    assert [one.operation for one in rule([1.0, math.nan, 3.0], cutoff=0)] == ["continue", "restart", "continue"]
+
+
+@given(
+    scores=st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), min_size=2, max_size=40),
+    cutoff=st.floats(0, 0.5),
+    generation=st.integers(0, 5),
+)
+def test_for_any_scores(scores: list[float | None], cutoff: float, generation: int) -> None:
+    decisions = rule(scores, cutoff, generation)
+    assert [one.member for one in decisions] == list(range(len(scores)))
+    unusable = sum(score is None or not math.isfinite(score) for score in scores)
+    count = min(math.ceil(cutoff * len(scores)), len(scores) // 2)
+    assert len(replaced(decisions)) == max(count, unusable)
+    parents = {one.parent for one in decisions if one.operation == "exploit"}
+    assert not parents & set(replaced(decisions))
+    for one in decisions:
+        for name, mutable in SPACE.items():
+            assert mutable.low <= one.hyperparameters[name] <= mutable.high
+
+
+def test_the_same_seed_gives_the_same_decisions_and_another_does_not() -> None:
+    scores = [float(i) for i in range(20)]
+    assert rule(scores) == rule(scores)
+    assert rule(scores, seed=2) != rule(scores)
+    assert rule(scores, generation=1) != rule(scores)
+
+
+def test_whole_numbers_really_move() -> None:
+    space = {"n": Mutable(default=2, low=1, high=100, integer=True)}
+    up = mutate({"n": 1.0}, space, (1.2,), np.random.default_rng(0))
+    down = mutate({"n": 2.0}, space, (0.8,), np.random.default_rng(0))
+    assert (up["n"], down["n"]) == (2.0, 1.0)
+    assert mutate({"n": 1.0}, space, (0.5,), np.random.default_rng(0))["n"] == 1.0
+
+
+def test_draws_cover_the_range_on_their_scale() -> None:
+    values = [draw(SPACE, Streams(0).generator(i))["lr"] for i in range(400)]
+    assert min(values) < 2e-4
+    assert max(values) > 5e-3
+    assert np.median(np.log10(values)) == pytest.approx(-3, abs=0.1)
+
+
+def test_selection_beats_random_search_at_equal_cost() -> None:
+    """A smooth score of x that must climb from far away: the best of PBT is on average at least that of random search."""
+
+    def best(cutoff: float, seed: int) -> float:
+        space = {"x": Mutable(default=1, low=1e-3, high=1e3, log=True)}
+        streams = Streams(seed)
+        members = [draw(space, streams.generator("draw", i)) for i in range(10)]
+        found = -math.inf
+        for generation in range(10):
+            scores: list[float | None] = [-abs(math.log(member["x"] / 50)) for member in members]
+            found = max(found, *(score for score in scores if score is not None))
+            decisions = decide(
+                members,
+                scores,
+                space=space,
+                cutoff=cutoff,
+                factors=FACTORS,
+                streams=streams,
+                round_path="0",
+                generation=generation,
+            )
+            members = [one.hyperparameters for one in decisions]
+        return found
+
+    assert np.mean([best(0.2, seed) for seed in range(20)]) > np.mean([best(0.0, seed) for seed in range(20)])

@@ -1,0 +1,138 @@
+"""Oracle codes: a known factor with known noise must be cut at its true boundaries, or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pbt_disent.config import SegmentationConfig
+from pbt_disent.rounds.segmentation import boundaries_by_density, boundaries_by_gaps, segment
+from pbt_disent.rounds.subset import cut_subset
+
+GAPS = SegmentationConfig(method="gaps")
+DENSITY = SegmentationConfig(method="density")
+
+
+def levels(count: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes of `count` equally spaced levels with noise (share of the gap, standard deviation), and the levels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.repeat(np.arange(count), each))
+    return truth + noise * np.clip(rng.standard_normal(len(truth)), -3, 3), truth
+
+
+@pytest.mark.parametrize("rule", [GAPS, DENSITY], ids=["gaps", "density"])
+@pytest.mark.parametrize("count", [4, 6, 10, 12])
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_every_segment_holds_one_level(count: int, noise: float, rule: SegmentationConfig) -> None:
+    codes, truth = levels(count, 2000, noise)
+    segments = segment(codes, noise, rule, several=True)
+    assert len(segments) >= (count if rule is DENSITY else count - 4)
+    for item in segments:
+        assert len(np.unique(truth[item.members])) == 1
+        assert len(item.members) == 2000
+        assert item.low == codes[item.members].min()
+        assert item.high == codes[item.members].max()
+
+
+def test_the_boundary_lies_between_its_two_values() -> None:
+    """Quirk 2 of the released code: one wrong image in, one right image out, at every boundary."""
+    codes = np.concatenate([np.linspace(0, 0.1, 50), np.linspace(1, 1.1, 60), np.linspace(2, 2.1, 70)])
+    for boundaries in (boundaries_by_gaps(codes, 0.1, GAPS), boundaries_by_density(codes, 0.1, DENSITY)):
+        assert boundaries.tolist() == [49, 109]
+    (middle,) = segment(codes, 0.1, GAPS, several=False)
+    assert middle.members.tolist() == list(range(50, 110))
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("count", [1000, 30_000])
+def test_density_leaves_codes_without_levels_whole(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for codes in (rng.uniform(-1.7, 1.7, count), rng.standard_normal(count), rng.laplace(size=count)):
+        assert segment(codes, 0.2, DENSITY, several=True) == []
+    blurred, _ = levels(8, count // 8, 0.35, seed)
+    assert segment(blurred, 0.35, DENSITY, several=True) == []
+
+
+def test_gaps_alone_cut_continuous_codes_too() -> None:
+    """The weakness of the published rule: among many random codes some gap is always large."""
+    found = [segment(np.random.default_rng(seed).uniform(size=3000), 0, GAPS, several=True) for seed in range(20)]
+    assert sum(bool(segments) for segments in found) >= 5
+
+
+@pytest.mark.parametrize("rule", [GAPS, DENSITY], ids=["gaps", "density"])
+@pytest.mark.parametrize("codes", [np.linspace(0, 1, 500), np.zeros(300), np.array([0.0, 1.0])])
+def test_a_latent_without_levels_is_not_cut(codes: np.ndarray, rule: SegmentationConfig) -> None:
+    assert segment(codes, 0.6, rule, several=True) == []
+
+
+def test_one_boundary_makes_two_segments_and_more_than_three_hide_the_ends() -> None:
+    codes, _ = levels(2, 1000, 0.05)
+    assert sorted(len(item.members) for item in segment(codes, 0, GAPS, several=False)) == [1000, 1000]
+    codes, _ = levels(3, 1000, 0.05)
+    assert len(segment(codes, 0, GAPS, several=False)) == 1
+    assert len(segment(codes, 0, GAPS, several=True)) == 3
+    codes, _ = levels(10, 1000, 0.05)
+    assert len(segment(codes, 0, GAPS, several=True)) == 8
+
+
+def test_cleaner_segments_come_first() -> None:
+    rng = np.random.default_rng(0)
+    spread = [0.01, 0.2, 0.05, 0.1, 0.01]
+    codes = np.concatenate([i + width * rng.uniform(-1, 1, 500) for i, width in enumerate(spread)])
+    found = segment(codes, 0, GAPS, several=False)
+    assert round(found[0].low) == 2
+    assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
+
+
+def grid(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return codes, their noise, and the factors of a full grid of 5 x 4 x 60; the third latent is continuous."""
+    factors = np.stack(np.meshgrid(np.arange(5), np.arange(4), np.arange(60), indexing="ij"), -1).reshape(-1, 3)
+    rng = np.random.default_rng(1)
+    codes = factors + noise * np.clip(rng.standard_normal(factors.shape), -3, 3)
+    codes[:, 2] = rng.uniform(size=len(codes))
+    return codes, np.full(3, max(noise, 0.1)), factors
+
+
+def test_in_the_subset_every_frozen_factor_has_one_value() -> None:
+    codes, sigma, factors = grid(0.08)
+    for choice in range(3):
+        cut = cut_subset(codes, sigma, [0, 1, 2], DENSITY, choice=choice)
+        assert cut.reason is None
+        assert sorted(cut.frozen) == [0, 1]
+        assert len(cut.subset) == 60
+        assert len(np.unique(factors[cut.subset, 0])) == len(np.unique(factors[cut.subset, 1])) == 1
+        assert len(np.unique(factors[cut.subset, 2])) == 60
+        for latent, (low, high) in cut.frozen.items():
+            assert (low, high) == (codes[cut.subset, latent].min(), codes[cut.subset, latent].max())
+
+
+def test_choices_differ() -> None:
+    codes, sigma, _ = grid(0.08)
+    subsets = {tuple(cut_subset(codes, sigma, [0, 1], GAPS, choice=choice).subset) for choice in range(4)}
+    assert len(subsets) == 4
+
+
+def test_segments_are_counted_along_the_latent() -> None:
+    codes, sigma, factors = grid(0.05)
+    cut = cut_subset(codes, sigma, [0, 1], DENSITY, choice=0)
+    assert np.array_equal(cut.segments[:, 0], factors[:, 0])
+    assert np.array_equal(cut.segments[:, 1], factors[:, 1])
+    assert np.all(cut.segments[:, 2] == -1)
+
+
+def test_a_single_latent_is_cut_by_its_cleanest_segment() -> None:
+    codes, sigma, factors = grid(0.05)
+    cut = cut_subset(codes, sigma, [1, 2], DENSITY, choice=0)
+    assert list(cut.frozen) == [1]
+    assert len(cut.subset) == 300
+    assert len(np.unique(factors[cut.subset, 1])) == 1
+
+
+def test_each_reason_to_stop_is_named() -> None:
+    codes, sigma, _ = grid(0.6)
+    assert cut_subset(codes, sigma, [0, 1, 2], DENSITY, choice=0).reason == "no learned latent has a boundary"
+    assert cut_subset(codes, sigma, [], GAPS, choice=0).reason == "no learned latent has a boundary"
+    codes, sigma, _ = grid(0.08)
+    assert "candidate subsets" in str(cut_subset(codes, sigma, [0, 1], GAPS, choice=1000).reason)
+    big = DENSITY.model_copy(update={"min_images": 61})
+    assert cut_subset(codes, sigma, [0, 1], big, choice=0).reason == "the subset has only 60 images"

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pbt_disent.config import Config, Mutable, load_config, preset_names
+from pbt_disent.errors import UserError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_reads_back_what_it_wrote(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.dump()))
+    assert load_config(path) == config
+    assert load_config(path).digest == config.digest
+
+
+def test_overrides_reach_any_depth_and_change_the_digest() -> None:
+    config = load_config("demo", ["population.size=9", "objective.beta=4.5", "rounds.segmentation.height=5"])
+    assert config.population.size == 9
+    assert config.objective.values["beta"] == 4.5
+    assert config.rounds.segmentation.height == 5
+    assert config.digest != load_config("demo").digest
+
+
+def test_an_objective_can_be_named_alone() -> None:
+    assert load_config(None, ["objective=betavae"]).objective.name == "betavae"
+    assert load_config("demo", ["objective=betavae"]).objective.name == "betavae"
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "words"),
+    [
+        ("dem", [], ["'dem'", "no known preset", "did you mean 'demo'"]),
+        ("demo", ["populaton.size=4"], ["'populaton'", "did you mean 'population'"]),
+        ("demo", ["population.siz=4"], ["'population.siz'", "did you mean 'size'"]),
+        ("demo", ["population.size=1"], ["population.size=1", "greater than or equal to 2"]),
+        ("demo", ["population.size=many"], ["population.size='many'", "valid integer"]),
+        ("demo", ["population.replicas=1"], ["population.replicas", "at least 2"]),
+        ("demo", ["population.size"], ["section.key=value"]),
+        ("demo", ["method=pbt"], ["method='pbt'", "rpu-vae"]),
+        ("demo", ["population.cutoff=0.7"], ["population.cutoff=0.7", "less than or equal to 0.5"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_value_rule_and_remedy(source: str, overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(source, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1,")
+    with pytest.raises(UserError, match=r"broken\.yaml: must be valid YAML"):
+        load_config(path)
+    path.write_text("- a list")
+    with pytest.raises(UserError, match="must be a mapping"):
+        load_config(path)
+    with pytest.raises(UserError, match="must be a readable YAML file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3  # type: ignore[misc]
+
+
+def test_a_mutable_clips_rounds_and_scales() -> None:
+    rate = Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)
+    assert rate.at(0.5) == pytest.approx(1e-3)
+    assert (rate.at(0.0), rate.at(1.0)) == pytest.approx((1e-4, 1e-2))
+    assert rate.clip(1.0) == 1e-2
+    size = Mutable(default=64, low=16, high=128, integer=True)
+    assert size.clip(63.4) == 63.0
+    with pytest.raises(ValueError, match="low <= default <= high"):
+        Mutable(default=0, low=1, high=2)
+    with pytest.raises(ValueError, match="low > 0"):
+        Mutable(default=0, low=0, high=2, log=True)
