@@ -1,11 +1,11 @@
 """Cut one latent into segments of equal value.
 
-`gaps`: the boundaries are the large gaps in the sorted codes (Estermann et al. 2020, arXiv 2010.13527, as released), with
-two mends: boundary i lies between the sorted values i and i + 1, and a latent without boundaries is skipped by the caller
-instead of ending the recursion. Codes without levels also have gaps, and the rule then cuts where there is nothing.
+`gaps`: the boundaries are the large gaps in the sorted codes (Estermann et al. 2020, arXiv 2010.13527, as released),
+with two mends: boundary i lies between the sorted values i and i + 1, and a latent without boundaries is skipped by the
+caller instead of ending the recursion. Codes without levels have gaps too, and the rule then cuts where nothing is.
 
-`density`: the boundaries are the valleys of a kernel density whose bandwidth is the encoder's own noise. A valley counts
-if it is deep against both its neighbouring modes, so that codes without levels stay whole.
+`density`: the boundaries are the valleys of a kernel density whose bandwidth is the encoder's own noise. A valley
+counts if it is deep against both its neighbouring modes, so that codes without levels stay whole.
 """
 
 from __future__ import annotations

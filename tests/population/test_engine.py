@@ -138,7 +138,7 @@ def test_a_population_of_nan_starts_afresh(tmp_path: Path) -> None:
 
 
 def test_when_the_training_code_fails_everywhere_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(PbtDisentError, match="every member of round 0 failed.*made to fail"):
+    with pytest.raises(PbtDisentError, match=r"every member of round 0 failed.*made to fail"):
         run(tmp_path, failed)
     assert manifests(tmp_path) == {}
 

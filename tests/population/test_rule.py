@@ -131,7 +131,7 @@ def test_draws_cover_the_range_on_their_scale() -> None:
 
 
 def test_selection_beats_random_search_at_equal_cost() -> None:
-    """A smooth score of x that must climb from far away: the best of PBT is on average at least that of random search."""
+    """On a smooth score of x, the best of PBT is on average above that of random search."""
 
     def best(cutoff: float, seed: int) -> float:
         space = {"x": Mutable(default=1, low=1e-3, high=1e3, log=True)}

@@ -14,7 +14,7 @@ DENSITY = SegmentationConfig(method="density")
 
 
 def levels(count: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes of `count` equally spaced levels with noise (share of the gap, standard deviation), and the levels."""
+    """Return codes of `count` equally spaced levels with noise (standard deviation in gaps), and the levels."""
     rng = np.random.default_rng(seed)
     truth = rng.permutation(np.repeat(np.arange(count), each))
     return truth + noise * np.clip(rng.standard_normal(len(truth)), -3, 3), truth

@@ -26,7 +26,7 @@ def test_blobs_are_named_by_content_and_checked_on_reading(tmp_path: Path) -> No
     assert store.get(digest) == b"hello"
     assert digest in store
     next(tmp_path.glob("2c/*")).write_bytes(b"hellO")
-    with pytest.raises(CorruptBlob, match="2cf24dba5fb0.*damaged"):
+    with pytest.raises(CorruptBlob, match=r"2cf24dba5fb0.*damaged"):
         store.get(digest)
     with pytest.raises(CorruptBlob, match="missing"):
         store.get("0" * 64)
