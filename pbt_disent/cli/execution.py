@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["check_resources", "execute_run"]
 
 
+SLOTS = 8
+"""Tune trials of a run; each carries an equal share of the members."""
+
+
 def check_resources(config: Config) -> None:
     """Refuse to ask for more than this machine has.
 
@@ -95,7 +99,7 @@ def _launcher(folder: RunFolder, config: Config) -> Callable[[WorkerContext, Cal
     from pbt_disent.tune.launch import launch
 
     largest = max(config.population.size, config.final.size)
-    return lambda context, main: launch(context, config.resources, folder.name, main, max_population=largest)
+    return lambda context, main: launch(context, config.resources, folder.name, SLOTS, main, largest)
 
 
 def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:

@@ -20,7 +20,7 @@ from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore, ScoredMember
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.rule import decide, draw
+from pbt_disent.population.rule import decide, draw_population
 from pbt_disent.seeds import Streams
 from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
 from pbt_disent.types import Hyperparameters, Json
@@ -184,7 +184,7 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
 
 
 def _first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
-    streams = Streams(spec.seed)
+    generator = Streams(spec.seed).generator(spec.path, "draw")
     none = (None,) * spec.population.replicas
     return tuple(
         Assignment(
@@ -192,9 +192,9 @@ def _first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
             operation="start",
             parent=None,
             origins=none,
-            hyperparameters={**spec.fixed, **draw(spec.space, streams.generator(spec.path, "draw", member))},
+            hyperparameters={**spec.fixed, **values},
         )
-        for member in range(spec.population.size)
+        for member, values in enumerate(draw_population(spec.space, spec.population.size, generator))
     )
 
 

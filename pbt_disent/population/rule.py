@@ -19,7 +19,7 @@ from pbt_disent.config import Mutable
 from pbt_disent.seeds import Streams
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["Decision", "Operation", "decide", "draw", "mutate"]
+__all__ = ["Decision", "Operation", "decide", "draw", "draw_population", "mutate"]
 
 Operation = Literal["start", "continue", "exploit", "restart"]
 
@@ -44,6 +44,21 @@ class Decision:
 def draw(space: Mapping[str, Mutable], generator: np.random.Generator) -> Hyperparameters:
     """Draw every hyperparameter between its bounds, uniformly on its own scale."""
     return {name: space[name].at(float(generator.random())) for name in sorted(space)}
+
+
+def draw_population(
+    space: Mapping[str, Mutable], size: int, generator: np.random.Generator
+) -> list[Hyperparameters]:
+    """Draw a first population as a Latin hypercube: each hyperparameter has one member in each of `size` equal strata.
+
+    So even a small population covers the whole range of every hyperparameter.
+    """
+    members: list[Hyperparameters] = [{} for _ in range(size)]
+    for name in sorted(space):
+        strata = generator.permutation(size) + generator.random(size)
+        for member, place in zip(members, strata / size, strict=True):
+            member[name] = space[name].at(float(place))
+    return members
 
 
 def mutate(

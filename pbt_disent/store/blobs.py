@@ -18,6 +18,10 @@ from pbt_disent.errors import PbtDisentError
 __all__ = ["BlobStore", "CorruptBlob", "write_atomically"]
 
 
+READABLE = 0o644
+"""Permissions of what is written: temporary files start closed to everyone else."""
+
+
 class CorruptBlob(PbtDisentError):
     """A blob is missing, or its bytes no longer match its digest."""
 
@@ -28,6 +32,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), READABLE)
             file.write(content)
             file.flush()
             if durable:

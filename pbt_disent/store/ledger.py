@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.store.blobs import READABLE
 from pbt_disent.types import Json
 
 __all__ = ["AlreadyCommitted", "GrowingLog", "commit_document"]
@@ -39,6 +40,7 @@ def commit_document(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), READABLE)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbt_disent.config import Mutable
-from pbt_disent.population.rule import Decision, decide, draw, mutate
+from pbt_disent.population.rule import Decision, decide, draw, draw_population, mutate
 from pbt_disent.seeds import Streams
 
 SPACE = {
@@ -128,6 +128,13 @@ def test_draws_cover_the_range_on_their_scale() -> None:
     assert min(values) < 2e-4
     assert max(values) > 5e-3
     assert np.median(np.log10(values)) == pytest.approx(-3, abs=0.1)
+
+
+def test_a_first_population_has_one_member_in_each_stratum() -> None:
+    members = draw_population(SPACE, 8, Streams(3).generator("draw"))
+    strata = sorted(int(8 * (np.log10(member["lr"]) + 4) / 2) for member in members)
+    assert strata == list(range(8))
+    assert members != draw_population(SPACE, 8, Streams(4).generator("draw"))
 
 
 def test_selection_beats_random_search_at_equal_cost() -> None:
