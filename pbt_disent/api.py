@@ -31,7 +31,7 @@ from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import Json
 
-__all__ = ["Outcome", "Prepared", "execute", "extend", "in_process", "prepare"]
+__all__ = ["Outcome", "Prepared", "check", "execute", "extend", "in_process", "prepare"]
 
 Launch = Callable[[WorkerContext, Callable[[Executor], Result]], Result]
 
@@ -80,6 +80,18 @@ class Outcome:
     scores: Json
 
 
+def check(config: Config) -> tuple[ImageData, ResolvedObjective]:
+    """Open the data and check the objective against it, before anything is written.
+
+    Raises:
+        UserError: the data cannot be read, or the objective does not fit it.
+    """
+    data = data_module.load(config.data.name, **config.data.options)
+    if len(data) < 2:
+        raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
+    return data, resolve(config.objective, data.shape)
+
+
 def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Prepared:
     """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
 
@@ -92,10 +104,7 @@ def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = 
         UserError: the data cannot be read, or the objective does not fit it.
     """
     config = folder.config()
-    data = data_module.load(config.data.name, **config.data.options)
-    objective = resolve(config.objective, data.shape)
-    if len(data) < 2:
-        raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
+    data, objective = check(config)
     images = materialise(data, folder.path.parent / ".images" / data.fingerprint[:16], progress)
     folder.describe(
         data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}

@@ -1,4 +1,4 @@
-"""The whole pipeline on real images with real training, in this process and tiny: what may it know, and what comes back."""
+"""The whole pipeline on real images with real training, tiny: what it may know, and what comes back."""
 
 from __future__ import annotations
 

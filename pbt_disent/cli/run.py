@@ -19,11 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Create the run's folder and execute it."""
+    from pbt_disent.api import check
     from pbt_disent.cli.execution import check_resources, execute_run
     from pbt_disent.config import load_config
     from pbt_disent.store.run_folder import create_run
 
     config = load_config(options.config, [*resource_overrides(options), *options.overrides])
     check_resources(config)
+    check(config)
     folder = create_run(config, Path(options.config).stem, options.runs, options.name)
     return execute_run(folder, seconds=3.0)
