@@ -1,0 +1,143 @@
+"""Images out of arrays of any common layout and value range, as uint8 (N, C, H, W).
+
+The layout comes from the shape: (N, H, W) is grey, the axis of length 1 or 3 holds the channels. The range comes from
+the values: everything within 0 to 1 is stretched to 0 to 255, everything within 0 to 255 is rounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pbt_disent.data.base import Indices, as_indices
+from pbt_disent.data.grid import FactorGrid
+from pbt_disent.data.rows import Rows
+from pbt_disent.errors import UserError
+from pbt_disent.types import IntArray, UInt8Array
+
+__all__ = ["ArrayImages", "Layout", "layout_of", "stretch_of"]
+
+Layout = Literal["hw", "chw", "hwc"]
+CHANNELS = (1, 3)
+SCAN = 256
+
+
+class ArrayImages:
+    """Images in the rows of an array, converted batch by batch.
+
+    Args:
+        name: what the set is called.
+        fingerprint: identity of the content.
+        rows: the array.
+        factors: the factor grid, or the class ids (N, K) together with `factor_names` and `factor_sizes`.
+        layout: where the channels are; found from the shape when not given.
+        stretch: what values are multiplied by, 1 or 255; found from the values when not given.
+
+    Raises:
+        UserError: the array holds no images.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        rows: Rows,
+        *,
+        factors: FactorGrid | IntArray | None = None,
+        factor_names: tuple[str, ...] = (),
+        factor_sizes: tuple[int, ...] = (),
+        layout: Layout | None = None,
+        stretch: int | None = None,
+    ) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.layout, self.shape = layout_of(name, rows.shape, layout)
+        self.stretch = stretch if stretch is not None else stretch_of(name, rows)
+        self._rows = rows
+        self._factors = factors
+        self.factor_names = factors.names if isinstance(factors, FactorGrid) else factor_names
+        self.factor_sizes = factors.sizes if isinstance(factors, FactorGrid) else factor_sizes
+        if factors is not None and len(factors) != len(self):
+            raise UserError(
+                f"labels of {name}", f"are {len(factors)} for {len(self)} images", "give one row of labels per image"
+            )
+
+    def __len__(self) -> int:
+        return self._rows.shape[0]
+
+    def images(self, indices: Indices) -> UInt8Array:
+        """Return the images at `indices`, (N, C, H, W)."""
+        found = self._rows.read(as_indices(indices, len(self)))
+        if self.layout == "hw":
+            found = found[:, None]
+        elif self.layout == "hwc":
+            found = found.transpose(0, 3, 1, 2)
+        return _to_uint8(np.ascontiguousarray(found), self.stretch)
+
+    def factors(self, indices: Indices) -> IntArray | None:
+        """Return the class ids at `indices`, (N, K), or None where the file has none."""
+        wanted = as_indices(indices, len(self))
+        if self._factors is None:
+            return None
+        return self._factors.factors(wanted) if isinstance(self._factors, FactorGrid) else self._factors[wanted]
+
+
+def layout_of(name: str, shape: tuple[int, ...], layout: Layout | None = None) -> tuple[Layout, tuple[int, int, int]]:
+    """Return the layout of an array of images and (C, H, W) of one.
+
+    Raises:
+        UserError: it holds one image only, or the channels cannot be told.
+    """
+    text = " x ".join(map(str, shape))
+    if len(shape) not in (3, 4):
+        raise UserError(f"array of {name}", f"has shape {text}, not N x H x W or N x C x H x W", "give many images")
+    if shape[0] < 2 or min(shape) == 0:
+        raise UserError(f"array of {name}", f"has shape {text}: at least two images are needed", "give more images")
+    if len(shape) == 3:
+        return "hw", (1, shape[1], shape[2])
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if layout not in (None, "chw", "hwc"):
+        raise UserError(f"layout {layout!r}", "is no order of channels, height and width", "say chw or hwc")
+    if layout is None and first and last:
+        raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "say layout=chw or layout=hwc")
+    if layout == "chw" or (layout is None and first):
+        return "chw", (shape[1], shape[2], shape[3])
+    if layout == "hwc" or last:
+        return "hwc", (shape[3], shape[1], shape[2])
+    raise UserError(f"array of {name}", f"has shape {text}: no axis has 1 or 3 channels", "give grey or RGB images")
+
+
+def stretch_of(name: str, rows: Rows) -> int:
+    """Return 255 where all values lie within 0 to 1, else 1; looks at every value unless they are bytes.
+
+    Raises:
+        UserError: values are not numbers, not finite or outside 0 to 255.
+    """
+    if rows.dtype.kind not in "buif":
+        raise UserError(f"array of {name}", f"holds {rows.dtype}, not numbers", "give uint8 images")
+    low, high = 0.0, 0.0
+    for start in range(0, rows.shape[0], SCAN):
+        part = rows.read(np.arange(start, min(start + SCAN, rows.shape[0])))
+        part_low, part_high = float(part.min()), float(part.max())
+        if not (np.isfinite(part_low) and np.isfinite(part_high)):
+            raise UserError(
+                f"array of {name}", f"holds NaN or infinity in images {start} to {start + len(part) - 1}", "remove them"
+            )
+        low, high = min(low, part_low), max(high, part_high)
+        if rows.dtype == np.uint8 and high > 1:
+            return 1
+    if low < 0 or high > 255:
+        raise UserError(
+            f"array of {name}", f"holds values from {low:g} to {high:g}", "scale them to 0 to 1 or to 0 to 255"
+        )
+    return 255 if high <= 1 else 1
+
+
+def _to_uint8(images: npt.NDArray[Any], stretch: int) -> UInt8Array:
+    if images.dtype.kind == "f":
+        return np.rint(images * np.float32(stretch)).astype(np.uint8)
+    if images.dtype == np.uint8 and stretch == 1:
+        return images
+    return images.astype(np.uint8) * np.uint8(stretch)

@@ -1,0 +1,178 @@
+"""Labels from tables, and incomplete or correlated parts of a set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pbt_disent.data import UNKNOWN, Subset, correlate, load, select, with_labels
+from pbt_disent.data.base import ImageData
+from pbt_disent.errors import UserError
+
+GRID = {"shape": 3, "scale": 3, "orientation": 1, "x": 8, "y": 8}
+
+
+@pytest.fixture
+def sprites() -> ImageData:
+    return load("sprites", size=8, grid=GRID)
+
+
+def everything(data: ImageData) -> np.ndarray:
+    ids = data.factors(np.arange(len(data)))
+    assert ids is not None
+    return ids
+
+
+def save(frame: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_complete_labels_are_numbered_in_their_order(sprites: ImageData, tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    level = rng.choice([10, 2, -3], len(sprites))
+    colour = rng.choice(["red", "blue"], len(sprites))
+    path = save(pd.DataFrame({"level": level, "colour": colour}), tmp_path / name)
+    labelled = with_labels(sprites, path)
+    assert labelled.factor_names == ("level", "colour")
+    assert labelled.factor_sizes == (3, 2)
+    ids = labelled.factors([3, 1])
+    np.testing.assert_array_equal(ids[:, 0], np.searchsorted([-3, 2, 10], level[[3, 1]]))
+    np.testing.assert_array_equal(ids[:, 1], np.searchsorted(["blue", "red"], colour[[3, 1]]))
+    np.testing.assert_array_equal(labelled.images([3]), sprites.images([3]))
+    assert labelled.fingerprint == sprites.fingerprint
+    assert with_labels(sprites, path, ["colour"]).factor_names == ("colour",)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_partial_labels_leave_the_rest_unknown(sprites: ImageData, tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"index": [7, 2, 5], "a": [1.5, None, 0.5], "b": ["x", "y", None]})
+    labelled = load("sprites", size=8, grid=GRID, labels=save(frame, tmp_path / name))
+    assert labelled.factor_sizes == (2, 2)
+    np.testing.assert_array_equal(labelled.factors([7, 2, 5]), [[1, 0], [UNKNOWN, 1], [0, UNKNOWN]])
+    assert (everything(labelled) == UNKNOWN).sum() == 2 * len(sprites) - 4
+    kept = select(labelled, "a >= 0")
+    np.testing.assert_array_equal(np.sort(kept.indices), [5, 7])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": [1, 2, 3]}, "are 3 for 576 images"),
+        ({"index": [0, 576], "a": [1, 2]}, "outside 0 to 575"),
+        ({"index": [4, 4], "a": [1, 2]}, "an image twice"),
+        ({"index": [4.5, 1], "a": [1, 2]}, "whole numbers"),
+        ({"index": [4, 1]}, "no column of labels"),
+        ({"index": [4, 1], "a": [None, None]}, "is empty"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    sprites: ImageData, tmp_path: Path, columns: dict[str, list[object]], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        with_labels(sprites, save(pd.DataFrame(columns), tmp_path / "labels.csv"))
+
+
+def test_unreadable_labels_are_refused(sprites: ImageData, tmp_path: Path) -> None:
+    (tmp_path / "labels.parquet").write_bytes(b"PAR1")
+    for name in ("labels.parquet", "missing.csv"):
+        with pytest.raises(UserError, match="cannot be read"):
+            with_labels(sprites, tmp_path / name)
+    with pytest.raises(UserError, match="did you mean 'colour'"):
+        with_labels(sprites, save(pd.DataFrame({"index": [1], "colour": [1]}), tmp_path / "l.csv"), ["color"])
+
+
+def test_pictures_are_labelled_by_name(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in "abc":
+        Image.new("L", (8, 8), ord(name)).save(tmp_path / f"{name}.png")
+    path = save(pd.DataFrame({"kind": ["last", "first"], "file": ["c.png", "a.png"]}), tmp_path / "labels.csv")
+    labelled = load(tmp_path, labels=path)
+    np.testing.assert_array_equal(labelled.factors([0, 1, 2]), [[0], [UNKNOWN], [1]])
+    path = save(pd.DataFrame({"kind": ["last"], "file": ["d.png"]}), tmp_path / "labels.csv")
+    with pytest.raises(UserError, match=r"'d.png' in .*belongs to no picture"):
+        load(tmp_path, labels=path)
+
+
+def test_a_subset_is_a_view(sprites: ImageData) -> None:
+    part = Subset(sprites, [9, 4, 100])
+    np.testing.assert_array_equal(part.images([2, 0]), sprites.images([100, 9]))
+    np.testing.assert_array_equal(part.factors([2, 0]), sprites.factors([100, 9]))
+    assert part.fingerprint != Subset(sprites, [4, 9, 100]).fingerprint != sprites.fingerprint
+    with pytest.raises(IndexError):
+        part.images([3])
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ("shape == 1", lambda f: f[:, 0] == 1),
+        ("not (shape != 1)", lambda f: f[:, 0] == 1),
+        ("shape in [0, 2] and x < 4", lambda f: (f[:, 0] != 1) & (f[:, 3] < 4)),
+        ("shape not in (0, 2) or 2 <= y < 5", lambda f: (f[:, 0] == 1) | ((f[:, 4] >= 2) & (f[:, 4] < 5))),
+        ("x > y", lambda f: f[:, 3] > f[:, 4]),
+    ],
+)
+def test_a_rule_keeps_exactly_what_it_says(sprites: ImageData, where: str, holds: object) -> None:
+    assert callable(holds)
+    np.testing.assert_array_equal(select(sprites, where).indices, np.flatnonzero(holds(everything(sprites))))
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("colour == 1", "is no factor"),
+        ("shape ==", "is no rule"),
+        ("shape", "compares nothing"),
+        ("__import__('os').system('true') == 0", "not allowed"),
+        ("shape + 1 == 2", "not allowed"),
+        ("shape == 'heart'", "not allowed"),
+        ("shape is 1", "not allowed"),
+        ("shape == 7", "keeps 0 of 576"),
+    ],
+)
+def test_other_rules_are_refused(sprites: ImageData, where: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load("sprites", size=8, grid=GRID, where=where)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.9, -0.6])
+def test_two_factors_are_as_correlated_as_asked(strength: float) -> None:
+    data = load("sprites", size=8, grid={"x": 32, "y": 32, "shape": 3, "scale": 6, "orientation": 10})
+    part = correlate(data, "x", "y", strength, seed=4)
+    x, y = everything(part)[:, 3:].T
+    assert np.corrcoef(x, y)[0, 1] == pytest.approx(strength, abs=0.02)
+    others = np.corrcoef(everything(part)[:, :4], rowvar=False) - np.eye(4)
+    assert np.abs(others).max() < 0.03
+    assert len(np.unique(part.indices)) == len(part)
+
+
+def test_correlation_between_factors_of_different_sizes_and_its_seed(sprites: ImageData) -> None:
+    part = load("sprites", size=8, grid={**GRID, "y": 32}, correlation=["scale", "y", 0.5])
+    assert np.corrcoef(everything(part)[:, 1], everything(part)[:, 4])[0, 1] == pytest.approx(0.5, abs=0.06)
+    first, same, other = (correlate(sprites, "x", "y", 0.5, seed).fingerprint for seed in (0, 0, 1))
+    assert first == same != other
+
+
+@pytest.mark.parametrize(
+    ("correlation", "message"),
+    [
+        (["x", "z", 0.5], "is no factor"),
+        (["x", "x", 0.5], "two factors"),
+        (["x", "y", 1.0], "two factors"),
+        (["x", "orientation", 0.5], "out of reach"),
+        (["x", "y"], "two factors and a strength"),
+        (0.5, "two factors and a strength"),
+    ],
+)
+def test_correlations_that_cannot_be_are_refused(correlation: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load("sprites", size=8, grid=GRID, correlation=correlation)

@@ -1,0 +1,200 @@
+"""Stores: complete or absent, mapped and not copied, the same images as the set they were written from."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pbt_disent.data import StoredImages, Subset, load, materialise
+from pbt_disent.data.base import ImageData, Indices
+from pbt_disent.errors import UserError
+from pbt_disent.types import UInt8Array
+
+GRID = {"scale": 2, "orientation": 3, "x": 4, "y": 4}
+
+
+@pytest.fixture
+def sprites() -> ImageData:
+    return load("sprites", size=16, grid=GRID)
+
+
+class Breaking(Subset):
+    """Fails, with what it is told to, once half of the images have been asked for."""
+
+    def __init__(self, data: ImageData, error: BaseException) -> None:
+        super().__init__(data, np.arange(len(data)))
+        self.error = error
+
+    def images(self, indices: Indices) -> UInt8Array:
+        if np.max(indices) >= len(self) // 2:
+            raise self.error
+        return super().images(indices)
+
+
+def everything(data: ImageData) -> UInt8Array:
+    return data.images(np.arange(len(data)))
+
+
+def test_a_store_holds_the_images_and_no_factors(sprites: ImageData, tmp_path: Path) -> None:
+    stored: ImageData = materialise(sprites, tmp_path / "store")
+    np.testing.assert_array_equal(everything(stored), everything(sprites))
+    np.testing.assert_array_equal(stored.images([5, 3, 3]), sprites.images([5, 3, 3]))
+    assert stored.factors([0]) is None
+    for name in ("name", "fingerprint", "shape", "factor_names", "factor_sizes"):
+        assert getattr(stored, name) == getattr(sprites, name)
+    assert isinstance(stored, ImageData)
+
+
+def test_the_array_is_mapped_read_only_and_batches_are_copies(sprites: ImageData, tmp_path: Path) -> None:
+    stored = materialise(sprites, tmp_path)
+    assert isinstance(stored.array, np.memmap)
+    assert not stored.array.flags.writeable
+    batch = stored.images([0])
+    batch[:] = 7
+    np.testing.assert_array_equal(stored.images([0]), sprites.images([0]))
+
+
+def test_a_store_travels_as_its_path(sprites: ImageData, tmp_path: Path) -> None:
+    stored = materialise(sprites, tmp_path)
+    sent = pickle.dumps(stored)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent).array, stored.array)
+
+
+def test_the_same_images_are_written_once(sprites: ImageData, tmp_path: Path) -> None:
+    first = Path(str(materialise(sprites, tmp_path).array.filename)).stat()
+    same = Breaking(sprites, AssertionError("drawn again"))
+    same.fingerprint = sprites.fingerprint
+    second = Path(str(materialise(same, tmp_path).array.filename)).stat()
+    assert (first.st_ino, first.st_mtime_ns) == (second.st_ino, second.st_mtime_ns)
+
+
+def test_other_images_replace_the_store_and_nothing_else(sprites: ImageData, tmp_path: Path) -> None:
+    materialise(sprites, tmp_path)
+    (tmp_path / "images-of-my-cat.npy").write_text("keep")
+    other = load("sprites", size=8, grid=GRID)
+    np.testing.assert_array_equal(materialise(other, tmp_path).array, everything(other))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert (tmp_path / "images-of-my-cat.npy").read_text() == "keep"
+
+
+def test_several_processes_write_the_same_bytes(
+    sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pbt_disent.data.storage.CHUNK_BYTES", 16 * 16 * 50)
+    seen: list[tuple[int, int]] = []
+    stored = materialise(sprites, tmp_path, lambda done, total: seen.append((done, total)), processes=2)
+    np.testing.assert_array_equal(stored.array, everything(sprites))
+    assert seen[-1] == (len(sprites), len(sprites))
+    assert [done for done, _ in seen] == [50, 100, 150, 200, 250, 288]
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), UserError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (ValueError("cannot draw"), ValueError),
+    ],
+)
+def test_a_writer_that_fails_leaves_nothing(
+    sprites: ImageData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    seen: type[BaseException],
+) -> None:
+    monkeypatch.setattr("pbt_disent.data.storage.CHUNK_BYTES", 16 * 16 * 50)
+    with pytest.raises(seen):
+        materialise(Breaking(sprites, error), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="is no image store"):
+        StoredImages(tmp_path)
+
+
+def test_a_disk_that_is_too_small_is_noticed_first(
+    sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match="free where"):
+        materialise(Breaking(sprites, AssertionError("began to draw")), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/store.*cannot be written"):
+        materialise(sprites, tmp_path / "file" / "store")
+
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", forbidden)
+    with pytest.raises(UserError, match=r"cannot be written.*PBT_DISENT_CACHE"):
+        materialise(sprites, tmp_path / "other")
+
+
+def test_damage_is_refused_and_repaired(sprites: ImageData, tmp_path: Path) -> None:
+    stored = materialise(sprites, tmp_path)
+    data, sidecar = Path(str(stored.array.filename)), tmp_path / "images.json"
+    whole, text = data.read_bytes(), sidecar.read_text()
+    damages = {
+        "is damaged": (whole[:-1], text),
+        "images.json": (whole, text[:-20]),
+        "does not fit": (whole, text.replace('"length": 288', '"length": 289')),
+        "format version 2": (whole, text.replace('"version": 1', '"version": 2')),
+        "not one of an image store": (whole, json.dumps({"format": "other"})),
+        "KeyError|'shape'": (
+            whole,
+            json.dumps({"format": "pbt-disent images", "version": 1, "name": "a", "fingerprint": "b"}),
+        ),
+    }
+    for message, (content, described) in damages.items():
+        data.write_bytes(content)
+        sidecar.write_text(described)
+        with pytest.raises(UserError, match=message):
+            StoredImages(tmp_path)
+        np.testing.assert_array_equal(materialise(sprites, tmp_path).array, everything(sprites))
+
+
+def test_unfinished_files_of_a_killed_writer_are_removed(sprites: ImageData, tmp_path: Path) -> None:
+    old, new, foreign = tmp_path / ".pbt-disent-a.tmp", tmp_path / ".pbt-disent-b.tmp", tmp_path / ".mine.tmp"
+    for path in (old, new, foreign):
+        path.touch()
+    for path in (old, foreign):
+        subprocess.run(["touch", "-d", "2 hours ago", path], check=True)
+    materialise(sprites, tmp_path)
+    assert [path.exists() for path in (old, new, foreign)] == [False, True, True]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="private memory is read from /proc")
+def test_private_memory_of_a_reader_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    sprites = load("sprites", size=64, grid={"orientation": 4, "x": 16, "y": 16})
+    materialise(sprites, tmp_path)
+    script = (
+        "import sys, numpy as np\n"
+        "from pbt_disent.data import StoredImages\n"
+        "def dirty():\n"
+        "    lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
+        "    return sum(int(l.split()[1]) for l in lines if l.startswith('Private_Dirty'))\n"
+        "stored = StoredImages(sys.argv[1])\n"
+        "stored.images(np.arange(64))\n"
+        "before = dirty()\n"
+        "total = sum(int(stored.images(np.arange(i, i + 64)).sum()) for i in range(0, len(stored), 64))\n"
+        "print(dirty() - before, stored.array.nbytes // 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    grown, size = map(int, done.stdout.split())
+    assert size > 70_000
+    assert grown < 4_000
