@@ -1,0 +1,152 @@
+"""A trained model as its users see it: images to named, ordered latents and back, saved as two plain files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pbt_disent.errors import UserError
+from pbt_disent.models.contract import Objective
+from pbt_disent.models.encoding import Encoded, encode
+from pbt_disent.models.resolve import build
+from pbt_disent.models.tensor_file import pack, unpack
+from pbt_disent.types import FloatArray, Json
+
+__all__ = ["FORMAT", "MODEL_PREFIX", "LatentModel", "describe"]
+
+FORMAT = 1
+MODEL_PREFIX = "model/"
+
+
+def describe(name: str, objective: Objective) -> Json:
+    """Return what is needed, beside the tensors, to build an objective again."""
+    return {
+        "format": FORMAT,
+        "objective": name,
+        "settings": objective.options,
+        "hyperparameters": objective.values,
+        "image_shape": list(objective.image_shape),
+        "dataset_size": objective.dataset_size,
+    }
+
+
+class LatentModel:
+    """A trained model.
+
+    Args:
+        name: of the objective.
+        objective: with its trained weights.
+        latents: a name for each latent; ``z0``, ``z1``, ... by default.
+        information: (Z,) nats per latent, as measured on the images it was chosen on; unknown (nan) by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        objective: Objective,
+        latents: Sequence[str] | None = None,
+        information: FloatArray | None = None,
+    ) -> None:
+        self.name = name
+        self.objective = objective.eval().requires_grad_(False)
+        size = int(objective.options["latents"])
+        self.latents = [f"z{index}" for index in range(size)] if latents is None else list(latents)
+        self.information = np.full(size, np.nan) if information is None else np.asarray(information, dtype=np.float64)
+        if len(self.latents) != size or self.information.shape != (size,):
+            raise UserError(f"{len(self.latents)} latent names", f"must be one for each of {size} latents", "give all")
+
+    @classmethod
+    def from_checkpoint(
+        cls, content: bytes, latents: Sequence[str] | None = None, information: FloatArray | None = None
+    ) -> LatentModel:
+        """Return the model in the bytes of a training checkpoint; they describe themselves.
+
+        Raises:
+            UserError: these are no checkpoint bytes, or of a later format.
+        """
+        tensors, header = unpack(content, "the checkpoint")
+        weights = {key.removeprefix(MODEL_PREFIX): t for key, t in tensors.items() if key.startswith(MODEL_PREFIX)}
+        return cls(header["objective"], _rebuild(header, weights, "the checkpoint"), latents, information)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images that the model takes."""
+        return self.objective.image_shape
+
+    def encode(self, images: npt.NDArray[Any], batch: int = 256) -> npt.NDArray[np.float32]:
+        """Return the codes (N, Z) of images (N, C, H, W), uint8 or floats in 0 to 1.
+
+        Raises:
+            UserError: the images have another shape.
+        """
+        return self.posterior(images, batch).codes
+
+    def posterior(self, images: npt.NDArray[Any], batch: int = 256) -> Encoded:
+        """Return codes, log standard deviations and the information per latent of images (N, C, H, W).
+
+        Raises:
+            UserError: the images have another shape.
+        """
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
+            wanted = "x".join(map(str, self.image_shape))
+            raise UserError(f"images of shape {images.shape}", f"must be N x {wanted}", "convert them first")
+        return encode(self.objective, images, batch=batch)
+
+    def decode(self, codes: FloatArray, batch: int = 256) -> npt.NDArray[np.float32]:
+        """Return images (N, C, H, W) in 0 to 1 of codes (N, Z)."""
+        device = next(self.objective.parameters()).device
+        tensor = torch.from_numpy(np.ascontiguousarray(codes, dtype=np.float32)).to(device)
+        with torch.no_grad():
+            parts = [self.objective.decode(part).cpu().numpy() for part in torch.split(tensor, batch)]
+        return np.concatenate(parts)
+
+    def traverse(self, code: FloatArray, latent: int, values: FloatArray) -> npt.NDArray[np.float32]:
+        """Return the images (V, C, H, W) decoded from one code (Z,) with one latent set to each of V values."""
+        codes = np.tile(np.asarray(code, dtype=np.float32), (len(values), 1))
+        codes[:, latent] = values
+        return self.decode(codes)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.safetensors`` and ``model.json`` into a folder, which is created."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        header = describe(self.name, self.objective)
+        known = [None if np.isnan(value) else float(value) for value in self.information]
+        header |= {"latents": self.latents, "information": known}
+        (folder / "model.safetensors").write_bytes(pack(self.objective.state_dict(), {"format": FORMAT}))
+        (folder / "model.json").write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path | str) -> LatentModel:
+        """Read a model written by `save`.
+
+        Raises:
+            UserError: the folder holds no model, or one of a later format.
+        """
+        folder = Path(folder)
+        try:
+            header = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            content = (folder / "model.safetensors").read_bytes()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"model {folder}", f"must hold a saved model ({type(error).__name__})", "check the path"
+            ) from None
+        objective = _rebuild(header, unpack(content, f"model {folder}")[0], f"model {folder}")
+        information = [np.nan if value is None else value for value in header["information"]]
+        return cls(header["objective"], objective, header["latents"], np.asarray(information))
+
+
+def _rebuild(header: Json, weights: dict[str, torch.Tensor], name: str) -> Objective:
+    if header.get("format") != FORMAT:
+        raise UserError(f"{name} of format {header.get('format')}", f"must have format {FORMAT}", "use a newer version")
+    channels, height, width = header["image_shape"]
+    shape = (channels, height, width)
+    objective = build(header["objective"], header["settings"], header["hyperparameters"], shape, header["dataset_size"])
+    objective.load_state_dict(weights)
+    return objective

@@ -1,0 +1,1 @@
+"""The objectives, one file each; adding a file adds an objective."""

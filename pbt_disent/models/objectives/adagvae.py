@@ -1,0 +1,76 @@
+"""Ada-GVAE: weak supervision by pairs of images that share some unknown factors (Locatello et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pbt_disent.config import Mutable
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms
+from pbt_disent.models.gaussian import kl_per_latent, reparameterise
+from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.likelihoods import negative_log_likelihood
+
+__all__ = ["AdaGVAE", "kl_between", "share"]
+
+
+def kl_between(mean: Tensor, log_sigma: Tensor, other_mean: Tensor, other_log_sigma: Tensor) -> Tensor:
+    """KL(N(mean, sigma^2) || N(other mean, other sigma^2)), element by element."""
+    spread = torch.exp(2 * (log_sigma - other_log_sigma))
+    distance = (mean - other_mean) * torch.exp(-other_log_sigma)
+    return 0.5 * (spread + distance * distance - 1) + other_log_sigma - log_sigma
+
+
+def share(mean: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Average the posteriors of the two images of each pair in the latents that they are taken to share.
+
+    Those are the latents whose KL lies below the middle between the pair's smallest and largest. Means and
+    variances are averaged.
+
+    Args:
+        mean: (2B, Z), first images first.
+        log_sigma: (2B, Z).
+
+    Returns:
+        Mean (2B, Z), log sigma (2B, Z), and which latents are shared (B, Z).
+    """
+    (first, second), (log_first, log_second) = mean.chunk(2), log_sigma.chunk(2)
+    distance = kl_between(first, log_first, second, log_second).detach()
+    middle = 0.5 * (distance.amin(1, keepdim=True) + distance.amax(1, keepdim=True))
+    shared = distance < middle
+    common = 0.5 * (first + second)
+    log_common = 0.5 * (torch.logaddexp(2 * log_first, 2 * log_second) - torch.log(torch.full_like(log_first, 2)))
+    both = torch.cat([shared, shared])
+    joint_mean = torch.where(both, torch.cat([common, common]), mean)
+    joint_log_sigma = torch.where(both, torch.cat([log_common, log_common]), log_sigma)
+    return joint_mean, joint_log_sigma, shared
+
+
+@OBJECTIVES.register("adagvae")
+class AdaGVAE(GaussianVAE):
+    """Minimises the beta-VAE loss of both images of a pair, after their shared latents have been averaged."""
+
+    hyperparameters: ClassVar[dict[str, Mutable]] = {
+        **GaussianVAE.hyperparameters,
+        "beta": Mutable(default=1, low=0.5, high=500, log=True),
+    }
+    needs: ClassVar[frozenset[str]] = frozenset({"partner"})
+
+    def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
+        """Return the mean loss over both images of each pair, and how many latents they share on average."""
+        if batch.partner is None:
+            raise ValueError("adagvae needs a partner for each image")
+        images = torch.cat([batch.images, batch.partner])
+        mean, log_sigma, shared = share(*self.posterior(images))
+        z = reparameterise(mean, log_sigma, generator)
+        reconstruction = negative_log_likelihood(self.options["likelihood"], self.decoder(z), images)
+        passed = Pass(mean, log_sigma, z, reconstruction, kl_per_latent(mean, log_sigma).mean(0))
+        penalty, terms = self.penalty(passed, step)
+        terms |= {"reconstruction": reconstruction.detach(), "shared": shared.sum(1, dtype=z.dtype).mean()}
+        return {"model": LossTerms(reconstruction + penalty, terms)}
+
+    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted KL."""
+        return self.values["beta"] * passed.kl.sum(), kl_terms(passed)

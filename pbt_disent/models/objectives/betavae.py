@@ -1,0 +1,27 @@
+"""beta-VAE: a VAE whose whole KL is weighted (Higgins et al. 2017)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from pbt_disent.config import Mutable
+from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+
+__all__ = ["BetaVAE"]
+
+
+@OBJECTIVES.register("betavae")
+class BetaVAE(GaussianVAE):
+    """Minimises -log p(x|z) + beta * KL(q(z|x) || p(z)); beta = 1 is the VAE."""
+
+    hyperparameters: ClassVar[dict[str, Mutable]] = {
+        **GaussianVAE.hyperparameters,
+        "beta": Mutable(default=4, low=1, high=500, log=True),
+    }
+
+    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted KL."""
+        return self.values["beta"] * passed.kl.sum(), kl_terms(passed)

@@ -1,0 +1,78 @@
+"""FactorVAE: total correlation by a discriminator that tells codes from shuffled codes (Kim and Mnih 2018)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pbt_disent.config import Mutable
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms
+from pbt_disent.models.gaussian_vae import GaussianVAE, kl_terms
+from pbt_disent.models.networks import ImageShape
+from pbt_disent.models.settings import Setting
+from pbt_disent.types import Hyperparameters, Json
+
+__all__ = ["FactorVAE", "shuffle_latents"]
+
+
+def shuffle_latents(z: Tensor, generator: torch.Generator) -> Tensor:
+    """Permute each latent (column) of codes (B, Z) on its own, which makes them samples of the product of marginals."""
+    order = torch.rand(z.shape, generator=generator, device=z.device).argsort(0)
+    return z.gather(0, order)
+
+
+@OBJECTIVES.register("factorvae")
+class FactorVAE(GaussianVAE):
+    """Minimises -log p(x|z) + KL + gamma * TC, where TC is the discriminator's mean log odds of real codes.
+
+    The discriminator is part of the member and has an optimiser of its own. The estimate may be negative.
+    """
+
+    hyperparameters: ClassVar[dict[str, Mutable]] = {
+        **GaussianVAE.hyperparameters,
+        "gamma": Mutable(default=30, low=1, high=500, log=True),
+        "discriminator_lr": Mutable(default=1e-4, low=1e-6, high=1e-2, log=True),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"gamma"})
+    settings: ClassVar[dict[str, Setting]] = {
+        **GaussianVAE.settings,
+        "discriminator_width": Setting(1000, "units of each hidden layer of the discriminator", low=1, high=10_000),
+        "discriminator_layers": Setting(6, "hidden layers of the discriminator", low=1, high=20),
+    }
+
+    def __init__(
+        self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
+    ) -> None:
+        super().__init__(settings, hyperparameters, image_shape, dataset_size)
+        sizes = [settings["latents"], *[settings["discriminator_width"]] * settings["discriminator_layers"]]
+        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
+        self.discriminator = nn.Sequential(*hidden, nn.Linear(sizes[-1], 2))
+
+    def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
+        """Return the losses of the optimisers ``model`` and ``discriminator``, from one pass over the batch."""
+        passed = self.run(batch.images, generator)
+        real = self.discriminator(passed.z)
+        shuffled = self.discriminator(shuffle_latents(passed.z.detach(), generator))
+        total_correlation = (real[:, 0] - real[:, 1]).mean()
+        is_real = torch.zeros(len(real), dtype=torch.long, device=real.device)
+        told = functional.cross_entropy(real, is_real) + functional.cross_entropy(shuffled, 1 - is_real)
+        terms = {
+            "reconstruction": passed.reconstruction.detach(),
+            **kl_terms(passed),
+            "total_correlation": total_correlation.detach(),
+        }
+        loss = passed.reconstruction + passed.kl.sum() + self.values["gamma"] * total_correlation
+        return {"model": LossTerms(loss, terms), "discriminator": LossTerms(0.5 * told, {})}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam for encoder and decoder, and for the discriminator Adam with betas 0.5 and 0.9."""
+        model = [*self.encoder.parameters(), *self.decoder.parameters()]
+        rate = self.values["discriminator_lr"]
+        return {
+            "model": torch.optim.Adam(model, lr=self.values["lr"], fused=True),
+            "discriminator": torch.optim.Adam(self.discriminator.parameters(), rate, betas=(0.5, 0.9), fused=True),
+        }

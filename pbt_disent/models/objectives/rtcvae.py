@@ -1,0 +1,65 @@
+"""RTC-VAE: beta-TCVAE that also makes the total correlation of the *mean* representation small (Cheng et al. 2020).
+
+A small total correlation of sampled codes does not bound that of their means: posterior noise hides dependence. The
+paper's own penalty is not public; three readings of it are offered (papers.md 5.3).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pbt_disent.config import Mutable
+from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.models.covariance import active_mask, covariance, gaussian_total_correlation
+from pbt_disent.models.gaussian_vae import Pass
+from pbt_disent.models.objectives.betatcvae import BetaTCVAE
+from pbt_disent.models.settings import Setting
+
+__all__ = ["RTCVAE"]
+
+
+@OBJECTIVES.register("rtcvae")
+class RTCVAE(BetaTCVAE):
+    """Adds eta times one of three penalties to beta-TCVAE; eta = 0 is beta-TCVAE.
+
+    ``variance``: the posterior variances, which hide the dependence. ``direct``: the Gaussian total correlation of the
+    means. ``ratio``: ln(1 + posterior variance / variance of the means), which has no scale. Each is taken over latents
+    whose means vary by at least `active_variance` in the batch, because passive latents are correlated at no cost.
+    """
+
+    hyperparameters: ClassVar[dict[str, Mutable]] = {
+        **BetaTCVAE.hyperparameters,
+        "eta": Mutable(default=1, low=0.01, high=100, log=True),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"eta"})
+    settings: ClassVar[dict[str, Setting]] = {
+        **BetaTCVAE.settings,
+        "variant": Setting("direct", "what the extra penalty measures", choices=("variance", "direct", "ratio")),
+        "active_variance": Setting(0.01, "variance of a latent's means above which it counts", low=0, high=1),
+    }
+
+    def rectification(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
+        """Return the penalty (a scalar, before its weight) of posteriors (B, Z)."""
+        active = active_mask(mean, self.options["active_variance"])
+        matrix = covariance(mean)
+        if self.options["variant"] == "direct":
+            return gaussian_total_correlation(matrix, active)
+        variances = torch.exp(2 * log_sigma).mean(0)
+        if self.options["variant"] == "ratio":
+            spread = matrix.diagonal().detach().clamp_min(torch.finfo(mean.dtype).tiny)
+            variances = torch.log1p(variances / spread)
+        return torch.where(active, variances, 0.0).sum()
+
+    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return beta-TCVAE's penalty plus the weighted rectification; total correlation of the means is reported."""
+        penalty, terms = super().penalty(passed, step)
+        with torch.no_grad():
+            active = active_mask(passed.mean, self.options["active_variance"])
+            terms["mean_total_correlation"] = gaussian_total_correlation(covariance(passed.mean), active)
+        if self.values["eta"] == 0:
+            return penalty, terms
+        extra = self.rectification(passed.mean, passed.log_sigma)
+        return penalty + self.values["eta"] * extra, {**terms, "rectification": extra.detach()}

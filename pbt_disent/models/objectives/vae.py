@@ -1,0 +1,19 @@
+"""The variational auto-encoder (Kingma and Welling 2014): the baseline of all others."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+
+__all__ = ["VAE"]
+
+
+@OBJECTIVES.register("vae")
+class VAE(GaussianVAE):
+    """Minimises -log p(x|z) + KL(q(z|x) || p(z)), the KL in closed form."""
+
+    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the KL."""
+        return passed.kl.sum(), kl_terms(passed)

@@ -1,0 +1,81 @@
+"""All that a member's next step depends on, as bytes: parameters, buffers, optimiser state, step counter.
+
+Equal state gives equal bytes, so a clone that has not moved is one blob. The random streams are no part of it: they
+are named by run, generation and member (`pbt_disent.seeds`), so that a clone does not repeat its parent's draws.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pbt_disent.errors import UserError
+from pbt_disent.models.contract import Objective
+from pbt_disent.models.latent_model import FORMAT, MODEL_PREFIX, describe
+from pbt_disent.models.tensor_file import pack, unpack
+
+__all__ = ["Optimizers", "dump", "restore"]
+
+Optimizers = dict[str, torch.optim.Optimizer]
+
+
+def dump(name: str, objective: Objective, optimizers: Optimizers, step: int) -> bytes:
+    """Return the checkpoint of a member.
+
+    Args:
+        name: of the objective.
+        objective: the member.
+        optimizers: its optimisers, by name.
+        step: steps taken in its life, its ancestors' included.
+    """
+    tensors = {MODEL_PREFIX + key: value for key, value in objective.state_dict().items()}
+    scalars: dict[str, float | int] = {}
+    names: dict[Tensor, str] = {parameter: key for key, parameter in objective.named_parameters()}
+    for kind, optimizer in optimizers.items():
+        for parameter, state in optimizer.state.items():
+            for key, value in state.items():
+                place = f"optimizer/{kind}/{key}/{names[parameter]}"
+                if isinstance(value, Tensor):
+                    tensors[place] = value
+                else:
+                    scalars[place] = value
+    return pack(tensors, {**describe(name, objective), "step": step, "scalars": scalars})
+
+
+def restore(content: bytes, name: str, objective: Objective, optimizers: Optimizers) -> int:
+    """Copy a checkpoint into a freshly built member, and return its step counter.
+
+    Learning rates and all other options stay those of the given optimisers: they come from the member's own
+    hyperparameters, not from its parent's.
+
+    Args:
+        content: the bytes.
+        name: of the objective.
+        objective: changed in place.
+        optimizers: of `objective`; changed in place.
+
+    Raises:
+        UserError: the checkpoint is of another objective or format, or other settings.
+    """
+    tensors, header = unpack(content, "the checkpoint")
+    for key, wanted in {"format": FORMAT, "objective": name, "settings": objective.options}.items():
+        if header.get(key) != wanted:
+            raise UserError(f"checkpoint with {key} {header.get(key)}", f"must have {key} {wanted}", "start a new run")
+    objective.load_state_dict(
+        {k.removeprefix(MODEL_PREFIX): t for k, t in tensors.items() if k.startswith(MODEL_PREFIX)}
+    )
+    parameters = dict(objective.named_parameters())
+    for place, value in {**tensors, **header["scalars"]}.items():
+        if not place.startswith("optimizer/"):
+            continue
+        _, kind, key, owner = place.split("/", 3)
+        state = optimizers[kind].state[parameters[owner]]
+        state[key] = _like(value, parameters[owner]) if isinstance(value, Tensor) else value
+    return int(header["step"])
+
+
+def _like(state: Tensor, parameter: Tensor) -> Tensor:
+    """Own copy of a state tensor, on the parameter's device, and in its memory layout where the shapes agree."""
+    if state.shape != parameter.shape:
+        return state.clone()
+    return torch.empty_like(parameter, dtype=state.dtype).copy_(state)

@@ -1,0 +1,105 @@
+"""What some objectives learn from beside the images: class ids of some of them, or pairs that share factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pbt_disent.errors import UserError
+from pbt_disent.models.contract import OBJECTIVES, Batch
+from pbt_disent.models.encoding import to_unit
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.training.tasks import WorkerContext
+from pbt_disent.types import UInt8Array
+
+__all__ = ["Supervision", "keep_labels"]
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """The labels and partners of all images of a run, where there are any.
+
+    Args:
+        labels: (N, L) int64 class ids, -1 where one is not known.
+        partners: (N, P) int64 indices of the images that each may be paired with.
+    """
+
+    labels: npt.NDArray[Any] | None = None
+    partners: npt.NDArray[Any] | None = None
+
+    @classmethod
+    def load(cls, context: WorkerContext, blobs: BlobStore, images: int) -> Supervision:
+        """Read what the objective needs, and nothing else.
+
+        Raises:
+            UserError: the objective needs labels or pairs and the run has none, or not one row for each image, or
+                labels that the objective does not declare.
+        """
+        needs = OBJECTIVES[context.objective].needs
+        found: dict[str, npt.NDArray[Any]] = {}
+        for need, field, digest in (("labels", "labels", context.labels), ("partner", "partners", context.partners)):
+            if need not in needs:
+                continue
+            if digest is None:
+                raise UserError(f"objective {context.objective}", f"needs {field}", "use an objective without them")
+            found[field] = blobs.get_array(digest)
+            if found[field].ndim != 2 or len(found[field]) != images:
+                shape = found[field].shape
+                raise UserError(
+                    f"{field} of shape {shape}", f"must have one row for each of {images} images", "mend them"
+                )
+        if "labels" in found:
+            _check_classes(found["labels"], context.settings["classes"])
+        return cls(**found)
+
+    def batch(self, images: UInt8Array, chosen: npt.NDArray[Any], device: str, generator: np.random.Generator) -> Batch:
+        """Return the batch of the chosen images (B,) on a device, with what there is to learn from.
+
+        Args:
+            images: (N, C, H, W) all images.
+            chosen: (B,) indices into them.
+            device: ``cpu`` or ``cuda``.
+            generator: chooses among the possible partners of an image.
+        """
+        labels = mask = partner = None
+        if self.labels is not None:
+            labels = torch.from_numpy(self.labels[chosen]).to(device)
+            mask = labels >= 0
+        if self.partners is not None:
+            column = generator.integers(self.partners.shape[1], size=len(chosen))
+            partner = to_unit(images[self.partners[chosen, column]], device)
+        return Batch(to_unit(images[chosen], device), labels, mask, partner)
+
+
+def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return labels (N, L) of which a share of the images keep theirs, the others being -1: a set fixed by image.
+
+    The images are drawn class by class of all labels together, so that each combination keeps its share, rounded, and
+    at least one image.
+
+    Args:
+        labels: (N, L) class ids, all known.
+        share: 0 to 1.
+        generator: draws the images.
+    """
+    kept = np.full(labels.shape, -1, dtype=np.int64)
+    _, group = np.unique(labels, axis=0, return_inverse=True)
+    for value in range(group.max() + 1):
+        members = generator.permutation(np.flatnonzero(group.ravel() == value))
+        chosen = members[: max(1, round(share * len(members)))] if share > 0 else members[:0]
+        kept[chosen] = labels[chosen]
+    return kept
+
+
+def _check_classes(labels: npt.NDArray[Any], classes: list[int]) -> None:
+    if labels.shape[1] != len(classes):
+        given = f"{labels.shape[1]} columns of labels"
+        raise UserError(given, f"must be one for each of objective.classes={classes}", "declare or drop the others")
+    for column, size in enumerate(classes):
+        top = int(labels[:, column].max(initial=-1))
+        if top >= size:
+            raise UserError(f"class {top} of label {column}", f"must be below {size}", "raise objective.classes")

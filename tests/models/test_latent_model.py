@@ -1,0 +1,89 @@
+"""A served model: two plain files, named latents, the same codes after loading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pbt_disent.errors import UserError
+from pbt_disent.models import LatentModel, Objective
+
+Make = Callable[..., Objective]
+
+
+@pytest.fixture
+def model(make: Make) -> LatentModel:
+    return LatentModel("betatcvae", make(), ["x", "y", "scale", "z3"], np.array([2.0, 1.5, 0.5, 0.0]))
+
+
+def test_loading_gives_the_same_model(model: LatentModel, images: Tensor, tmp_path: Path) -> None:
+    model.save(tmp_path / "deep" / "model")
+    loaded = LatentModel.load(tmp_path / "deep" / "model")
+    assert sorted(path.name for path in (tmp_path / "deep" / "model").iterdir()) == ["model.json", "model.safetensors"]
+    codes = model.encode(images.numpy())
+    np.testing.assert_array_equal(loaded.encode(images.numpy()), codes)
+    np.testing.assert_array_equal(loaded.decode(codes), model.decode(codes))
+    assert loaded.latents == ["x", "y", "scale", "z3"]
+    np.testing.assert_array_equal(loaded.information, model.information)
+    assert loaded.name == "betatcvae"
+    assert loaded.objective.values == model.objective.values
+
+
+def test_saving_twice_writes_the_same_bytes(model: LatentModel, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        model.save(tmp_path / folder)
+    for name in ("model.json", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_unknown_information_survives(make: Make, tmp_path: Path) -> None:
+    LatentModel("betatcvae", make()).save(tmp_path)
+    loaded = LatentModel.load(tmp_path)
+    assert np.isnan(loaded.information).all()
+    assert loaded.latents == ["z0", "z1", "z2", "z3"]
+    json.loads((tmp_path / "model.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_traversal_moves_one_latent(model: LatentModel, images: Tensor) -> None:
+    code = model.encode(images[:1].numpy())[0]
+    values = np.linspace(-2, 2, 5)
+    frames = model.traverse(code, 1, values)
+    assert frames.shape == (5, 1, 32, 32)
+    moved = code.copy()
+    moved[1] = 2
+    np.testing.assert_allclose(frames[-1], model.decode(moved[None])[0], atol=1e-6)
+    assert (frames >= 0).all()
+    assert (frames <= 1).all()
+    assert not np.allclose(frames[0], frames[-1])
+
+
+def test_decoding_goes_in_batches(model: LatentModel) -> None:
+    codes = np.random.default_rng(0).normal(size=(7, 4))
+    np.testing.assert_allclose(model.decode(codes, batch=3), model.decode(codes), atol=1e-6)
+
+
+def test_evaluation_leaves_no_trace(model: LatentModel, images: Tensor) -> None:
+    before = {key: value.clone() for key, value in model.objective.state_dict().items()}
+    model.encode(images.numpy())
+    assert not model.objective.training
+    assert all(torch.equal(before[key], value) for key, value in model.objective.state_dict().items())
+
+
+def test_wrong_use_is_one_clear_line(model: LatentModel, make: Make, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be N x 1x32x32"):
+        model.encode(np.zeros((3, 1, 64, 64), dtype=np.uint8))
+    with pytest.raises(UserError, match="one for each of 4 latents"):
+        LatentModel("betatcvae", make(), ["x"])
+    with pytest.raises(UserError, match="must hold a saved model"):
+        LatentModel.load(tmp_path / "nowhere")
+    model.save(tmp_path)
+    header = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(header | {"format": 99}))
+    with pytest.raises(UserError, match="of format 99"):
+        LatentModel.load(tmp_path)

@@ -1,0 +1,86 @@
+"""Networks: shapes, choice by size, the fast last layer, first weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pbt_disent.errors import UserError
+from pbt_disent.models.initialise import initialise
+from pbt_disent.models.networks import NETWORKS, choose
+from pbt_disent.models.networks.to_image import ToImage
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_shapes_of_every_network(name: str, channels: int) -> None:
+    network = NETWORKS[name]
+    for size in network.sizes or (20,):
+        shape = (channels, size, size)
+        encoded = network.encoder(shape, 7, 4)(torch.zeros(3, *shape))
+        decoded = network.decoder(shape, 5, 4)(torch.zeros(3, 5))
+        assert encoded.shape == (3, 7)
+        assert decoded.shape == (3, *shape)
+
+
+def test_parameters_of_the_published_network() -> None:
+    """Convolutions of 32, 32, 64, 64, 512 channels and a 1x1 one; batch norm brings two per channel, biases none."""
+    network = NETWORKS["conv64"]
+    kernels = 16 * (1 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 512)
+    encoder = network.encoder((1, 64, 64), 20, 32)
+    assert sum(p.numel() for p in encoder.parameters()) == kernels + 2 * (32 + 32 + 64 + 64 + 512) + 512 * 20 + 20
+    decoder = network.decoder((1, 64, 64), 10, 32)
+    assert sum(p.numel() for p in decoder.parameters()) == 10 * 512 + kernels + 2 * (512 + 64 + 64 + 32 + 32) + 1
+
+
+def test_auto_goes_by_size() -> None:
+    assert choose("auto", (1, 32, 32)) == "conv32"
+    assert [choose("auto", (3, size, size)) for size in (28, 64, 128)] == ["conv28", "conv64", "conv128"]
+    assert choose("mlp", (1, 31, 17)) == "mlp"
+    with pytest.raises(UserError, match=r"1x31x31.*28, 32, 64, 128 pixels"):
+        choose("auto", (1, 31, 31))
+    with pytest.raises(UserError, match="64 pixels"):
+        choose("conv64", (1, 32, 32))
+    with pytest.raises(UserError, match="did you mean 'conv32'"):
+        choose("conv33", (1, 32, 32))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_last_layer_is_the_transposed_convolution(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = ToImage(6, 3).double()
+    initialise(layer, generator)
+    assert layer.bias is not None
+    features = torch.randn(4, 6, 5, 7, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
+    features.requires_grad_()
+    out = torch.randn(4, 3, 10, 14, generator=generator, dtype=torch.float64)
+    inputs = [features, layer.weight, layer.bias]
+    fast = layer(features)
+    plain = functional.conv_transpose2d(features, layer.weight, layer.bias, stride=2, padding=1)
+    torch.testing.assert_close(fast, plain)
+    for ours, theirs in zip(
+        torch.autograd.grad(fast, inputs, out), torch.autograd.grad(plain, inputs, out), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_first_weights_come_from_the_stream_alone() -> None:
+    layers = [nn.Sequential(nn.Conv2d(2, 3, 4), nn.BatchNorm2d(3), nn.Linear(3, 50)) for _ in range(3)]
+    before = torch.random.get_rng_state()
+    for layer, seed in zip(layers, (1, 1, 2), strict=True):
+        initialise(layer, torch.Generator().manual_seed(seed))
+    assert torch.equal(before, torch.random.get_rng_state())
+    first, same, other = ([p.clone() for p in layer.parameters()] for layer in layers)
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[-1], other[-1])
+    assert first[0].abs().max() <= 1 / 32**0.5
+    assert first[0].std().item() == pytest.approx(1 / 96**0.5, rel=0.25)
+    assert first[-1].abs().max() <= 1 / 3**0.5
+
+
+def test_unknown_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="PReLU"):
+        initialise(nn.Sequential(nn.PReLU()), torch.Generator())

@@ -1,0 +1,113 @@
+"""What holds for every objective in the registry; a new file there is tested by being there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pbt_disent.models import OBJECTIVES, LatentModel, Objective
+from pbt_disent.models.contract import Batch
+from pbt_disent.training.loop import step_once
+
+Make = Callable[..., Objective]
+NAMES = sorted(OBJECTIVES)
+FAST = {"lr": 4e-3, "batch_size": 24}
+
+
+def partnered(images: Tensor) -> Batch:
+    """Return a batch with everything that some objective may need."""
+    labels = torch.arange(len(images)).remainder(6).unsqueeze(1)
+    known = torch.arange(len(images)).remainder(2).eq(0).unsqueeze(1)
+    return Batch(images, labels, known, images.roll(1, 0))
+
+
+def loss_of(objective: Objective, images: Tensor) -> float:
+    """Return the losses of an early and a late step, added up."""
+    total = 0.0
+    for step in (50, 6000):
+        parts = objective.losses(partnered(images), step, torch.Generator().manual_seed(3))
+        total += sum(part.loss.item() for part in parts.values())
+    return total
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declarations_are_complete(name: str) -> None:
+    kind = OBJECTIVES[name]
+    assert {"lr", "batch_size"} <= set(kind.hyperparameters)
+    assert kind.hyperparameters["lr"].log
+    assert kind.hyperparameters["batch_size"].integer
+    assert kind.hyperparameters["batch_size"].low >= 16
+    assert {"latents", "network", "network_width"} <= set(kind.settings)
+    assert kind.optional <= set(kind.hyperparameters)
+    assert not set(kind.settings) & set(kind.hyperparameters)
+    assert all(setting.help for setting in kind.settings.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_falls(make: Make, images: Tensor, name: str) -> None:
+    objective = make(name, **FAST).train()
+    optimizers = objective.optimizers()
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for step in range(60):
+        parts = step_once(objective, optimizers, partnered(images), step, generator)
+        assert all(torch.isfinite(value) for part in parts.values() for value in part.terms.values())
+        losses.append(parts["model"].terms["reconstruction"].item())
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_hyperparameter_counts(make: Make, images: Tensor, name: str) -> None:
+    """Rates change the optimiser's step, everything else the loss."""
+    kind = OBJECTIVES[name]
+    objective = make(name, **FAST)
+    start = loss_of(objective, images)
+    rates = sorted(group["lr"] for part in objective.optimizers().values() for group in part.param_groups)
+    for key, declared in kind.hyperparameters.items():
+        if key == "batch_size":
+            continue
+        changed = make(name, **{**FAST, key: declared.at(0.9)})
+        if key.endswith("lr"):
+            other = sorted(group["lr"] for part in changed.optimizers().values() for group in part.param_groups)
+            assert other != rates, key
+        else:
+            assert loss_of(changed, images) != start, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_optimizers_share_nothing_and_leave_nothing_out(make: Make, images: Tensor, name: str) -> None:
+    objective = make(name)
+    owned = [id(p) for part in objective.optimizers().values() for group in part.param_groups for p in group["params"]]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == {id(p) for p in objective.parameters()}
+    assert set(objective.optimizers()) == set(objective.losses(partnered(images), 0, torch.Generator()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_depend_on_the_given_generator_alone(make: Make, images: Tensor, name: str) -> None:
+    torch.manual_seed(1)
+    one = loss_of(make(name), images)
+    torch.manual_seed(2)
+    assert loss_of(make(name), images) == one
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_representation_and_decoder_fit_together(make: Make, images: Tensor, name: str) -> None:
+    model = LatentModel(name, make(name))
+    seen = model.posterior(images.numpy())
+    latents = model.objective.options["latents"]
+    assert seen.codes.shape == (len(images), latents)
+    assert seen.information.shape == (latents,)
+    assert (seen.information >= 0).all()
+    assert np.isfinite(seen.codes).all()
+    frames = model.decode(seen.codes)
+    assert frames.shape == images.shape
+    assert frames.min() >= 0
+    assert frames.max() <= 1
+    for index in (0, 11):
+        alone = model.encode(images[index : index + 1].numpy())
+        np.testing.assert_allclose(alone[0], seen.codes[index], atol=1e-6)

@@ -1,0 +1,109 @@
+"""pro-VLAE: growing a level changes nothing at first, dormant levels are silent (papers.md 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pbt_disent.config import ObjectiveConfig
+from pbt_disent.errors import UserError
+from pbt_disent.models import Objective, resolve
+from pbt_disent.models.contract import Batch, LossTerms
+from pbt_disent.models.gaussian import kl_per_latent
+from pbt_disent.models.objectives.provlae import ProVLAE
+
+Make = Callable[..., Objective]
+LADDER = {"latents": 6, "levels": 3, "stage_steps": 100, "fade_in": 40}
+
+
+@pytest.fixture
+def ladder(make: Make) -> ProVLAE:
+    objective = make("provlae", **LADDER)
+    assert isinstance(objective, ProVLAE)
+    return objective
+
+
+def part_of(objective: Objective, images: Tensor, step: int) -> LossTerms:
+    return objective.losses(Batch(images), step, torch.Generator().manual_seed(2))["model"]
+
+
+def test_the_schedule(ladder: ProVLAE, make: Make) -> None:
+    assert ladder.schedule(0) == (0, [1, 0, 0])
+    assert ladder.schedule(99) == (0, [1, 0, 0])
+    assert ladder.schedule(100) == (1, [1, 0, 0])
+    assert ladder.schedule(110) == (1, [1, 0.25, 0])
+    assert ladder.schedule(150) == (1, [1, 1, 0])
+    assert ladder.schedule(220) == (2, [1, 1, 0.5])
+    assert ladder.schedule(10_000) == (2, [1, 1, 1])
+    at_once = make("provlae", **{**LADDER, "fade_in": 0})
+    assert isinstance(at_once, ProVLAE)
+    assert at_once.schedule(100) == (1, [1, 1, 0])
+    whole = make("provlae", **LADDER, progressive=False)
+    assert isinstance(whole, ProVLAE)
+    assert whole.schedule(0) == (2, [1, 1, 1])
+
+
+def test_a_new_level_changes_no_image_at_first(ladder: ProVLAE, images: Tensor) -> None:
+    before, after = part_of(ladder, images, 99), part_of(ladder, images, 100)
+    assert before.terms["reconstruction"].item() == after.terms["reconstruction"].item()
+    assert part_of(ladder, images, 120).terms["reconstruction"].item() != before.terms["reconstruction"].item()
+
+
+def test_dormant_levels_are_silent(ladder: ProVLAE) -> None:
+    z = torch.randn(2, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    (gradient,) = torch.autograd.grad(ladder.decoder(z, [1.0, 0.0, 0.0]).sum(), z)
+    assert gradient[:, :2].abs().min() > 0
+    assert (gradient[:, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5])
+def test_dormant_heads_learn_from_gamma_alone(make: Make, images: Tensor, gamma: float) -> None:
+    objective = make("provlae", **LADDER, gamma=gamma)
+    assert isinstance(objective, ProVLAE)
+    part_of(objective, images, 0).loss.backward()
+    shallow = [p.grad for p in objective.encoder.heads[0].parameters()]
+    silent = all(g is None or not g.any() for g in shallow)
+    assert silent == (gamma == 0)
+    assert any(p.grad is not None and p.grad.any() for p in objective.encoder.heads[2].parameters())
+
+
+def test_the_whole_ladder_weighs_every_kl_alike(make: Make, images: Tensor) -> None:
+    grown, whole = make("provlae", **LADDER), make("provlae", **LADDER, progressive=False)
+    parts = part_of(grown, images, 10_000), part_of(whole, images, 0)
+    assert parts[0].loss.item() == parts[1].loss.item()
+    assert parts[0].terms["dormant_kl"].item() == 0
+    assert isinstance(whole, ProVLAE)
+    mean, log_sigma = whole.encoder(images, [1.0] * 3)
+    kl = kl_per_latent(mean, log_sigma).sum(1).mean()
+    expected = parts[1].terms["reconstruction"] + 4 * kl
+    assert parts[1].loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_loss_of_a_middle_stage_by_hand(ladder: ProVLAE, images: Tensor) -> None:
+    part = part_of(ladder, images, 160)
+    mean, log_sigma = ladder.encoder(images, [1.0] * 3)
+    kl = kl_per_latent(mean, log_sigma).mean(0)
+    expected = part.terms["reconstruction"] + 4 * kl[:4].sum() + 0.5 * kl[4:].sum()
+    assert part.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert part.terms["stage"].item() == 1
+
+
+def test_decoding_uses_the_levels_reached(ladder: ProVLAE, images: Tensor) -> None:
+    codes = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    changed = codes.clone()
+    changed[:, 4:] += 1
+    part_of(ladder, images, 150)
+    assert torch.equal(ladder.decode(codes), ladder.decode(changed))
+    part_of(ladder, images, 250)
+    assert not torch.equal(ladder.decode(codes), ladder.decode(changed))
+
+
+def test_levels_must_fit() -> None:
+    with pytest.raises(UserError, match="levels=5: images of 1x32x32 have room for 4"):
+        resolve(ObjectiveConfig(name="provlae", latents=5, levels=5), (1, 32, 32))
+    with pytest.raises(UserError, match="latents=10: must be a multiple"):
+        resolve(ObjectiveConfig(name="provlae", latents=10, levels=3), (1, 64, 64))
+    assert resolve(ObjectiveConfig(name="provlae"), (3, 64, 64)).settings["network_width"] == 32

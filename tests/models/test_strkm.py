@@ -1,0 +1,178 @@
+"""St-RKM: orthonormal at every step, PCA where it must be PCA, axes from the eigen-rotation (papers.md 2.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pbt_disent.config import ObjectiveConfig
+from pbt_disent.errors import UserError
+from pbt_disent.models import LatentModel, Objective, resolve
+from pbt_disent.models.contract import Batch
+from pbt_disent.models.objectives.strkm import StRKM
+from pbt_disent.models.stiefel import CayleyAdam, Frame, cayley, fix_signs
+
+Make = Callable[..., Objective]
+
+
+def frame_of(rows: int, m: int, seed: int = 0) -> Frame:
+    frame = Frame(rows, m)
+    frame.initialise(torch.Generator().manual_seed(seed))
+    return frame
+
+
+def drift(columns: Tensor) -> float:
+    columns = columns.detach()
+    return (columns.t() @ columns - torch.eye(columns.shape[1], dtype=columns.dtype)).abs().max().item()
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.1, 1.0])
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e6])
+def test_frames_stay_orthonormal(rate: float, size: float) -> None:
+    frame = frame_of(50, 10)
+    assert drift(frame.columns) < 1e-6
+    optimizer = CayleyAdam(frame.parameters(), rate)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(150):
+        frame.columns.grad = size * torch.randn(50, 10, generator=generator)
+        optimizer.step()
+        assert drift(frame.columns) <= 1e-6
+
+
+def test_frames_in_double_precision() -> None:
+    frame = frame_of(20, 4).double()
+    frame.columns.data = torch.linalg.qr(frame.columns.data).Q
+    optimizer = CayleyAdam(frame.parameters(), 1.0)
+    for seed in range(50):
+        frame.columns.grad = torch.randn(20, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        optimizer.step()
+        assert drift(frame.columns) <= 1e-12
+
+
+def test_the_transform_is_cayleys() -> None:
+    """Against the dense formula (I + a/2 W)^-1 (I - a/2 W) X, with W skew."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.linalg.qr(torch.randn(6, 2, generator=generator, dtype=torch.float64)).Q
+    m, scale = torch.randn(6, 2, generator=generator, dtype=torch.float64), torch.tensor(3.0, dtype=torch.float64)
+    hat = m @ x.t() - 0.5 * x @ (x.t() @ m @ x.t())
+    w = (hat - hat.t()) / scale
+    rate = torch.tensor(0.05, dtype=torch.float64)
+    eye = torch.eye(6, dtype=torch.float64)
+    expected = torch.linalg.solve(eye + 0.025 * w, (eye - 0.025 * w) @ x)
+    moved, tangent = cayley(x, m, scale, rate)
+    torch.testing.assert_close(moved, expected)
+    torch.testing.assert_close(tangent, w @ x)
+    skew = x.t() @ tangent
+    torch.testing.assert_close(skew, -skew.t())
+
+
+def test_pca_alone_finds_the_leading_eigenvectors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([3.0, 2.5, 2.0, 0.7, 0.5, 0.3, 0.2, 0.1], dtype=torch.float64)
+    mixing = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64)).Q
+    features = torch.randn(400, 8, generator=generator, dtype=torch.float64) * scales @ mixing.t()
+    features = features - features.mean(0)
+    values, vectors = torch.linalg.eigh(features.t() @ features / len(features))
+    frame = frame_of(8, 3).double()
+    optimizer = CayleyAdam(frame.parameters(), 0.05)
+    first = None
+    for step in range(600):
+        optimizer.param_groups[0]["lr"] = 0.05 * 0.99**step
+        optimizer.zero_grad()
+        rest = features - features @ frame.columns @ frame.columns.t()
+        loss = rest.square().sum() / len(features)
+        first = loss.item() if first is None else first
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < first
+    assert loss.item() == pytest.approx(values[:5].sum().item(), rel=1e-5)
+    overlap = torch.linalg.svdvals(vectors[:, 5:].t() @ frame.columns.detach())
+    assert torch.arccos(overlap.clamp(max=1)).max().item() < 1e-3
+
+
+def loss_of(objective: Objective, images: Tensor, seed: int = 2) -> dict[str, float]:
+    part = objective.losses(Batch(images), 0, torch.Generator().manual_seed(seed))["model"]
+    return {"loss": part.loss.item(), **{name: value.item() for name, value in part.terms.items()}}
+
+
+def test_the_loss_knows_only_the_span(make: Make, images: Tensor) -> None:
+    objective = make("strkm", autoencoder="plain", features=8)
+    assert isinstance(objective, StRKM)
+    before = loss_of(objective, images)
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0))).Q
+    with torch.no_grad():
+        objective.frame.columns.copy_(objective.frame.columns @ rotation)
+    assert loss_of(objective, images) == pytest.approx(before, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["noisy", "split"])
+def test_without_noise_all_losses_are_one(make: Make, images: Tensor, kind: str) -> None:
+    """In training mode batch norm sees each pass alone, so equal inputs give equal outputs."""
+    plain = loss_of(make("strkm", autoencoder="plain"), images)
+    assert loss_of(make("strkm", autoencoder=kind, sigma=0), images) == pytest.approx(plain, rel=1e-5)
+    assert loss_of(make("strkm", autoencoder=kind, sigma=1), images)["loss"] != pytest.approx(plain["loss"], rel=1e-4)
+
+
+def test_as_many_axes_as_features_discard_nothing(make: Make, images: Tensor) -> None:
+    assert loss_of(make("strkm", features=4, latents=4), images)["discarded"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UserError, match=r"latents=5: must not exceed objective.features=4"):
+        resolve(ObjectiveConfig(name="strkm", latents=5, features=4), (1, 32, 32))
+
+
+def test_loss_by_hand(make: Make, images: Tensor) -> None:
+    objective = make("strkm", weight=3, autoencoder="plain", features=8)
+    assert isinstance(objective, StRKM)
+    part = loss_of(objective, images)
+    features = objective.encoder(images)
+    centred = features - features.mean(0)
+    frame = objective.frame.columns
+    rest = centred - centred @ frame @ frame.t()
+    assert part["discarded"] == pytest.approx(rest.square().sum(1).mean().item(), rel=1e-4)
+    decoded = torch.sigmoid(objective.decoder(centred @ frame @ frame.t()))
+    error = (images - decoded).square().sum((1, 2, 3)).mean().item()
+    assert part["reconstruction"] == pytest.approx(error, rel=1e-4)
+    assert part["loss"] == pytest.approx(1.5 * error + part["discarded"], rel=1e-4)
+
+
+def test_settled_codes_are_uncorrelated_and_ordered(make: Make, images: Tensor, tmp_path: Path) -> None:
+    objective = make("strkm", features=8).eval()
+    assert isinstance(objective, StRKM)
+    objective.settle([images[:16], images[16:]])
+    model = LatentModel("strkm", objective)
+    codes = model.encode(images.numpy()).astype(np.float64)
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-5)
+    covariance = np.cov(codes.T, bias=True)
+    off = covariance - np.diag(np.diag(covariance))
+    assert np.abs(off).max() / np.trace(covariance) < 1e-5
+    assert (np.diff(np.diag(covariance)) <= 0).all()
+    np.testing.assert_allclose(np.diag(covariance), objective.variances.numpy(), rtol=1e-3, atol=1e-9)
+    model.save(tmp_path)
+    loaded = LatentModel.load(tmp_path)
+    np.testing.assert_array_equal(loaded.encode(images[:1].numpy()), model.encode(images[:1].numpy()))
+
+
+def test_information_counts_what_the_decoder_uses(make: Make, images: Tensor) -> None:
+    """A decoder that is deaf to an axis gives that axis no information."""
+    objective = make("strkm", features=4, latents=4, network="mlp", network_width=16).eval()
+    assert isinstance(objective, StRKM)
+    objective.settle([images])
+    before = objective.represent(images).information
+    first = objective.decoder[0]
+    assert isinstance(first, nn.Linear)
+    deaf = objective.axes[:, 1:2]
+    with torch.no_grad():
+        first.weight.sub_(first.weight @ deaf @ deaf.t())
+    objective.settle([images])
+    after = objective.represent(images).information
+    assert after[1].item() < 1e-3 * before[0].item()
+    assert after[0].item() > 0.3 * before[0].item()
+
+
+def test_signs_are_fixed() -> None:
+    columns = torch.tensor([[1.0, -3.0], [-2.0, 1.0]])
+    assert fix_signs(columns).tolist() == [[-1.0, 3.0], [2.0, -1.0]]
