@@ -7,9 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import Progress as Bar
-
+from pbt_disent.cli.progress import bar
 from pbt_disent.config import Config
 from pbt_disent.errors import UserError
 from pbt_disent.machine import usable_cpus, usable_memory
@@ -90,9 +88,8 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
 
 
 def _prepare(folder: RunFolder, prepare: Callable[..., Prepared]) -> Prepared:
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("images", total=None)
-        return prepare(folder, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    with bar("images") as progress:
+        return prepare(folder, progress=progress)
 
 
 def _launcher(folder: RunFolder, config: Config) -> Callable[[WorkerContext, Callable[[Executor], Result]], Result]:
