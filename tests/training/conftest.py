@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_bench import Bench, make_bench
+
+from tests.training.bench import Bench, make_bench
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_bench import SHAPE, make_bench
 
 from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES, Objective, build
@@ -20,6 +19,7 @@ from pbt_disent.models.tensor_file import pack, unpack
 from pbt_disent.training.checkpoint import Optimizers, dump, restore
 from pbt_disent.training.loop import TermMeans, step_once
 from pbt_disent.training.tasks import TrainTask
+from tests.training.bench import SHAPE, make_bench
 
 Member = tuple[Objective, Optimizers]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_bench import Bench, make_bench
 
 from pbt_disent.models import LatentModel
 from pbt_disent.models.contract import Batch, LossTerms
@@ -21,6 +20,7 @@ from pbt_disent.models.gaussian_vae import GaussianVAE
 from pbt_disent.models.tensor_file import unpack
 from pbt_disent.store.blobs import CorruptBlob
 from pbt_disent.training.member import Trainer
+from tests.training.bench import Bench, make_bench
 
 ANOTHER_PROCESS = """
 import pickle, sys

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_bench import Bench, make_bench
 
 from pbt_disent.errors import UserError
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.supervision import Supervision, keep_labels
+from tests.training.bench import Bench, make_bench
 
 
 def test_partners_come_from_the_table(bench: Bench) -> None:
