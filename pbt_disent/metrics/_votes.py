@@ -1,0 +1,44 @@
+"""Batches of points that share the value of one factor, drawn from a labelled set, many batches at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pbt_disent.types import IntArray
+
+__all__ = ["Groups"]
+
+
+class Groups:
+    """The points of a labelled set by the value of each factor.
+
+    Args:
+        classes: (N, K) class numbers.
+    """
+
+    def __init__(self, classes: IntArray) -> None:
+        self._classes = classes
+        self._order = np.asfortranarray(np.argsort(classes, axis=0, kind="stable"))
+        self._counts = [np.bincount(column) for column in classes.T]
+        self._starts = [np.concatenate([[0], np.cumsum(counts)[:-1]]) for counts in self._counts]
+
+    def partners(self, rows: IntArray, factors: IntArray, batch: int, rng: np.random.Generator) -> IntArray:
+        """Return points that share the value of a factor with given points, drawn with replacement from all such.
+
+        Args:
+            rows: (V, B) point numbers, one partner each, or (V, 1) for B partners of the same point.
+            factors: (V,) number of the factor that the partners of row v must share.
+            batch: B.
+            rng: source of the draws.
+
+        Returns:
+            Point numbers (V, B).
+        """
+        found = np.empty((len(rows), batch), dtype=np.int64)
+        share = rng.random(found.shape)
+        for k in range(self._classes.shape[1]):
+            mine = np.flatnonzero(factors == k)
+            values = self._classes[rows[mine], k]
+            offsets = (share[mine] * self._counts[k][values]).astype(np.int64)
+            found[mine] = self._order[self._starts[k][values] + offsets, k]
+        return found

@@ -1,0 +1,179 @@
+"""Any set of metrics on one set of codes, by name, with error bars: what the command line and the reports call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pbt_disent.errors import UserError, nearest
+from pbt_disent.metrics._arrays import as_array
+from pbt_disent.metrics._registry import METRICS, Inputs, Metric
+from pbt_disent.metrics._result import Result, check_budget
+from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
+from pbt_disent.metrics.udr import UDR
+from pbt_disent.seeds import Streams
+from pbt_disent.types import IntArray
+
+__all__ = ["POINTS", "Scored", "applicable", "score"]
+
+POINTS = {"protocol": (10_000, 5_000), "fast": (2_000, 1_000)}
+RANKING_POINTS = 1_000
+RESAMPLES = 100
+COSTLY_RESAMPLES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One metric's result with its error bars.
+
+    Args:
+        name: of the metric in the registry.
+        result: with all parts, direction, bounds and record.
+        values: the numbers reported, by name; the headline first.
+        intervals: per number the intervals that could be measured (over points; for rankings over models too).
+    """
+
+    name: str
+    result: Result
+    values: dict[str, float]
+    intervals: dict[str, tuple[Interval, ...]]
+
+
+def applicable(inputs: Inputs) -> tuple[str, ...]:
+    """Return the names of the metrics that these inputs can be scored by: ``all`` stands for them."""
+    if as_array(inputs.codes, "codes").ndim == 3:
+        return tuple(name for name in METRICS if METRICS[name].kind == "ranking" and inputs.information is not None)
+    kinds = ("unlabelled",) if inputs.factors is None else ("labelled", "unlabelled")
+    return tuple(name for name in METRICS if METRICS[name].kind in kinds)
+
+
+def score(
+    codes: ArrayLike,
+    factors: ArrayLike | None = None,
+    *,
+    information: ArrayLike | None = None,
+    test_codes: ArrayLike | None = None,
+    test_factors: ArrayLike | None = None,
+    metrics: Sequence[str] | str = "all",
+    budget: str = "protocol",
+    seed: int = 0,
+    intervals: bool = True,
+) -> dict[str, Scored]:
+    """Return the chosen metrics of one model's codes (N, Z), or rankings of several models' codes (M, N, Z).
+
+    Where there are more points than the budget uses (10,000 and 5,000, or 2,000 and 1,000 for ``fast``; 1,000 for
+    rankings), they are drawn once by `seed`, without replacement, and all metrics see the same ones.
+
+    Args:
+        codes: (N, Z), or (M, N, Z) for rankings.
+        factors: (N, K) class labels, or None: then only metrics that need no labels apply.
+        information: (M, Z) nats per latent, for rankings.
+        test_codes: (N', Z); without a test half a third of the points is held out where a metric needs one.
+        test_factors: (N', K).
+        metrics: names, or ``all`` that apply.
+        budget: ``protocol`` or ``fast``.
+        seed: of all draws.
+        intervals: whether to measure error bars; for metrics that fit classifiers, on the fast variant.
+
+    Raises:
+        UserError: an unknown metric or budget, a metric that these inputs lack something for, or bad input.
+    """
+    check_budget(budget)
+    inputs = Inputs(codes, factors, test_codes, test_factors, information)
+    known = applicable(inputs)
+    names = known if metrics == "all" else tuple([metrics] if isinstance(metrics, str) else metrics)
+    for name in names:
+        if name not in known:
+            METRICS[name]
+            raise UserError(f"metric {name!r}", "lacks labels, models or information here", nearest(name, known))
+    if not names:
+        raise UserError("codes (M, N, Z) without information", "cannot be ranked", "give information (M, Z) in nats")
+    drawn = _draw(inputs, budget, seed)
+    return {name: _score_one(name, drawn, budget, seed, intervals) for name in names}
+
+
+def _score_one(name: str, inputs: Inputs, budget: str, seed: int, intervals: bool) -> Scored:
+    metric = METRICS[name]
+    result = metric.run(inputs, budget, seed)
+    values = {part: float(getattr(result, part)) for part in metric.parts}
+    found: dict[str, tuple[Interval, ...]] = {}
+    if intervals:
+        found = _over_points(metric, inputs, values, budget, seed)
+        if isinstance(result, UDR):
+            over_models = interval_over_models(result, seed=seed)
+            found["score"] = found.get("score", ()) + (() if over_models is None else (over_models,))
+    return Scored(name, result, values, found)
+
+
+def _over_points(
+    metric: Metric, inputs: Inputs, values: dict[str, float], budget: str, seed: int
+) -> dict[str, tuple[Interval, ...]]:
+    """Return an interval for every part, scoring every half-sample once for all of them."""
+    cache: dict[int, Result] = {}
+    most = POINTS["fast"] if metric.costly else ()
+    used = "fast" if metric.costly else budget
+    intervals: dict[str, tuple[Interval, ...]] = {}
+    for part, value in values.items():
+
+        def statistic(rows: Sequence[IntArray], own_seed: int, part: str = part) -> float:
+            if own_seed not in cache:
+                cache[own_seed] = metric.run(_take(inputs, rows), used, own_seed)
+            return float(getattr(cache[own_seed], part))
+
+        interval = interval_over_points(
+            value,
+            statistic,
+            _sizes(inputs),
+            most=most,
+            bounds=metric.result.bounds,
+            resamples=COSTLY_RESAMPLES if metric.costly else RESAMPLES,
+            seed=seed,
+        )
+        intervals[part] = () if interval is None else (interval,)
+    return intervals
+
+
+def _draw(inputs: Inputs, budget: str, seed: int) -> Inputs:
+    """Return the points that the budget allows, the same ones for every metric."""
+    ranking = as_array(inputs.codes, "codes").ndim == 3
+    limits = (RANKING_POINTS,) if ranking else POINTS[budget]
+    if inputs.test_codes is None and not ranking:
+        limits = (sum(limits),)
+    sizes = _sizes(inputs)
+    rows = []
+    for number, (size, limit) in enumerate(zip(sizes, limits, strict=False)):
+        rng = Streams(seed).generator("score", "points", number)
+        rows.append(np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False)))
+    return _take(inputs, rows)
+
+
+def _sizes(inputs: Inputs) -> list[int]:
+    codes = as_array(inputs.codes, "codes")
+    if codes.ndim < 2:
+        raise UserError(f"codes of shape {codes.shape}", "must have shape (N, Z) or (M, N, Z)", "reshape them")
+    sizes = [codes.shape[-2]]
+    if inputs.test_codes is not None:
+        sizes.append(len(as_array(inputs.test_codes, "test_codes")))
+    return sizes
+
+
+def _take(inputs: Inputs, rows: Sequence[IntArray]) -> Inputs:
+    """Return the inputs at the given rows of the first and, where there is one, the test half."""
+    codes = as_array(inputs.codes, "codes")
+    taken = replace(inputs, codes=codes[..., rows[0], :])
+    if inputs.factors is not None:
+        factors = as_array(inputs.factors, "factors")
+        if len(factors) != codes.shape[-2]:
+            raise UserError(
+                f"codes of shape {codes.shape} and factors of shape {factors.shape}",
+                "must have the same number of rows",
+                "give one row of factors per point",
+            )
+        taken = replace(taken, factors=factors[rows[0]])
+    if inputs.test_codes is not None and inputs.test_factors is not None:
+        test, labels = as_array(inputs.test_codes, "test_codes"), as_array(inputs.test_factors, "test_factors")
+        taken = replace(taken, test_codes=test[rows[1]], test_factors=labels[rows[1]])
+    return taken

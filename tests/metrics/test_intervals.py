@@ -1,0 +1,73 @@
+"""Error bars: their width against theory, their centre, and what cannot be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pbt_disent.errors import UserError
+from pbt_disent.metrics import interval_over_models, interval_over_points, mig, udr
+from pbt_disent.types import FloatArray, IntArray
+
+DATA = np.random.default_rng(0).normal(size=1000)
+
+
+def mean_over(data: FloatArray, rows: Sequence[IntArray], seed: int) -> float:
+    return float(data[rows[0]].mean())
+
+
+mean_of = partial(mean_over, DATA)
+
+
+@pytest.mark.parametrize(("resamples", "most"), [(400, ()), (400, (200,)), (30, ())])
+def test_width_is_the_standard_error(resamples: int, most: tuple[int, ...]) -> None:
+    found = interval_over_points(float(DATA.mean()), mean_of, [1000], resamples=resamples, most=most)
+    assert found is not None
+    expected = 2 * 1.96 * DATA.std() / np.sqrt(1000)
+    assert found.high - found.low == pytest.approx(expected, rel=0.15 if resamples > 50 else 0.4)
+    assert (found.high + found.low) / 2 == pytest.approx(DATA.mean(), abs=0.2 * expected)
+
+
+def test_intervals_cover() -> None:
+    hits = 0
+    for seed in range(100):
+        data = np.random.default_rng(seed).normal(size=100)
+        found = interval_over_points(float(data.mean()), partial(mean_over, data), [100], resamples=60)
+        assert found is not None
+        hits += found.low <= 0 <= found.high
+    assert 88 <= hits <= 100
+
+
+def test_bias_of_half_samples_does_not_move_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.integers(10, size=(300, 1))
+    codes = factors + rng.normal(size=(300, 1))
+    score = mig(codes, factors).score
+    found = interval_over_points(score, lambda rows, _: mig(codes[rows[0]], factors[rows[0]]).score, [300])
+    assert found is not None
+    assert found.low < score < found.high
+
+
+def test_too_small_halves_give_no_interval() -> None:
+    codes, factors = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30)[:, None] % 3
+    assert interval_over_points(0.5, lambda rows, _: mig(codes[rows[0]], factors[rows[0]]).score, [30]) is None
+    with pytest.raises(UserError, match="resamples=1"):
+        interval_over_points(0.5, mean_of, [1000], resamples=1)
+    with pytest.raises(UserError, match=r"level=1\.5"):
+        interval_over_points(0.5, mean_of, [1000], level=1.5)
+
+
+def test_over_models_is_wide_where_models_differ() -> None:
+    rng = np.random.default_rng(0)
+    sources = rng.normal(size=(200, 4))
+    alike = np.stack([sources + 0.05 * rng.normal(size=(200, 4)) for _ in range(5)])
+    mixed = alike.copy()
+    mixed[3:] = np.stack([sources @ np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2)])
+    narrow, wide = (interval_over_models(udr(codes, np.ones((5, 4)))) for codes in (alike, mixed))
+    assert narrow is not None
+    assert wide is not None
+    assert narrow.high - narrow.low < 0.02 < 0.1 < wide.high - wide.low
+    assert interval_over_models(udr(alike[:2], np.ones((2, 4)))) is None

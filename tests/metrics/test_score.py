@@ -1,0 +1,103 @@
+"""Every registered metric through `score`: the contract, the draws, the intervals, the errors."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pbt_disent import metrics
+from pbt_disent.errors import UserError
+from pbt_disent.metrics import METRICS, Inputs, Result, applicable, score
+
+RNG = np.random.default_rng(0)
+FACTORS = RNG.integers([3, 4], size=(240, 2))
+CODES = np.concatenate([FACTORS, RNG.normal(size=(240, 1))], axis=1) + 0.1 * RNG.normal(size=(240, 3))
+MODELS = np.stack([CODES + 0.1 * RNG.normal(size=CODES.shape) for _ in range(4)])
+INFORMATION = np.ones((4, 3))
+NAMES = list(METRICS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_keeps_the_contract(name: str) -> None:
+    ranking = METRICS[name].kind == "ranking"
+    arguments = (MODELS, None) if ranking else (CODES, FACTORS)
+    scored = [
+        score(*arguments, information=INFORMATION if ranking else None, metrics=name, budget="fast", intervals=False)
+        for _ in range(2)
+    ]
+    first, second = (entry[name] for entry in scored)
+    low, high = first.result.bounds
+    assert isinstance(first.result, METRICS[name].result)
+    assert isinstance(first.result, Result)
+    assert list(first.values) == list(METRICS[name].parts)
+    assert first.values == second.values
+    assert all(low <= value <= high for value in first.values.values())
+    assert first.result.record.budget == "fast"
+    assert first.result.record.samples
+    assert first.result.record.version
+    with pytest.raises(FrozenInstanceError):
+        setattr(first.result, METRICS[name].parts[0], 1.0)
+
+
+def test_all_means_what_the_inputs_allow() -> None:
+    assert set(applicable(Inputs(CODES, FACTORS))) == {n for n in NAMES if METRICS[n].kind != "ranking"}
+    assert set(applicable(Inputs(CODES))) == {n for n in NAMES if METRICS[n].kind == "unlabelled"}
+    assert set(applicable(Inputs(MODELS, information=INFORMATION))) == {"udr", "udr_spearman"}
+
+
+def test_intervals_hold_the_score_and_rankings_have_two() -> None:
+    found = score(CODES, FACTORS, metrics=["mig", "sap_continuous"], budget="fast")
+    for scored in found.values():
+        (interval,) = scored.intervals["score"]
+        assert interval.low <= scored.values["score"] <= interval.high
+        assert interval.over == "points"
+    ranked = score(MODELS, information=INFORMATION, metrics="udr", budget="fast")["udr"]
+    assert [interval.over for interval in ranked.intervals["score"]] == ["points", "models"]
+
+
+def test_costly_metrics_have_intervals_for_every_part() -> None:
+    found = score(CODES, FACTORS, metrics="dci", budget="fast")["dci"]
+    assert set(found.intervals) == {"disentanglement", "completeness", "informativeness"}
+    assert all(len(intervals) == 1 for intervals in found.intervals.values())
+
+
+def test_points_are_drawn_once_within_the_budget() -> None:
+    factors = np.random.default_rng(1).integers([3, 4], size=(9000, 2))
+    codes = factors + 0.3 * np.random.default_rng(2).normal(size=(9000, 2))
+    found = score(codes, factors, metrics=["mig", "modularity"], budget="fast", intervals=False, seed=1)
+    assert found["mig"].result.record.samples == {"points": 3000}
+    assert found["mig"].values != score(codes, factors, metrics="mig", budget="fast", intervals=False)["mig"].values
+    halves = score(
+        codes, factors, test_codes=codes, test_factors=factors, metrics="sap_continuous", budget="fast", intervals=False
+    )
+    assert halves["sap_continuous"].result.record.samples == {"train": 2000, "test": 1000}
+    whole = score(codes, factors, metrics="mig", intervals=False)["mig"]
+    assert whole.values["score"] == metrics.mig(codes, factors).score
+
+
+def test_test_halves_reach_the_metric() -> None:
+    shuffled = np.random.default_rng(0).permutation(FACTORS)
+    good, bad = (
+        score(CODES, FACTORS, test_codes=CODES, test_factors=test, metrics="explicitness", intervals=False)
+        for test in (FACTORS, shuffled)
+    )
+    assert good["explicitness"].values["score"] > 0.8 > 0.65 > bad["explicitness"].values["score"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((CODES, FACTORS), {"metrics": "migg"}, "metric 'migg': is no known metric; did you mean 'mig"),
+        ((CODES,), {"metrics": "mig"}, "metric 'mig': lacks labels, models or information"),
+        ((MODELS,), {}, "without information: cannot be ranked"),
+        ((CODES, FACTORS), {"budget": "full"}, "budget 'full'"),
+        ((CODES, FACTORS[:-1]), {}, "must have the same number of rows"),
+        ((CODES[:, 0],), {}, "must have shape"),
+    ],
+)
+def test_bad_requests(arguments: tuple[Any, ...], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        score(*arguments, **options)
