@@ -1,0 +1,61 @@
+"""The figures and pictures of a run as files: PNG for slides and MLflow, SVG for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbt_disent.report import figures
+from pbt_disent.report.latents import view_model
+from pbt_disent.report.page import FITNESS_LABELS
+from pbt_disent.report.pictures import png
+from pbt_disent.report.run_reader import read_run
+from pbt_disent.report.svg import figure_bytes
+
+__all__ = ["write_figures"]
+
+_PIXELS = 64
+
+
+def write_figures(run_folder: Path, folder: Path) -> list[Path]:
+    """Write every figure of a run as PNG and SVG, and every traversal of its final model as PNG.
+
+    Args:
+        run_folder: of the run, finished or not.
+        folder: where they go; it is created, and files of the same names are replaced.
+
+    Returns:
+        The files: ``<round>-score``, ``<round>-<hyperparameter>`` and ``<round>-lineage`` (slashes as dashes), then
+        ``traversal-<latent>.png`` and ``reconstructions.png``.
+
+    Raises:
+        UserError: the first folder is no run.
+    """
+    run = read_run(run_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+
+    def write(name: str, content: bytes) -> None:
+        written.append(folder / name)
+        written[-1].write_bytes(content)
+
+    for view in run.rounds:
+        if not view.manifests:
+            continue
+        stem = view.path.replace("/", "-")
+        fitness = str(view.fact_of("started", "fitness") or "score")
+        drawn = {"score": figures.score_figure(view.manifests, FITNESS_LABELS.get(fitness, fitness))}
+        drawn |= {
+            name: figures.hyperparameter_figure(view.manifests, name) for name in figures.searched(view.manifests)
+        }
+        drawn["lineage"] = figures.lineage_figure(view.manifests)
+        for name, figure in drawn.items():
+            for kind in ("png", "svg"):
+                write(f"{stem}-{name}.{kind}", figure_bytes(figure, kind))
+    model = view_model(run)
+    if model is not None:
+        scale = max(1, _PIXELS // model.width)
+        for latent in model.latents:
+            write(f"traversal-{latent.name}.png", png(latent.sheet, scale))
+        if model.reconstructions is not None:
+            write("reconstructions.png", png(model.reconstructions, scale))
+    return written

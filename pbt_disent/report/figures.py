@@ -1,0 +1,119 @@
+"""The figures of a population as functions of its manifests: scores, hyperparameters, lineage.
+
+Every member is a thin line from generation to generation, the winner's lineage a thick one in another colour; where a
+member was replaced, its line comes from the parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.report.lineage import Step, ancestors, winner
+
+__all__ = ["ACCENT", "GRID", "INK", "MUTED", "hyperparameter_figure", "lineage_figure", "score_figure", "searched"]
+
+INK, MUTED, GRID, ACCENT = "#1c2128", "#8593a3", "#d6dbe1", "#b3410e"
+_SIZE = (4.2, 2.7)
+
+Value = Callable[[MemberRecord], float | None]
+
+
+def score_figure(manifests: Sequence[Manifest], label: str) -> Figure:
+    """Draw every member's score over the generations.
+
+    Args:
+        manifests: the generations, one or more.
+        label: what the score is.
+    """
+    figure, axes = _axes(_SIZE)
+    _lines(axes, manifests, lambda record: record.score)
+    axes.set_ylabel(label)
+    return figure
+
+
+def hyperparameter_figure(manifests: Sequence[Manifest], name: str) -> Figure:
+    """Draw every member's value of a hyperparameter over the generations; beyond a factor of 5 on a log scale."""
+    figure, axes = _axes(_SIZE)
+    values = [record.hyperparameters[name] for manifest in manifests for record in manifest.members]
+    if min(values) > 0 and max(values) > 5 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    _lines(axes, manifests, lambda record: record.hyperparameters[name])
+    axes.set_ylabel(name)
+    return figure
+
+
+def lineage_figure(manifests: Sequence[Manifest]) -> Figure:
+    """Draw who replaced whom: a row per member slot, a column per generation, a cross for a member without a score."""
+    size = len(manifests[0].members)
+    figure, axes = _axes((max(4.2, 1.0 + 0.34 * len(manifests)), max(1.8, 0.7 + 0.2 * size)))
+    chosen = set(ancestors(manifests, winner(manifests)))
+    _segments(axes, manifests, lambda record: float(record.member), chosen)
+    for scored, marker in ((True, "o"), (False, "x")):
+        steps = [Step(m.generation, r.member) for m in manifests for r in m.members if (r.score is not None) == scored]
+        colours = [ACCENT if step in chosen else MUTED for step in steps]
+        x, y = [step.generation for step in steps], [step.member for step in steps]
+        axes.scatter(x, y, s=14, c=colours, marker=marker, zorder=3)
+    axes.set_ylim(size - 0.5, -0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+    axes.set_ylabel("member")
+    axes.grid(visible=False)
+    return figure
+
+
+def searched(manifests: Sequence[Manifest]) -> list[str]:
+    """Return the hyperparameters that differ between members or generations, by name."""
+    first = manifests[0].members[0].hyperparameters
+    records = [record for manifest in manifests for record in manifest.members]
+    return sorted(name for name in first if any(record.hyperparameters[name] != first[name] for record in records))
+
+
+def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained", facecolor="none")
+    axes = figure.add_subplot(facecolor="none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=INK, which="both", labelsize=9)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.set_xlabel("generation")
+    return figure, axes
+
+
+def _lines(axes: Axes, manifests: Sequence[Manifest], value: Value) -> None:
+    chosen = ancestors(manifests, winner(manifests))
+    _segments(axes, manifests, value, set(chosen))
+    points = [(m.generation, y) for m in manifests for record in m.members if (y := value(record)) is not None]
+    axes.scatter([x for x, _ in points], [y for _, y in points], s=5, c=MUTED, zorder=2)
+    marked = [(step.generation, value(manifests[step.generation].members[step.member])) for step in chosen]
+    axes.plot([x for x, y in marked if y is not None], [y for _, y in marked if y is not None], "o", ms=3.5, c=ACCENT)
+    axes.autoscale_view()
+
+
+def _segments(axes: Axes, manifests: Sequence[Manifest], value: Value, chosen: set[Step]) -> None:
+    """Draw a line from every member to the one that it continues, those of the chosen above the others."""
+    thin: list[list[tuple[float, float]]] = []
+    thick: list[list[tuple[float, float]]] = []
+    for before, after in pairwise(manifests):
+        for record in after.members:
+            if record.parent is None:
+                continue
+            start, stop = value(before.members[record.parent]), value(record)
+            if start is None or stop is None:
+                continue
+            segment = [(float(before.generation), start), (float(after.generation), stop)]
+            (thick if Step(after.generation, record.member) in chosen else thin).append(segment)
+    axes.add_collection(LineCollection(thin, colors=MUTED, linewidths=0.8, zorder=1))
+    axes.add_collection(LineCollection(thick, colors=ACCENT, linewidths=2.2, zorder=2))

@@ -1,0 +1,122 @@
+"""Read a run folder for the report: whatever is there, of a run that has finished or has not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pbt_disent.errors import UserError
+from pbt_disent.population.journal import read_manifests
+from pbt_disent.population.manifest import Manifest
+from pbt_disent.types import Json
+
+__all__ = ["RoundView", "RunView", "parent_path", "read_run"]
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """One round.
+
+    Args:
+        path: of the round.
+        manifests: its generations; none if it has only begun.
+        events: its rows in the log of rounds, by event; of several the last.
+    """
+
+    path: str
+    manifests: list[Manifest]
+    events: dict[str, Json] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Image passes paid, over all models."""
+        return self.manifests[-1].images if self.manifests else 0
+
+    def fact_of(self, event: str, name: str) -> object:
+        """Return what the log of rounds says under a name in the row of an event; none if nothing."""
+        return self.events.get(event, {}).get(name)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run.
+
+    Args:
+        folder: of the run.
+        info: the contents of ``run.json``.
+        config: the text of ``config.yaml``; empty if there is none.
+        rounds: in the order in which they began.
+        leaves: for each leaf run (``0/leaf1``) that has ended, the row that says why.
+        scores: the contents of ``scores.json``; none before the end.
+    """
+
+    folder: Path
+    info: Json
+    config: str
+    rounds: list[RoundView]
+    leaves: dict[str, Json]
+    scores: Json | None
+
+    @property
+    def images(self) -> int:
+        """Image passes paid, over all rounds."""
+        return sum(view.images for view in self.rounds)
+
+
+def read_run(folder: Path) -> RunView:
+    """Read a run.
+
+    Raises:
+        UserError: the folder is no run.
+        PbtDisentError: a manifest cannot be read.
+    """
+    info = _document(folder / "run.json")
+    if info is None:
+        raise UserError(f"run {folder}", "must be a run folder (it has no readable run.json)", "give the run's path")
+    events: dict[str, dict[str, Json]] = {}
+    for row in _rows(folder / "rounds.jsonl"):
+        events.setdefault(str(row.get("path", "")), {})[str(row.get("event", ""))] = row
+    base = folder / "rounds"
+    on_disk = {str(path.parent.relative_to(base)) for path in base.glob("**/generation-0000.json")}
+    begun = [path for path, rows in events.items() if "started" in rows or path in on_disk]
+    paths = begun + sorted(on_disk - set(begun))
+    rounds = [RoundView(path, read_manifests(base / path), events.get(path, {})) for path in paths]
+    config = folder / "config.yaml"
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    leaves = {path: rows["leaf_stopped"] for path, rows in events.items() if "leaf_stopped" in rows}
+    return RunView(folder, info, text, rounds, leaves, _document(folder / "scores.json"))
+
+
+def parent_path(path: str) -> str | None:
+    """Return the round that a round was cut from: ``0/leaf1/2`` from ``0/leaf1/1``, that from ``0``; none for ``0``."""
+    *stem, last = path.split("/")
+    if not stem:
+        return None
+    if last.isdigit() and int(last) > 1:
+        return "/".join([*stem, str(int(last) - 1)])
+    return "/".join(stem[:-1]) or None
+
+
+def _document(path: Path) -> Json | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _rows(path: Path) -> list[Json]:
+    """Return the whole rows of a log that may be growing at this moment."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def _row(line: str) -> Json | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

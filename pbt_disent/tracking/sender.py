@@ -1,0 +1,214 @@
+"""Send the records of a spool to MLflow, so that sending one twice changes nothing.
+
+An experiment per data set; in it a run per round, and below that a run per member slot. Runs are found by a tag
+before they are made, and metrics carry the time of their record: MLflow keeps one of equal points.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from pbt_disent.tracking.describe import note, population_table
+from pbt_disent.tracking.destination import Destination
+from pbt_disent.tracking.records import member_name
+from pbt_disent.types import Json
+
+__all__ = ["KEY", "ROUND_KEY", "Sender"]
+
+KEY = "pbt_disent.key"
+ROUND_KEY = "pbt_disent.round_key"
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class _Round:
+    """The MLflow runs of one round."""
+
+    run_id: str
+    members: dict[int, str] = field(default_factory=dict)
+    running: bool = True
+
+
+class Sender:
+    """One store, one run of ours.
+
+    Args:
+        destination: the store.
+        run_folder: where the files that records name lie.
+        run: the spool's first record.
+    """
+
+    def __init__(self, destination: Destination, run_folder: Path, run: Json) -> None:
+        self._destination = destination
+        self._folder = run_folder
+        self._run = run
+        self._client = MlflowClient(tracking_uri=destination.uri)
+        self._experiment: str | None = None
+        self._rounds: dict[str, _Round] = {}
+
+    def send(self, record: Json) -> None:
+        """Send a record; one that MLflow refuses as invalid is logged and left out.
+
+        Raises:
+            Exception: whatever MLflow raises when the store cannot be reached, or not written.
+        """
+        try:
+            self._dispatch(record)
+        except MlflowException as error:
+            if error.error_code not in {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}:
+                raise
+            self._rounds.clear()
+            self._experiment = None
+            self._send_again(record)
+
+    def _send_again(self, record: Json) -> None:
+        """Send with nothing cached: somebody may have deleted a run by hand."""
+        try:
+            self._dispatch(record)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            _LOG.warning("MLflow refused %s: %s", record["key"], error.message)
+
+    def _dispatch(self, record: Json) -> None:
+        match record["kind"]:
+            case "generation":
+                self._generation(record)
+            case "finished":
+                self._finished(record)
+            case "files":
+                self._files(record)
+            case "closed":
+                self._terminate(self._round(record), "KILLED", record["time"])
+
+    def _generation(self, record: Json) -> None:
+        runs = self._round(record)
+        self._revive(runs)
+        step = str(record["generation"])
+        for member in record["members"]:
+            run_id = self._member(runs, record, member["member"])
+            tags = {**member["tags"], "generation": step}
+            self._log(record, run_id, member["metrics"], member["params"], tags)
+        best = "none" if record["best"] is None else member_name(record["best"])
+        params = {**record["params"], "fitness": record["fitness"]}
+        tags = {"generation": step, "best_member": best, "mlflow.note.content": note(record)}
+        self._log(record, runs.run_id, record["metrics"], params, tags)
+
+    def _finished(self, record: Json) -> None:
+        runs = self._round(record)
+        tags = {"reason": record["reason"], **{f"summary.{name}": str(v) for name, v in record["summary"].items()}}
+        self._log(record, runs.run_id, {}, {}, tags)
+        table = population_table(self._folder, record)
+        if table:
+            self._client.log_text(runs.run_id, table, "population.csv")
+        self._terminate(runs, "FINISHED", record["time"])
+
+    def _files(self, record: Json) -> None:
+        runs = self._round(record)
+        for name, target in record["files"]:
+            path = self._folder / name
+            if path.is_dir():
+                self._client.log_artifacts(runs.run_id, str(path), target or None)
+            elif path.is_file():
+                self._client.log_artifact(runs.run_id, str(path), target or None)
+            else:
+                _LOG.warning("%s is gone and was not sent to MLflow", path)
+
+    def _log(self, record: Json, run_id: str, metrics: dict[str, float], params: Json, tags: dict[str, str]) -> None:
+        time, step = record["time"], record["generation"]
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, time, step) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+
+    def _round(self, record: Json) -> _Round:
+        """Return the runs of the record's round, found or made."""
+        key = f"{self._run['uid']}/{record['path']}/{record['identity'][:12]}"
+        if key not in self._rounds:
+            found = self._search(key)
+            parent = found.pop(key, None) or self._create_round(key, record)
+            runs = _Round(parent.info.run_id, running=parent.info.status == "RUNNING")
+            runs.members = {int(run.data.tags["member"].lstrip("m")): run.info.run_id for run in found.values()}
+            self._rounds[key] = runs
+        return self._rounds[key]
+
+    def _search(self, round_key: str) -> dict[str, Run]:
+        found: dict[str, Run] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id()], f"tags.`{ROUND_KEY}` = '{round_key}'", page_token=token
+            )
+            found |= {run.data.tags[KEY]: run for run in page}
+            token = page.token
+            if not token:
+                return found
+
+    def _create_round(self, key: str, record: Json) -> Run:
+        path = record["path"]
+        tags = {KEY: key, ROUND_KEY: key, "kind": "round", "run": self._run["name"], "round": path, **self._run["tags"]}
+        name = f"{self._run['name']} round {path}"
+        run = self._client.create_run(self._experiment_id(), start_time=record["time"], tags=tags, run_name=name)
+        data = self._run["data"]
+        if data:
+            profile = json.dumps({"images": data["images"], "shape": data["shape"]})
+            dataset = Dataset(data["name"], data["fingerprint"][:12], "local", "{}", profile=profile)
+            self._client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
+        return run
+
+    def _member(self, runs: _Round, record: Json, member: int) -> str:
+        if member not in runs.members:
+            round_key = f"{self._run['uid']}/{record['path']}/{record['identity'][:12]}"
+            tags = {
+                KEY: f"{round_key}/{member_name(member)}",
+                ROUND_KEY: round_key,
+                "mlflow.parentRunId": runs.run_id,
+                "kind": "member",
+                "run": self._run["name"],
+                "round": record["path"],
+                "member": member_name(member),
+            }
+            # MLflow lists the latest start first: members stand in order when each starts 1 ms before the one above.
+            start = record["time"] - member
+            name = f"{record['path']} {member_name(member)}"
+            run = self._client.create_run(self._experiment_id(), start_time=start, tags=tags, run_name=name)
+            runs.members[member] = run.info.run_id
+        return runs.members[member]
+
+    def _experiment_id(self) -> str:
+        if self._experiment is None:
+            name = self._run["experiment"]
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                # The tag opens the experiment on the pages for training runs, not on those for chats and traces.
+                self._experiment = self._client.create_experiment(
+                    name,
+                    artifact_location=self._destination.artifacts,
+                    tags={"mlflow.experimentKind": "custom_model_development"},
+                )
+            else:
+                if found.lifecycle_stage == "deleted":
+                    self._client.restore_experiment(found.experiment_id)
+                self._experiment = found.experiment_id
+        return self._experiment
+
+    def _revive(self, runs: _Round) -> None:
+        """A round that was stopped, or finished and then extended, runs again."""
+        if not runs.running:
+            for run_id in (runs.run_id, *runs.members.values()):
+                self._client.update_run(run_id, status="RUNNING")
+            runs.running = True
+
+    def _terminate(self, runs: _Round, status: str, time: int) -> None:
+        for run_id in (*runs.members.values(), runs.run_id):
+            self._client.set_terminated(run_id, status, time)
+        runs.running = False

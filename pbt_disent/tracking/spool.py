@@ -1,0 +1,134 @@
+"""The queue between a run and MLflow, on disk: records are appended by the run and acknowledged by whoever sends them.
+
+    spool.jsonl   one record per line; the first one names the run
+    spool.ack     how many bytes of it each store has
+    spool.lock    held by the one process that sends
+
+Records survive the death of the process (not of the machine: their truth is the manifests, which are synced).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbt_disent.types import Json
+
+__all__ = ["Spool", "SpoolBusy", "SpooledRecord"]
+
+
+class SpoolBusy(Exception):
+    """Another process sends the records of this spool at the moment."""
+
+
+@dataclass(frozen=True)
+class SpooledRecord:
+    """A record and the offset in bytes of the end of its line."""
+
+    content: Json
+    end: int
+
+
+class Spool:
+    """The records of one run, in order, each key once. `append` and the readers may be in different threads.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "spool.jsonl"
+        self._acknowledged = folder / "spool.ack"
+        self._lock_path = folder / "spool.lock"
+        self._mutex = threading.Lock()
+        self._keys: set[str] | None = None
+
+    @property
+    def first(self) -> Json | None:
+        """The record that names the run, if anything was written yet."""
+        return next((record.content for record in self.records(0)), None)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def append(self, record: Json) -> bool:
+        """Append a record unless one with its ``key`` is there; say whether it was new. Takes well under 1 ms."""
+        with self._mutex:
+            keys = self._keys = self._known() if self._keys is None else self._keys
+            if record["key"] in keys:
+                return False
+            line = json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
+            with self.path.open("ab") as file:
+                file.write(line.encode())
+            keys.add(record["key"])
+            return True
+
+    def records(self, start: int) -> Iterator[SpooledRecord]:
+        """Yield the records behind an offset; a line that is not whole yet is left for the next call."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(start)
+            position = start
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                position += len(line)
+                yield SpooledRecord(json.loads(line), position)
+
+    def acknowledged(self, store: str) -> int:
+        """Return the offset up to which a store has the records."""
+        return min(int(self._offsets().get(store, 0)), self.size)
+
+    def acknowledge(self, store: str, offset: int) -> None:
+        """Note the offset up to which a store has the records."""
+        temporary = self._acknowledged.with_suffix(".ack.tmp")
+        temporary.write_text(json.dumps({**self._offsets(), store: offset}, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(self._acknowledged)
+
+    def behind(self, store: str) -> int:
+        """Return how many records a store does not have yet."""
+        return sum(1 for _ in self.records(self.acknowledged(store)))
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """Hold the right to send; the kernel takes it back when the process dies.
+
+        Raises:
+            SpoolBusy: another process holds it.
+        """
+        handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise SpoolBusy(f"{self._lock_path} is held by another process") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def _offsets(self) -> dict[str, int]:
+        try:
+            offsets = json.loads(self._acknowledged.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return offsets if isinstance(offsets, dict) else {}
+
+    def _known(self) -> set[str]:
+        """Return the keys on record; cut off what a crash left of a line (only whoever appends may do that)."""
+        keys, end = set(), 0
+        for record in self.records(0):
+            keys.add(record.content["key"])
+            end = record.end
+        if end < self.size:
+            with self.path.open("r+b") as file:
+                file.truncate(end)
+        return keys

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pbt_disent.config import ObjectiveConfig, validate
+from pbt_disent.data.renderers.sprites import Sprites
+from pbt_disent.data.storage import materialise
+from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.population.manifest import Manifest
+from pbt_disent.store.run_folder import RunFolder, create_run
+from tests.simulated import simulate
+
+SHAPE = (1, 32, 32)
+SHARES = [[0.8, 0.1, 0.0], [0.02, 0.3, 0.25]]
+
+
+@pytest.fixture
+def fresh_run(tmp_path: Path) -> RunFolder:
+    """A run in which nothing has happened."""
+    return create_run(validate({}), "test", tmp_path / "runs", "one")
+
+
+@pytest.fixture
+def commit() -> Callable[..., list[Manifest]]:
+    """Put a simulated round on disk and in the log of rounds."""
+    return commit_round
+
+
+def commit_round(folder: Path, path: str, reason: str | None = "converged", **sizes: int) -> list[Manifest]:
+    manifests = simulate(path, **sizes)
+    target = folder / "rounds" / path
+    target.mkdir(parents=True)
+    for manifest in manifests:
+        (target / f"generation-{manifest.generation:04d}.json").write_bytes(manifest.to_bytes())
+    fitness = "leaf_mig" if path == "final" else "udr"
+    rows = [{"event": "started", "path": path, "images": 96, "fitness": fitness}]
+    if reason is not None:
+        rows.append({"event": "finished", "path": path, "reason": reason, "images": manifests[-1].images})
+    log(folder, *rows)
+    return manifests
+
+
+def log(folder: Path, *rows: dict[str, object]) -> None:
+    with (folder / "rounds.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with three rounds, a model of three latents (the last one silent), scores, and its images beside it."""
+    root = tmp_path_factory.mktemp("runs")
+    run = create_run(validate({}), "test", root, "try <1> & more")
+    folder = run.path
+    data = Sprites(size=32, grid={"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4})
+    described = {"name": "sprites", "fingerprint": data.fingerprint, "shape": list(SHAPE), "images": len(data)}
+    run.describe(data=described)
+    materialise(data, folder.parent / ".images" / data.fingerprint[:16])
+    commit_round(folder, "0", members=6, generations=4)
+    log(folder, {"event": "labelled", "path": "0", "latents": [0, 1]})
+    log(folder, {"event": "cut", "path": "0/leaf1/1", "parent": "0", "images": 12, "frozen": {"0": [0, 1]}})
+    commit_round(folder, "0/leaf1/1", reason="nothing_learned", members=4, generations=1)
+    log(folder, {"event": "leaf_stopped", "path": "0/leaf1", "reason": "the greatest depth, 1, is reached"})
+    commit_round(folder, "final", reason="max_generations", members=4, generations=3, replicas=1)
+    torch.manual_seed(0)
+    objective = resolve(ObjectiveConfig.model_validate({"name": "betatcvae", "latents": 3}), SHAPE)
+    values = {**objective.fixed, **{name: mutable.default for name, mutable in objective.space.items()}}
+    model = build(objective.name, objective.settings, values, SHAPE, len(data))
+    LatentModel("betatcvae", model, information=np.asarray([1.25, 2.5, 0.001])).save(run.model)
+    truth = {
+        "mig": 0.46,
+        "points": 96,
+        "per_factor": [
+            {"factor": "x", "gap": 0.7, "latent": 0, "shares": SHARES[0]},
+            {"factor": "y <b>", "gap": 0.05, "latent": 1, "shares": SHARES[1]},
+        ],
+    }
+    scores = {"format": 1, "final": {"round": "final", "score": 0.81}}
+    run.scores.write_text(json.dumps({**scores, "true_factors": truth}))
+    return run

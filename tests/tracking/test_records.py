@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pbt_disent.population.events import RoundStarted
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
+from pbt_disent.tracking.records import finished_record, generation_record, trace
+
+BASE = {"checkpoints": (), "codes": (), "images": 500, "error": None}
+
+
+def member(number: int, score: float | None, operation: str = "continue", parent: int | None = None) -> MemberRecord:
+    good = score is not None
+    return MemberRecord(
+        member=number,
+        operation=operation,
+        parent=number if operation == "continue" else parent,
+        hyperparameters={"lr": 0.01 * (number + 1)},
+        status="ok" if good else "nan",
+        score=score,
+        replica_scores=(score - 0.1, score + 0.1) if score is not None else (),
+        information=((2.0, 0.5), (1.5, 1.5)) if good else (),
+        losses=({"elbo": 10.0}, {"elbo": 12.0}) if good else (),
+        **BASE,
+    )
+
+
+def manifest(generation: int, *members: MemberRecord, replaced: int = 0) -> Manifest:
+    operations = ["exploit"] * replaced + ["continue"] * (len(members) - replaced)
+    following = tuple(
+        Assignment(member=i, operation=operations[i], parent=i, origins=(None,), hyperparameters={"lr": 0.1})
+        for i in range(len(members))
+    )
+    return Manifest(round="0", identity="f" * 64, generation=generation, members=members, next=following, images=3000)
+
+
+def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> None:
+    generation = manifest(2, member(0, 0.3), member(1, None), member(2, 0.7, "exploit", 0), replaced=1)
+    record = generation_record(1234, generation, None, {0: "m00", 1: "m01", 2: "m00"}, 1.0)
+    assert (record["time"], record["generation"], record["best"]) == (1234, 2, 2)
+    good, bad, best = record["members"]
+    assert good["metrics"] == {
+        "hp/lr": 0.01,
+        "parent": 0.0,
+        "exploited": 0.0,
+        "images": 500.0,
+        "score": 0.3,
+        "rank": 2.0,
+        "replica_score/0": 0.3 - 0.1,
+        "replica_score/1": 0.3 + 0.1,
+        "loss/elbo": 11.0,
+        "learned_latents": 1.5,
+        "information": 2.75,
+    }
+    assert bad["metrics"] == {"hp/lr": 0.02, "parent": 1.0, "exploited": 0.0, "images": 500.0}
+    assert (best["metrics"]["parent"], best["metrics"]["exploited"], best["metrics"]["rank"]) == (0.0, 1.0, 1.0)
+    assert best["tags"] == {"status": "ok", "operation": "exploit", "parent": "m00", "origin": "m00", "rank": "1"}
+    assert (bad["tags"]["status"], bad["tags"]["rank"]) == ("nan", "none")
+
+
+def test_the_population_is_told_in_numbers() -> None:
+    generation = manifest(0, member(0, 0.3), member(1, None), member(2, 0.7), member(3, 0.4), replaced=1)
+    record = generation_record(1, generation, None, dict.fromkeys(range(4), "x"), 1.0)
+    assert record["metrics"] == {
+        "images": 3000.0,
+        "replaced": 1.0,
+        "failed": 1.0,
+        "best_score": 0.7,
+        "median_score": 0.4,
+        "worst_score": 0.3,
+    }
+
+
+def test_start_values_are_params_of_the_first_generation_only() -> None:
+    started = RoundStarted("0", 1, 2, 9, 40, 1000, "udr", 0)
+    first = generation_record(1, manifest(0, member(0, 0.3, "start")), started, {0: "m00"}, 1.0)
+    later = generation_record(1, manifest(1, member(0, 0.3)), started, {0: "m00"}, 1.0)
+    assert first["members"][0]["params"] == {"init/lr": "0.01"}
+    assert later["members"][0]["params"] == {}
+    expected = {"members": 1, "replicas": 2, "images": 40, "images_per_generation": 1000}
+    assert first["params"] == later["params"] == expected
+    assert first["members"][0]["tags"]["parent"] == "none"
+
+
+def test_origins_follow_the_weights() -> None:
+    start = trace({}, manifest(0, member(0, 0.1, "start"), member(1, 0.2, "start"), member(2, 0.3, "start")))
+    assert start == {0: "m00", 1: "m01", 2: "m02"}
+    swapped = trace(start, manifest(1, member(0, 0.1, "exploit", 2), member(1, 0.2), member(2, 0.3, "exploit", 0)))
+    assert swapped == {0: "m02", 1: "m01", 2: "m00"}, "parents are those of the generation before, all at once"
+    restarted = trace(swapped, manifest(2, member(0, 0.1), member(1, 0.2, "restart"), member(2, 0.1, "exploit", 1)))
+    assert restarted == {0: "m02", 1: "m01@2", 2: "m01"}
+
+
+def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
+    generation = manifest(1, member(0, 0.3))
+    other = generation.model_copy(update={"identity": "e" * 64})
+    one, two = (generation_record(1, each, None, {0: "m00"}, 1.0)["key"] for each in (generation, other))
+    assert one != two
+    assert finished_record(1, generation, "converged", {})["key"] != finished_record(1, other, "converged", {})["key"]
+    assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == one, "the time is no part of the key"
