@@ -56,6 +56,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.cli.plan import print_plan
     from pbt_disent.population.events import Observers
     from pbt_disent.population.executor import Stopped
+    from pbt_disent.report.export import write_figures
     from pbt_disent.report.page import write_report
     from pbt_disent.rounds.budget import budget
     from pbt_disent.tracking.writer import MlflowWriter
@@ -81,6 +82,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             raise
         scores = _add_truth(prepared, outcome)
         report = write_report(folder.path)
+        write_figures(folder.path, folder.path / "figures")
         if config.tracking.enabled:
             writer.finish()
     _summarise(prepared, outcome, scores, report)

@@ -43,7 +43,9 @@ def make_bench(folder: Path, objective: str, **settings: Any) -> Bench:
     """Return a bench for an objective with 3 latents, its hyperparameters in the middle of their ranges."""
     world = data.load("sprites", size=32, grid=GRID)
     stored = materialise(world, folder / "images")
-    resolved = resolve(ObjectiveConfig(name=objective, latents=3, batch_size=32, **settings), world.shape)
+    needed = {"classes": [6]} if objective == "ssdgm" else {}
+    chosen = {"latents": 3, "batch_size": 32, **needed, **settings}
+    resolved = resolve(ObjectiveConfig(name=objective, **chosen), world.shape)
     blobs = BlobStore(folder / "blobs")
     task = TrainTask(
         key=TaskKey("0", 0, 0, (0, 1)),
@@ -55,4 +57,4 @@ def make_bench(folder: Path, objective: str, **settings: Any) -> Bench:
         probe=blobs.put_array(np.arange(0, 200, 4)),
     )
     context = WorkerContext(str(blobs.root), str(stored.folder), resolved.name, resolved.settings)
-    return Bench(context, blobs, stored.array, task)
+    return Bench(context, blobs, np.array(stored.array), task)
