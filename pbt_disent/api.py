@@ -16,12 +16,14 @@ import numpy as np
 from pbt_disent import data as data_module
 from pbt_disent.config import Config, load_config
 from pbt_disent.data.base import ImageData
+from pbt_disent.data.splits import split
 from pbt_disent.data.storage import StoredImages, materialise
 from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel, ResolvedObjective, resolve
 from pbt_disent.population.events import Observer
 from pbt_disent.population.executor import Executor, InProcessExecutor
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore, write_atomically
@@ -29,7 +31,7 @@ from pbt_disent.store.lease import Lease
 from pbt_disent.store.ledger import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import WorkerContext
-from pbt_disent.types import Json
+from pbt_disent.types import IntArray, Json
 
 __all__ = ["Outcome", "Prepared", "check", "execute", "extend", "in_process", "prepare"]
 
@@ -58,6 +60,16 @@ class Prepared:
     images: StoredImages
     objective: ResolvedObjective
     device: str = "cpu"
+
+    @property
+    def training(self) -> IntArray | None:
+        """Indices of the images that are trained on; none for all."""
+        return split(len(self.images), self.config.data.held_out)[0] if self.config.data.held_out else None
+
+    @property
+    def held_out(self) -> IntArray | None:
+        """Indices of the images that are never trained on; none where there are none."""
+        return split(len(self.images), self.config.data.held_out)[1] if self.config.data.held_out else None
 
     @property
     def context(self) -> WorkerContext:
@@ -137,7 +149,8 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         def main(executor: Executor) -> Result:
             setup = RunSetup(
                 config=config,
-                size=len(prepared.images),
+                images=prepared.training,
+                size=len(prepared.images) if prepared.training is None else len(prepared.training),
                 space=prepared.objective.space,
                 fixed=prepared.objective.fixed,
                 context={
@@ -156,6 +169,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         result = launch(prepared.context, main)
         model = _export(folder, blobs, result)
         scores = _scores(result, model)
+        scores["held_out"] = score_held_out(config, result, blobs, prepared.images.array, prepared.held_out)
         write_atomically(folder.scores, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
     return Outcome(result, model, scores)
 

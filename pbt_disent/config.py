@@ -77,6 +77,7 @@ class DataConfig(Section):
 
     name: str = Field("sprites", description="a rendered world by name, or the path of a data file or folder")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader, such as size and grid")
+    held_out: float = Field(0.0, ge=0, le=0.5, description="share of the images that is never trained on, by index")
 
 
 class ObjectiveConfig(BaseModel):

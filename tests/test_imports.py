@@ -21,7 +21,7 @@ LAYERS = [
     {"population"},
     {"rounds", "tune", "tracking"},
     {"report", "studies", "bench"},
-    {"api"},
+    {"api", "automatic"},
     {"cli"},
     {"__main__"},
 ]

@@ -15,7 +15,7 @@ from pbt_disent.errors import PbtDisentError
 
 __all__ = ["VERBS", "build_parser", "main"]
 
-VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "data", "doctor")
+VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "score", "data", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-__all__ = ["add_config_arguments", "add_resources", "add_runs", "duration", "resource_overrides"]
+from pbt_disent.config import Config, load_config
+from pbt_disent.errors import UserError
+
+__all__ = ["add_config_arguments", "add_resources", "add_runs", "config_of", "duration", "resource_overrides"]
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,9 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, --data and --set."""
-    parser.add_argument("config", nargs="?", default="demo", metavar="CONFIG", help="preset or YAML file (%(default)s)")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="preset or YAML file (default: demo, or auto where --data is given)"
+    )
     parser.add_argument("--data", metavar="DATA", help="a rendered world by name, or a data file or folder")
     parser.add_argument(
         "--set",
@@ -37,13 +42,26 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", metavar="GIB", help="use at most so much memory")
 
 
+def config_of(options: argparse.Namespace) -> tuple[str, Config]:
+    """Return the name of the config that the arguments ask for, and the config."""
+    overrides = [*resource_overrides(options), *options.overrides]
+    if options.config == "auto" and options.data is None:
+        raise UserError("preset auto", "needs images", "name them with --data")
+    if options.data is not None and options.config in {None, "auto"}:
+        from pbt_disent.automatic import automatic_config
+
+        return "auto", automatic_config(options.data, overrides)
+    named = [] if options.data is None else [f"data.name={options.data}"]
+    source = options.config or "demo"
+    return Path(source).stem, load_config(source, [*named, *overrides])
+
+
 def resource_overrides(options: argparse.Namespace) -> list[str]:
-    """Return the resource arguments, and --data where the verb has it, as overrides of the config."""
+    """Return the resource arguments as overrides of the config."""
     given = {
         "resources.cpus": options.cpus,
         "resources.gpus": options.gpus,
         "resources.memory_gib": options.memory,
-        "data.name": getattr(options, "data", None),
     }
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 

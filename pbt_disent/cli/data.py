@@ -11,7 +11,7 @@ import yaml
 
 from pbt_disent.errors import UserError
 
-__all__ = ["add_arguments", "call"]
+__all__ = ["add_arguments", "call", "parse_options"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Do what was asked; `verify` exits with 1 where it finds an error."""
-    given = _given(options.given)
+    given = parse_options(options.given)
     return {"info": _info, "verify": _verify, "render": _render}[options.action](options, given)
 
 
-def _given(pairs: list[str]) -> dict[str, Any]:
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Return ``key=value`` pairs as options, each value read as YAML."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_resources", "execute_run"]
 
 
+HELD_OUT = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
 SLOTS = 8
 """Tune trials of a run; each carries an equal share of the members."""
 
@@ -106,7 +107,7 @@ def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:
     from pbt_disent.report.truth import compare_with_factors
     from pbt_disent.store.blobs import write_atomically
 
-    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data)
+    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.held_out)
     scores = {**outcome.scores, "true_factors": truth}
     content = json.dumps(scores, indent=1, sort_keys=True) + "\n"
     write_atomically(prepared.folder.scores, content.encode())
@@ -148,6 +149,10 @@ def _print_model(outcome: Outcome, scores: Json) -> None:
         known = sorted(((factor["shares"][latent], factor["factor"]) for factor in factors), reverse=True)[:2]
         shares = ", ".join(f"{factor} {share:.2f}" for share, factor in known if share >= 0.05)
         print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
+    held = scores["held_out"]
+    if held:
+        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in HELD_OUT.items() if held.get(key) is not None)
+        print(f"  on {held['images']:,} images that were never trained on: {parts}")
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig = scores["true_factors"]["mig"]

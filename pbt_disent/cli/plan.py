@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbt_disent.cli.common import add_config_arguments, duration, resource_overrides
+from pbt_disent.cli.common import add_config_arguments, config_of, duration
 
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
@@ -23,10 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Prepare the run in a temporary folder, measure for ten seconds, and print the plan."""
     from pbt_disent.api import prepare
-    from pbt_disent.config import load_config
     from pbt_disent.store.run_folder import create_run
 
-    config = load_config(options.config, [*resource_overrides(options), *options.overrides])
+    _, config = config_of(options)
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
         folder = create_run(config, "plan", Path(temporary), None)
         print_plan(prepare(folder), seconds=10.0)

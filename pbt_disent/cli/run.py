@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from pbt_disent.cli.common import add_config_arguments, add_runs, resource_overrides
+from pbt_disent.cli.common import add_config_arguments, add_runs, config_of
 
 __all__ = ["add_arguments", "call"]
 
@@ -21,11 +20,10 @@ def call(options: argparse.Namespace) -> int:
     """Create the run's folder and execute it."""
     from pbt_disent.api import check
     from pbt_disent.cli.execution import check_resources, execute_run
-    from pbt_disent.config import load_config
     from pbt_disent.store.run_folder import create_run
 
-    config = load_config(options.config, [*resource_overrides(options), *options.overrides])
+    preset, config = config_of(options)
     check_resources(config)
     check(config)
-    folder = create_run(config, Path(options.config).stem, options.runs, options.name)
+    folder = create_run(config, preset, options.runs, options.name)
     return execute_run(folder, seconds=3.0)

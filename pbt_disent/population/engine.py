@@ -78,7 +78,7 @@ class RoundSpec:
 
 @dataclass(frozen=True)
 class Best:
-    """The best replica of the best member of the best generation."""
+    """The best replica of the best member of the best generation; `replicas` are the checkpoints of all of them."""
 
     generation: int
     member: int
@@ -87,6 +87,7 @@ class Best:
     checkpoint: str
     information: tuple[float, ...]
     hyperparameters: Hyperparameters
+    replicas: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def _best(history: Sequence[Manifest]) -> Best | None:
         record.checkpoints[replica],
         record.information[replica],
         record.hyperparameters,
+        record.checkpoints,
     )
 
 

@@ -46,9 +46,7 @@ def draw(space: Mapping[str, Mutable], generator: np.random.Generator) -> Hyperp
     return {name: space[name].at(float(generator.random())) for name in sorted(space)}
 
 
-def draw_population(
-    space: Mapping[str, Mutable], size: int, generator: np.random.Generator
-) -> list[Hyperparameters]:
+def draw_population(space: Mapping[str, Mutable], size: int, generator: np.random.Generator) -> list[Hyperparameters]:
     """Draw a first population as a Latin hypercube: each hyperparameter has one member in each of `size` equal strata.
 
     So even a small population covers the whole range of every hyperparameter.

@@ -7,25 +7,27 @@ import numpy as np
 from pbt_disent.data.base import UNKNOWN, ImageData
 from pbt_disent.metrics.mig import mig
 from pbt_disent.models import LatentModel
-from pbt_disent.types import Json
+from pbt_disent.types import IntArray, Json
 
 __all__ = ["compare_with_factors"]
 
 POINTS = 50_000
 
 
-def compare_with_factors(model: LatentModel, data: ImageData) -> Json | None:
+def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
     """Return the MIG of each true factor (20 bins, posterior means), or none where the factors are not known.
 
     Args:
         model: the finished model.
-        data: its images; the first 50,000 of a fixed permutation are used.
+        data: its images.
+        images: which of them; all by default. At most 50,000, by a fixed permutation, are used.
 
     Returns:
         `mig`, `points`, and per factor that varies: name, gap (I1 - I2) / H, its latent, and the share of its entropy
         that each latent knows.
     """
-    order = np.random.default_rng(0).permutation(len(data))[:POINTS]
+    chosen = np.arange(len(data)) if images is None else images
+    order = chosen[np.random.default_rng(0).permutation(len(chosen))[:POINTS]]
     factors = data.factors(order)
     if factors is None:
         return None

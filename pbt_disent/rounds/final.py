@@ -53,4 +53,6 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
             "images_per_generation": final.images_per_generation,
         }
     )
-    return setup.run("final", population, subset=None, probe=probe, fitness="leaf_mig", options={"leaves": options})
+    return setup.run(
+        "final", population, subset=setup.images, probe=probe, fitness="leaf_mig", options={"leaves": options}
+    )

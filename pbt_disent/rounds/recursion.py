@@ -50,13 +50,13 @@ class Leaf:
 
 def first_round(setup: RunSetup) -> PopulationResult:
     """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model."""
-    return _run_udr(setup, "0", setup.config.population, None)
+    return _run_udr(setup, "0", setup.config.population, setup.images)
 
 
 def leaf_run(setup: RunSetup, number: int, best: Best) -> Leaf:
     """Run leaf run `number` (from 1) from the best model of the X-run until a stop condition holds."""
     levels: list[Level] = []
-    images: IntArray | None = None
+    images = setup.images
     path = "0"
     while True:
         level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
@@ -85,7 +85,7 @@ def _end(setup: RunSetup, number: int, levels: list[Level], reason: str) -> Leaf
 
 def _run_udr(setup: RunSetup, path: str, population: PopulationConfig, subset: IntArray | None) -> PopulationResult:
     udr = setup.config.udr
-    images = np.arange(setup.size) if subset is None else subset
+    images = setup.all_images if subset is None else subset
     return setup.run(
         path,
         population,
@@ -125,7 +125,7 @@ def _label(setup: RunSetup, path: str, best: Best, images: IntArray | None, *, c
     chosen = list(learned)
     level = Level(
         path=path,
-        images=np.arange(setup.size) if images is None else images,
+        images=setup.all_images if images is None else images,
         latents=learned,
         values=codes[:, chosen],
         segments=cut.segments[:, chosen],

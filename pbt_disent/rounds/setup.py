@@ -25,7 +25,8 @@ class RunSetup:
 
     Args:
         config: the resolved configuration.
-        size: number of images.
+        images: indices of the images that may be trained on; none for all.
+        size: how many these are.
         space: the searched hyperparameters of the objective.
         fixed: its other hyperparameters.
         context: what else a result depends on: data fingerprint, objective and settings.
@@ -37,6 +38,7 @@ class RunSetup:
     """
 
     config: Config
+    images: IntArray | None
     size: int
     space: dict[str, Mutable]
     fixed: Hyperparameters
@@ -46,6 +48,11 @@ class RunSetup:
     log: GrowingLog
     executor: Executor
     observer: Observer
+
+    @property
+    def all_images(self) -> IntArray:
+        """The indices of all images that may be trained on."""
+        return np.arange(self.size) if self.images is None else self.images
 
     def record(self, event: str, path: str, **details: object) -> None:
         """Put an event on the log of rounds; the same event of a resumed run is not written twice."""

@@ -60,6 +60,7 @@ def run(folder: Path, executor: type[Oracle] = Oracle, watch: Watch | None = Non
     try:
         setup = RunSetup(
             config=config(*overrides),
+            images=None,
             size=len(FACTORS),
             space=SPACE,
             fixed={"batch_size": 8.0},

@@ -1,0 +1,61 @@
+"""Choose what the preset `auto` leaves open, from the data and from the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pbt_disent.config import Config, load_config
+from pbt_disent.data import load
+from pbt_disent.data.base import ImageData
+from pbt_disent.errors import UserError
+from pbt_disent.machine import usable_cpus
+
+__all__ = ["automatic_config"]
+
+SIZES = (28, 32, 64, 128)
+LEAST_IMAGES, MOST_IMAGES = 8_000, 480_000
+
+
+def automatic_config(source: str, overrides: Sequence[str]) -> Config:
+    """Return a config for a set of images that nobody has described.
+
+    Images of a size that no network takes are resized: to 32 pixels on up to 8 CPUs, to 64 on more. A generation is
+    one pass over the images, within 8,000 and 480,000. More CPUs make the population larger, up to 16 members.
+
+    Args:
+        source: a rendered world by name, or a data file or folder.
+        overrides: each ``a.b=c``; they win.
+
+    Raises:
+        UserError: the data cannot be read, or an override is wrong.
+    """
+    given = load_config("auto", [f"data.name={source}", *overrides])
+    cpus = given.resources.cpus or usable_cpus()
+    options = dict(given.data.options)
+    data = _sized(source, options, 32 if cpus <= 8 else 64)
+    chosen = [f"data.options.{key}={value}" for key, value in options.items() if key not in given.data.options]
+    images = min(max(len(data), LEAST_IMAGES), MOST_IMAGES)
+    members = max(4, min(cpus // 2, 16))
+    chosen += [
+        f"population.images_per_generation={images}",
+        f"population.size={members}",
+        f"final.size={members + 2}",
+        f"final.images_per_generation={images}",
+        f"final.points={min(max(len(data), 100), 10_000)}",
+    ]
+    return load_config("auto", [f"data.name={source}", *chosen, *overrides])
+
+
+def _sized(source: str, options: dict[str, object], size: int) -> ImageData:
+    """Open the data, at a size that a network takes; note the size in the options if it had to be chosen."""
+    try:
+        data = load(source, **options)
+        if data.shape[1] == data.shape[2] and data.shape[1] in SIZES:
+            return data
+    except UserError:
+        if "size" in options:
+            raise
+    if "size" in options:
+        return load(source, **options)
+    options["size"] = size
+    return load(source, **options)

@@ -1,0 +1,72 @@
+"""The scores of a finished run on the images that it was never trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pbt_disent.config import Config
+from pbt_disent.metrics import leaf_mig, udr
+from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.models import LatentModel
+from pbt_disent.population.engine import Best
+from pbt_disent.rounds.method import Result
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.types import IntArray, Json, UInt8Array
+
+__all__ = ["score_held_out"]
+
+POINTS = 10_000
+
+
+def score_held_out(
+    config: Config, result: Result, blobs: BlobStore, images: UInt8Array, held_out: IntArray | None
+) -> Json | None:
+    """Score a run's models on held-out images, or return none where there are too few (fewer than 20).
+
+    Args:
+        config: of the run.
+        result: of the run.
+        blobs: where the checkpoints are.
+        images: (N, C, H, W) all images; a memory map.
+        held_out: indices of the held-out ones, of which the first 10,000 count.
+
+    Returns:
+        `images`; `udr` of the best member of the first round; `leaf_mig` of the final model on the labels that the
+        first round's best model gives to these images (none unless both exist); `error`, the mean squared error of the
+        final model's reconstructions per pixel, of values in 0 to 1.
+    """
+    if held_out is None or len(held_out) < MINIMUM_POINTS or result.first.best is None or result.last.best is None:
+        return None
+    seen = images[held_out[:POINTS]]
+    final = _model(blobs, result.last.best.checkpoint)
+    codes = final.encode(seen)
+    shown = seen[:1000]
+    restored = final.decode(codes[: len(shown)])
+    return {
+        "images": len(seen),
+        "udr": _udr(config, result.first.best, blobs, seen),
+        "leaf_mig": _leaf_mig(config, result, blobs, seen, codes),
+        "error": float(np.mean((restored - shown / np.float32(255)) ** 2)),
+    }
+
+
+def _model(blobs: BlobStore, checkpoint: str) -> LatentModel:
+    return LatentModel.from_checkpoint(blobs.get(checkpoint))
+
+
+def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> float:
+    parts = [_model(blobs, checkpoint).posterior(images[: config.udr.points]) for checkpoint in best.replicas]
+    return udr(
+        np.stack([part.codes for part in parts]),
+        np.stack([part.information for part in parts]),
+        correlation=config.udr.correlation,
+        threshold=config.udr.information_threshold,
+    ).score
+
+
+def _leaf_mig(config: Config, result: Result, blobs: BlobStore, images: UInt8Array, codes: np.ndarray) -> float | None:
+    if result.first.best is None or result.last is result.first:
+        return None
+    first = _model(blobs, result.first.best.checkpoint).posterior(images)
+    learned = first.information > config.rounds.information_threshold
+    return leaf_mig(codes, first.codes[:, learned]).score if learned.any() else None

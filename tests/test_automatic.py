@@ -1,0 +1,111 @@
+"""`run --data FOLDER` without a config: pictures of a user, a held-out tenth, scores on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pbt_disent import api, data
+from pbt_disent.automatic import automatic_config
+from pbt_disent.data.splits import split
+from pbt_disent.errors import UserError
+from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
+from pbt_disent.rounds.method import Result
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.run_folder import create_run
+from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
+from tests.population.fakes import Watch
+
+SHORT = [
+    "population.size=2",
+    "population.replicas=2",
+    "population.max_generations=1",
+    "population.images_per_generation=128",
+    "population.give_up_below=0",
+    "rounds.leaf_images_per_generation=64",
+    "rounds.leaf_max_generations=1",
+    "rounds.information_threshold=0.0001",
+    "final.size=2",
+    "final.generations=1",
+    "final.images_per_generation=128",
+    "objective.latents=3",
+]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """450 pictures in two sub-folders, of two sizes, none of which a network takes."""
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "cache"))
+    world = data.load("sprites", grid={"shape": 3, "scale": 6, "orientation": 1, "x": 5, "y": 5})
+    folder = tmp_path / "pictures"
+    for index, image in enumerate(world.images(np.arange(450))):
+        target = folder / ("even" if index % 2 == 0 else "odd") / f"{index:04d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).resize((50, 50) if index % 2 else (60, 48)).save(target)
+    return folder
+
+
+def test_a_folder_of_pictures_is_sized_and_a_tenth_is_held_out(pictures: Path) -> None:
+    config = automatic_config(str(pictures), ["seed=3", "resources.cpus=2"])
+    assert config.data.options == {"size": 32}
+    assert config.data.held_out == 0.1
+    assert (config.population.size, config.final.size) == (4, 6)
+    assert config.population.images_per_generation == 8000
+    assert config.final.points == 450
+    assert automatic_config(str(pictures), ["population.size=9"]).population.size == 9
+    assert automatic_config(str(pictures), ["data.options.size=64"]).data.options == {"size": 64}
+
+
+def test_images_of_a_size_that_fits_stay_as_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), dtype=np.uint8))
+    config = automatic_config(str(tmp_path / "images.npy"), [])
+    assert config.data.options == {}
+    assert api.check(config)[0].shape == (3, 64, 64)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"broken\.npz"):
+        automatic_config(str(tmp_path / "broken.npz"), [])
+
+
+class Noting(InProcessExecutor):
+    """Notes every task."""
+
+    tasks: list[TrainTask] = []  # noqa: RUF012 - shared on purpose: the launcher makes the executor
+
+    def train(self, tasks: list[TrainTask], on_done: OnDone) -> list[TrainOutcome]:  # type: ignore[override]
+        self.tasks.extend(tasks)
+        return super().train(tasks, on_done)
+
+
+def launch(context: WorkerContext, main: object) -> Result:
+    executor: Executor = Noting(context)
+    return main(executor)  # type: ignore[operator, no-any-return]
+
+
+def test_held_out_images_are_never_trained_on_and_carry_the_scores(pictures: Path, tmp_path: Path) -> None:
+    folder = create_run(automatic_config(str(pictures), SHORT), "auto", tmp_path / "runs", None)
+    Noting.tasks.clear()
+    outcome = api.execute(api.prepare(folder), launch, Watch())
+    allowed, held = split(450, 0.1)
+    blobs = BlobStore(folder.blobs)
+    assert len(Noting.tasks) >= 2 * 2 + 2
+    for task in Noting.tasks:
+        assert task.subset is not None
+        assert set(blobs.get_array(task.subset)) <= set(allowed)
+        assert set(blobs.get_array(task.probe)) <= set(allowed)
+    assert set(pd.read_parquet(folder.labels)["image"]) == set(allowed)
+    scores = outcome.scores["held_out"]
+    assert scores["images"] == len(held)
+    assert 0 <= scores["udr"] <= 1
+    assert 0 <= scores["leaf_mig"] <= 1
+    model = outcome.model
+    assert model is not None
+    seen = data.load(str(pictures), size=32).images(held)
+    restored = model.decode(model.encode(seen))
+    assert scores["error"] == pytest.approx(float(np.mean((restored - seen / 255) ** 2)), rel=1e-5)

@@ -1,0 +1,64 @@
+"""How a run is laid out on a machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbt_disent.config import ResourcesConfig
+from pbt_disent.errors import UserError
+from pbt_disent.tune import capacity
+from pbt_disent.tune.capacity import plan_capacity, visible_gpus
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with 16 CPUs and 2 GPUs."""
+    monkeypatch.setattr(capacity, "usable_cpus", lambda: 16)
+    monkeypatch.setattr(capacity, "_present_gpus", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus", "gpus", "workers", "worker_gpus"),
+    [
+        (ResourcesConfig(gpus=0), 16, 0, 16, 0.0),
+        (ResourcesConfig(gpus=0, cpus=3), 3, 0, 3, 0.0),
+        (ResourcesConfig(gpus=0, cpus=99), 16, 0, 16, 0.0),
+        (ResourcesConfig(), 16, 2, 8, 0.25),
+        (ResourcesConfig(gpus=1), 16, 1, 4, 0.25),
+        (ResourcesConfig(gpus=1, cpus=3), 3, 1, 3, 0.333),
+        (ResourcesConfig(cpus=1), 1, 2, 2, 1.0),
+        (ResourcesConfig(gpus=0, memory_gib=3.4), 16, 0, 3, 0.0),
+    ],
+)
+def test_layout(
+    machine: pytest.MonkeyPatch, resources: ResourcesConfig, cpus: int, gpus: int, workers: int, worker_gpus: float
+) -> None:
+    plan = plan_capacity(resources, 8)
+    assert (plan.cpus, plan.gpus, plan.workers, plan.worker_gpus) == (cpus, gpus, workers, worker_gpus)
+    assert plan.workers * plan.worker_cpus + 8 * 0.001 <= plan.cpus
+    assert plan.workers * plan.worker_gpus <= plan.gpus
+
+
+def test_more_gpus_than_there_are(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(
+        UserError, match=r"^resources\.gpus=2: must be at most 1, the GPUs visible here; ask for fewer$"
+    ):
+        plan_capacity(ResourcesConfig(gpus=2), 8)
+
+
+def test_too_little_memory_for_a_worker(machine: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^resources\.memory_gib=1: must be at least 2\.1"):
+        plan_capacity(ResourcesConfig(memory_gib=1), 8)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,-1,1", 1), ("0,7", 1), ("GPU-ab, MIG-cd", 2), (" 1 ", 1)],
+)
+def test_cuda_visible_devices_is_obeyed(machine: pytest.MonkeyPatch, chosen: str | None, count: int) -> None:
+    if chosen is not None:
+        machine.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert visible_gpus() == count

@@ -1,0 +1,214 @@
+"""The executor on a real Ray: the same results as in one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import pickle
+import statistics
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pbt_disent.config import Mutable, ObjectiveConfig, PopulationConfig, ResourcesConfig
+from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.models import resolve
+from pbt_disent.population.engine import RoundSpec, run_population
+from pbt_disent.population.events import Observers
+from pbt_disent.population.executor import Executor, InProcessExecutor, ScoreTask, run_score_task, run_train_task
+from pbt_disent.population.fitness import MemberScore, ScoredMember
+from pbt_disent.population.journal import RoundJournal
+from pbt_disent.store.blobs import BlobStore, CorruptBlob
+from pbt_disent.store.lease import Lease
+from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.tune.executor import RayExecutor
+from pbt_disent.tune.launch import launch
+from pbt_disent.tune.messages import Statistics
+from tests.training.bench import SHAPE, make_bench
+from tests.tune.fakes import FakeTrainer, train_tasks
+from tests.tune.hunting import kill_soon, ray_children, workers_on
+
+pytestmark = pytest.mark.ray
+
+TWO = ResourcesConfig(cpus=2, gpus=0)
+
+
+@dataclass
+class Session:
+    """What came of everything that was done on one Ray."""
+
+    outcomes: dict[str, list[TrainOutcome]] = field(default_factory=dict)
+    progress: list[TrainOutcome] = field(default_factory=list)
+    healthy: tuple[Statistics, dict[int, int]] | None = None
+    after_loss: tuple[Statistics, dict[int, int]] | None = None
+    scores: list[MemberScore] = field(default_factory=list)
+    encoded: EncodeOutcome | None = None
+    errors: list[PbtDisentError] = field(default_factory=list)
+    idle_seconds: float = 0.0
+
+
+HEALTHY = train_tasks(0, members=11, replicas=2)
+MIXED = [
+    *train_tasks(1, 2, **{"raise": 1.0}),
+    *(replace(t, key=replace(t.key, member=5)) for t in train_tasks(1, 1, disk=1.0)),
+]
+WORKER_DIES = train_tasks(2, 4, sleep=0.4)
+SLOT_DIES = train_tasks(3, 6, sleep=0.4)
+POOL_DIES = train_tasks(4, 4, sleep=0.4)
+
+
+def score_task(outcomes: list[TrainOutcome]) -> ScoreTask:
+    members = tuple(
+        ScoredMember(
+            member, tuple(one.codes or "" for one in pair), tuple(row for one in pair for row in one.information)
+        )
+        for member in range(11)
+        if (pair := [one for one in outcomes if one.key.member == member])
+    )
+    return ScoreTask("0", 0, "udr", members, {"correlation": "lasso", "information_threshold": 0.01})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def session(folder: Path) -> Session:
+    """One Ray for all tests of this file that need no trainer."""
+    done = Session()
+
+    def main(executor: Executor) -> Session:
+        assert isinstance(executor, RayExecutor)
+        done.outcomes["healthy"] = executor.train(HEALTHY, done.progress.append)
+        times = []
+        for generation in range(100, 120):
+            begun = time.monotonic()
+            executor.train(train_tasks(generation, members=8), lambda outcome: None)
+            times.append(time.monotonic() - begun)
+        done.idle_seconds = statistics.median(times)
+        done.scores = executor.score(score_task(done.outcomes["healthy"]))
+        done.encoded = executor.encode(EncodeTask(done.outcomes["healthy"][0].checkpoints[0], None))
+        done.healthy = executor.statistics()
+        for call in (
+            lambda: executor.encode(EncodeTask("0" * 64, None)),
+            lambda: executor.score(ScoreTask("0", 0, "no such fitness", (), {})),
+        ):
+            with pytest.raises(PbtDisentError) as caught:
+                call()
+            done.errors.append(caught.value)
+        done.outcomes["mixed"] = executor.train(MIXED, lambda outcome: None)
+        killer = kill_soon(workers_on(folder, 2))
+        done.outcomes["worker dies"] = executor.train(WORKER_DIES, lambda outcome: None)
+        killer.join()
+        killer = kill_soon(lambda: [slot.pid for slot in ray_children("ray::Slot") if workers_on(folder, 3)()])
+        done.outcomes["slot dies"] = executor.train(SLOT_DIES, lambda outcome: None)
+        killer.join()
+        done.after_loss = executor.statistics()
+        killer = kill_soon(lambda: [pool.pid for pool in ray_children("ray::Pool") if workers_on(folder, 4)()])
+        done.outcomes["pool dies"] = executor.train(POOL_DIES, lambda outcome: None)
+        killer.join()
+        return done
+
+    context = WorkerContext(str(folder / "blobs"), str(folder), "any")
+    result = launch(context, TWO, "session", 8, main, 11, trainer=FakeTrainer)
+    assert result is done
+    return result
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> Any:
+    """Train tasks in this process, beside the session's blobs."""
+    trainer: Any = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder), "any"))
+    return lambda tasks: [run_train_task(trainer, task) for task in tasks]
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [("healthy", HEALTHY), ("worker dies", WORKER_DIES), ("slot dies", SLOT_DIES), ("pool dies", POOL_DIES)],
+)
+def test_outcomes_are_those_of_one_process_in_the_order_of_the_tasks(
+    session: Session, expected: Any, name: str, tasks: list[TrainTask]
+) -> None:
+    assert session.outcomes[name] == expected(tasks)
+
+
+def test_progress_is_told_once_per_task(session: Session) -> None:
+    assert sorted(session.progress, key=lambda one: one.key) == sorted(
+        session.outcomes["healthy"], key=lambda one: one.key
+    )
+
+
+def test_no_actor_restarts_in_a_healthy_run(session: Session) -> None:
+    assert session.healthy is not None
+    workers, slots = session.healthy
+    assert (workers.hired, workers.lost, workers.alive) == (2, 0, 2)
+    assert workers.jobs == len(HEALTHY) + 20 * 8 + 2
+    assert slots == dict.fromkeys(range(4), 1)
+
+
+def test_a_generation_of_empty_work_is_short(session: Session) -> None:
+    assert session.idle_seconds < 1.0
+
+
+def test_the_dead_were_replaced(session: Session, folder: Path) -> None:
+    assert session.after_loss is not None
+    workers, slots = session.after_loss
+    assert (workers.hired, workers.lost, workers.alive) == (3, 1, 2)
+    assert sorted(slots.values()) == [1, 1, 1, 2]
+    assert len(list(folder.glob("*-g2"))) > len(WORKER_DIES)
+
+
+def test_errors_of_tasks_are_outcomes_and_what_passes_is_tried_again(session: Session) -> None:
+    first, second, full = session.outcomes["mixed"]
+    assert (first.status, first.error) == ("failed", "ValueError: the loss is no number")
+    assert second.status == "failed"
+    assert full.status == "ok"
+
+
+def test_scores_and_codes(session: Session, folder: Path) -> None:
+    healthy = session.outcomes["healthy"]
+    assert session.scores == run_score_task(score_task(healthy), BlobStore(folder / "blobs"))
+    assert len({score.score for score in session.scores}) > 5
+    assert session.encoded is not None
+    assert session.encoded.codes == f"codes of {healthy[0].checkpoints[0]}"
+    assert [type(error) for error in session.errors] == [CorruptBlob, UserError]
+
+
+def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: Path) -> None:
+    manifests: dict[str, dict[str, bytes]] = {}
+    for name in ("ray", "process"):
+        folder = tmp_path / name
+        bench = make_bench(folder, "betatcvae")
+        resolved = resolve(ObjectiveConfig(name="betatcvae", latents=3, batch_size=32), SHAPE)
+        spec = RoundSpec(
+            path="0",
+            seed=3,
+            population=PopulationConfig(size=3, replicas=2, max_generations=2, images_per_generation=100, cutoff=0.34),
+            space={"lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)},
+            fixed={**resolved.complete({key: one.default for key, one in resolved.space.items()})},
+            fitness="udr",
+            options={"correlation": "lasso", "information_threshold": 0.0},
+            subset=None,
+            set_size=200,
+            probe=bench.task.probe,
+        )
+        journal = RoundJournal(folder, bench.blobs, Lease(folder / "lease.json"))
+
+        def main(executor: Executor, spec: RoundSpec = spec, journal: RoundJournal = journal) -> None:
+            run_population(spec, executor, journal, Observers())
+
+        if name == "ray":
+            launch(bench.context, TWO, "engine/0 ü", 8, main, 3)
+        else:
+            main(InProcessExecutor(bench.context))
+        manifests[name] = {path.name: path.read_bytes() for path in sorted(folder.rglob("generation-*.json"))}
+    assert sorted(manifests["ray"]) == ["generation-0000.json", "generation-0001.json"]
+    assert manifests["ray"] == manifests["process"]
+    assert b'"status":"ok"' in manifests["ray"]["generation-0001.json"].replace(b": ", b":")
+
+
+def test_pickled_errors_keep_their_parts() -> None:
+    error = pickle.loads(pickle.dumps(UserError("a", "must be b", "do c")))
+    assert (error.value, error.rule, error.remedy) == ("a", "must be b", "do c")

@@ -1,0 +1,59 @@
+"""A worker, called as its actor calls it, but in this process."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.executor import ScoreTask
+from pbt_disent.store.blobs import CorruptBlob
+from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.tune.messages import Job, JobKind, Result
+from pbt_disent.tune.worker import Worker
+from tests.tune.fakes import FakeTrainer, train_tasks
+
+
+def make_worker(folder: Path, objective: str = "any") -> Worker:
+    return Worker(WorkerContext(str(folder / "blobs"), str(folder), objective), FakeTrainer)
+
+
+def do(worker: Worker, kind: JobKind, task: TrainTask | ScoreTask | EncodeTask) -> Result:
+    return worker.run(Job("k", kind, 1.0, pickle.dumps(task)))
+
+
+def test_what_a_worker_does_with_each_kind_of_job(tmp_path: Path) -> None:
+    worker = make_worker(tmp_path)
+    assert worker.start() is None
+    trained = do(worker, "train", train_tasks(0, 1)[0])
+    outcome: TrainOutcome = pickle.loads(trained.payload)
+    assert (trained.key, trained.ok, outcome.status, outcome.images) == ("k", True, "ok", 10)
+    encoded: EncodeOutcome = pickle.loads(do(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
+    assert encoded.codes == f"codes of {outcome.checkpoints[0]}"
+    scored = do(worker, "score", ScoreTask("0", 0, "udr", (), {}))
+    assert (scored.ok, pickle.loads(scored.payload)) == (True, [])
+
+
+def test_an_error_of_the_training_code_is_a_failed_outcome(tmp_path: Path) -> None:
+    worker = make_worker(tmp_path)
+    worker.start()
+    result = do(worker, "train", train_tasks(0, 1, **{"raise": 1.0})[0])
+    outcome: TrainOutcome = pickle.loads(result.payload)
+    assert (result.ok, outcome.status, outcome.error) == (True, "failed", "ValueError: the loss is no number")
+
+
+def test_what_may_pass_is_marked_and_what_may_not_keeps_its_type(tmp_path: Path) -> None:
+    worker = make_worker(tmp_path)
+    worker.start()
+    full = do(worker, "train", train_tasks(0, 1, disk=1.0)[0])
+    assert (full.ok, full.again) == (False, True)
+    assert str(pickle.loads(full.payload)) == "OSError: [Errno 28] No space left on device"
+    missing = do(worker, "encode", EncodeTask("0" * 64, None))
+    assert (missing.ok, missing.again) == (False, False)
+    assert isinstance(pickle.loads(missing.payload), CorruptBlob)
+
+
+def test_a_trainer_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    error = make_worker(tmp_path, "unusable").start()
+    assert isinstance(error, PbtDisentError)
+    assert str(error) == f"FileNotFoundError: [Errno 2] no such folder: '{tmp_path}'"
