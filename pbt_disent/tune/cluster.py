@@ -1,0 +1,145 @@
+"""A Ray of our own for one run: private folder, private token, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ray
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.tune.capacity import Capacity
+from pbt_disent.tune.reaper import Reaper, reap
+
+__all__ = ["private_cluster", "private_folder"]
+
+MODE = "RAY_AUTH_MODE"
+NICENESS = "RAY_worker_niceness"
+PREFIX = "pbtd-"
+LONGEST_BASE = 24
+"""Ray puts sockets about 75 characters deep into its folder, and a socket's path ends at 107 bytes."""
+
+END_SECONDS = 2.0
+
+
+@contextlib.contextmanager
+def private_cluster(capacity: Capacity, namespace: str, folder: Path) -> Iterator[None]:
+    """Start a Ray that no other process joins, and end it with every process that it has.
+
+    The calling thread must live as long as the cluster: Linux ends Ray's processes when the thread that started them
+    ends, which is how they go down with a driver that was killed.
+
+    Args:
+        capacity: what it may take.
+        namespace: of the actors' names.
+        folder: where it keeps sockets and logs; short.
+
+    Raises:
+        PbtDisentError: this process uses another Ray already.
+    """
+    if ray.is_initialized():
+        raise PbtDisentError("this process is connected to another Ray; run in a process of its own")
+    with _environment(capacity.cpus), _quiet():
+        try:
+            with _own_sigterm():
+                ray.init(
+                    address="local",
+                    num_cpus=capacity.cpus,
+                    num_gpus=capacity.gpus,
+                    object_store_memory=capacity.object_store_bytes,
+                    include_dashboard=False,
+                    namespace=namespace,
+                    configure_logging=False,
+                    log_to_driver=False,
+                    _temp_dir=str(folder),
+                )
+            if os.environ.get(MODE) != "token":
+                raise PbtDisentError("Ray started without token authentication, which lets anyone in the network in")
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder with a short path; it goes with every process that uses it, when left or when this process dies."""
+    base = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(base) <= LONGEST_BASE else "/tmp"))
+    reaper = Reaper(folder)
+    try:
+        yield folder
+    finally:
+        reap(folder, END_SECONDS)
+        reaper.close()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler that Python has for SIGTERM: Ray's native one would print a trace and abort after a while."""
+    ctypes.pythonapi.PyOS_getsig.restype = ctypes.c_void_p
+    ctypes.pythonapi.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    handler = ctypes.pythonapi.PyOS_getsig(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        ctypes.pythonapi.PyOS_setsig(signal.SIGTERM, handler)
+
+
+@functools.cache
+def _token() -> str:
+    """One token per process, for Ray reads it once; a token that the user set is used."""
+    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _environment(cpus: int) -> Iterator[None]:
+    """Set what Ray and Tune read from the environment, here and in the processes that they start."""
+    wanted: dict[str, str | None] = {
+        MODE: None,  # ray.init sets it to token for a cluster of its own, and refreshes what it read at import
+        "RAY_AUTH_TOKEN": _token(),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        NICENESS: os.environ.get(NICENESS, "0"),  # Ray would run workers and slots at 15
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+        "TUNE_MAX_PENDING_TRIALS_PG": str(cpus),  # the first slot is there sooner when not all start at once
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray's own log from the console: what matters is raised as an error of ours."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,139 @@
+"""A worker: the long-lived process that trains, scores and encodes; and its handle, as the pool holds it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import ray
+from ray.exceptions import RayError
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.tune.messages import Job, Result
+from pbt_disent.tune.pool import WorkerLost
+
+if TYPE_CHECKING:
+    from pbt_disent.training.member import Trainer
+
+__all__ = ["Hiring", "TrainerFactory", "TrainerLike", "Worker"]
+
+
+class TrainerLike(Protocol):
+    """What a worker needs of `pbt_disent.training.member.Trainer`."""
+
+    def train(self, task: TrainTask) -> TrainOutcome:
+        """Train a task."""
+        ...
+
+    def encode(self, task: EncodeTask) -> EncodeOutcome:
+        """Encode a set of images."""
+        ...
+
+
+TrainerFactory = Callable[[WorkerContext], TrainerLike]
+
+
+class Worker:
+    """An actor that does one job at a time. Construction is cheap; `start` imports torch and opens the images.
+
+    Args:
+        context: what the trainer needs.
+        trainer: makes the trainer; none for the real one.
+    """
+
+    def __init__(self, context: WorkerContext, trainer: TrainerFactory | None) -> None:
+        self._context = context
+        self._make = trainer
+        self._trainer: TrainerLike
+
+    def start(self) -> PbtDisentError | None:
+        """Make the trainer; return what is wrong with the run if that fails."""
+        try:
+            # The scorers come with the first generation's end; imported now, they cost it nothing.
+            from pbt_disent.population.executor import run_score_task  # noqa: F401
+
+            if self._make is None:
+                from pbt_disent.training.member import Trainer
+
+                self._trainer = Trainer(self._context)
+            else:
+                self._trainer = self._make(self._context)
+        except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
+            return _portable(error)
+        return None
+
+    def run(self, job: Job) -> Result:
+        """Do a job."""
+        try:
+            return Result(job.key, True, pickle.dumps(self._do(job)))
+        except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
+            again = isinstance(error, OSError | MemoryError)
+            return Result(job.key, False, pickle.dumps(_portable(error)), again=again)
+
+    def _do(self, job: Job) -> object:
+        from pbt_disent.population.executor import run_score_task, run_train_task
+
+        task = pickle.loads(job.payload)
+        if job.kind == "train":
+            return run_train_task(cast("Trainer", self._trainer), task)
+        if job.kind == "score":
+            return run_score_task(task, BlobStore(self._context.store))
+        return self._trainer.encode(task)
+
+
+def _portable(error: Exception) -> PbtDisentError:
+    """Return an error that survives pickling and says the same in one line."""
+    if isinstance(error, PbtDisentError):
+        return error
+    return PbtDisentError(f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+@dataclass(frozen=True)
+class Hiring:
+    """Starts workers, each as an actor of its own; called by the pool, which then owns them.
+
+    Args:
+        context: what the trainer needs.
+        cpus: CPUs that a worker asks Ray for, a little less than it uses.
+        gpus: GPUs that a worker asks for, often a fraction.
+        trainer: see `Worker`.
+    """
+
+    context: WorkerContext
+    cpus: float
+    gpus: float
+    trainer: TrainerFactory | None = None
+
+    def __call__(self) -> _Hands:
+        """Ask Ray for a worker; it may take a while until there is a place for it."""
+        worker: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(Worker)
+        return _Hands(worker.remote(self.context, self.trainer))
+
+
+class _Hands:
+    """A worker as the pool holds it; every way in which Ray can lose it is `WorkerLost`."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def start(self) -> None:
+        problem: PbtDisentError | None = await self._answer(self._actor.start.remote())
+        if problem is not None:
+            raise problem
+
+    async def run(self, job: Job) -> Result:
+        result: Result = await self._answer(self._actor.run.remote(job))
+        return result
+
+    def kill(self) -> None:
+        ray.kill(self._actor)
+
+    async def _answer(self, reference: Any) -> Any:
+        try:
+            return await reference
+        except RayError as error:
+            raise WorkerLost(str(error).strip().splitlines()[0]) from error
