@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,10 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.report.export import write_figures
     from pbt_disent.report.page import write_report
     from pbt_disent.rounds.budget import budget
+    from pbt_disent.tracking.environment import apply_defaults
     from pbt_disent.tracking.writer import MlflowWriter
 
+    apply_defaults(os.environ)
     prepared = _prepare(folder, prepare)
     expected = print_plan(prepared, seconds=seconds)
     config = prepared.config

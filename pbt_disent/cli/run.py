@@ -26,4 +26,4 @@ def call(options: argparse.Namespace) -> int:
     check_resources(config)
     check(config)
     folder = create_run(config, preset, options.runs, options.name)
-    return execute_run(folder, seconds=3.0)
+    return execute_run(folder, seconds=2.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pbt_disent.errors import PbtDisentError
@@ -95,10 +96,8 @@ def test_exploit_copies_every_replica_of_the_parent(undisturbed: Path) -> None:
 
 def test_selection_moves_the_population_towards_the_best(tmp_path: Path) -> None:
     run(tmp_path, size=12, generations=8)
-    first, last = read(tmp_path, 0), read(tmp_path, 7)
-    assert first.best is not None
-    assert last.best is not None
-    assert (last.best.score or 0) > (first.best.score or 0)
+    first, last = (np.median([record.score or 0 for record in read(tmp_path, g).members]) for g in (0, 7))
+    assert last > first + 0.1
 
 
 def test_replaced_checkpoints_are_collected_and_needed_ones_kept(undisturbed: Path) -> None:
