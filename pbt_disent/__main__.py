@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from pbt_disent.cli import main
+from pbt_disent.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

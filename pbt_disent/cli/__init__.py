@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from pbt_disent import __version__
 from pbt_disent.errors import PbtDisentError
 
-__all__ = ["VERBS", "build_parser", "main"]
+__all__ = ["VERBS", "build_parser", "entry", "main"]
 
+STOPPED = 130
 VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "score", "data", "doctor")
 
 
@@ -46,10 +48,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("pbt-disent: stopped", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def entry() -> NoReturn:
+    """Run the command line and exit.
+
+    A run that was stopped has closed all it had open; it leaves without the seconds that the interpreter needs to take
+    down torch, ray and mlflow.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == STOPPED:
+        os._exit(code)
+    sys.exit(code)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -47,7 +47,7 @@ ARTIFACTS = {
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE, _LAST_PAUSE = 1.0, 60.0, 0.5
-_PATIENCE, _HURRY = 60.0, 4.0
+_PATIENCE, _HURRY = 60.0, 2.0
 
 
 class MlflowWriter:
@@ -138,7 +138,8 @@ class MlflowWriter:
         left = self.close(_PATIENCE if kind is None else _HURRY)
         if left.records:
             reason = f" ({left.failure})" if left.failure else ""
-            _LOG.warning("MLflow lacks %d records%s; send them with: pbt-disent sync", left.records, reason)
+            records = "1 record" if left.records == 1 else f"{left.records} records"
+            _LOG.warning("MLflow lacks %s%s; send what is missing with: pbt-disent sync", records, reason)
 
     def _note_generation(self, manifest: Manifest) -> None:
         path = manifest.round

@@ -83,14 +83,20 @@ def private_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the handler that Python has for SIGTERM: Ray's native one would print a trace and abort after a while."""
+    """Keep the handler that Python has for SIGTERM: Ray's native one prints a trace and has an alarm end the process.
+
+    A signal that comes while Ray starts still meets the native handler; of that, the trace alone is left.
+    """
     ctypes.pythonapi.PyOS_getsig.restype = ctypes.c_void_p
     ctypes.pythonapi.PyOS_setsig.argtypes = [ctypes.c_int, ctypes.c_void_p]
     handler = ctypes.pythonapi.PyOS_getsig(signal.SIGTERM)
+    alarmed = any(signal.getitimer(signal.ITIMER_REAL))
     try:
         yield
     finally:
         ctypes.pythonapi.PyOS_setsig(signal.SIGTERM, handler)
+        if not alarmed:
+            signal.alarm(0)
 
 
 @functools.cache

@@ -62,7 +62,8 @@ class Owner(threading.Thread):
         try:
             with private_folder() as self._folder, private_cluster(self._capacity, self._run_name, self._folder):
                 try:
-                    self._incarnate(self._folder)
+                    if not self._closing.is_set():
+                        self._incarnate(self._folder)
                 except Exception as error:
                     self._link.fail(error)
                 self._closing.wait()
@@ -77,7 +78,7 @@ class Owner(threading.Thread):
                 connection.pool.cancel.remote()
                 connection.board.stop.remote()
         self.join(CLOSE_SECONDS)
-        if connection is not None:
+        if (connection := self._connection) is not None:
             connection.watch.abandon()
         self.join(CLOSE_SECONDS)
         if self.is_alive() and self._folder is not None:
@@ -85,9 +86,9 @@ class Owner(threading.Thread):
 
     def _incarnate(self, folder: Path) -> None:
         for incarnation in range(1, INCARNATIONS + 1):
+            connection = self._connection = self._raise_up(incarnation)
             if self._closing.is_set():
                 return
-            connection = self._connection = self._raise_up(incarnation)
             self._link.offer(connection)
             problem = self._play(connection, incarnation, folder)
             if self._closing.is_set():
