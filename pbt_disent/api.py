@@ -26,9 +26,10 @@ from pbt_disent.population.journal import RoundJournal
 from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
-from pbt_disent.store.blobs import BlobStore, write_atomically
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.files import write_atomically
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.ledger import GrowingLog
+from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import IntArray, Json

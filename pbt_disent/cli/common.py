@@ -8,7 +8,7 @@ from pathlib import Path
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 
-__all__ = ["add_config_arguments", "add_resources", "add_runs", "config_of", "duration", "resource_overrides"]
+__all__ = ["add_changes", "add_config_arguments", "add_runs", "config_of", "duration", "resource_overrides"]
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -24,19 +24,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "config", nargs="?", metavar="CONFIG", help="preset or YAML file (default: demo, or auto where --data is given)"
     )
     parser.add_argument("--data", metavar="DATA", help="a rendered world by name, or a data file or folder")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="set one value, such as seed=1",
-    )
-    add_resources(parser)
+    add_changes(parser, "set one value, such as seed=1")
 
 
-def add_resources(parser: argparse.ArgumentParser) -> None:
-    """Add what caps the share of the machine."""
+def add_changes(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add --set, and what caps the share of the machine."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=use)
     parser.add_argument("--cpus", metavar="N", help="use at most so many CPUs")
     parser.add_argument("--gpus", metavar="N", help="use so many GPUs (default: all that are visible)")
     parser.add_argument("--memory", metavar="GIB", help="use at most so much memory")

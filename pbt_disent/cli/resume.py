@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pbt_disent.cli.common import add_resources, add_runs, resource_overrides
+from pbt_disent.cli.common import add_changes, add_runs, resource_overrides
 
 __all__ = ["add_arguments", "call"]
 
@@ -12,15 +12,7 @@ __all__ = ["add_arguments", "call"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("run", metavar="RUN", help="path of a run, or its name in the folder of runs")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="extend the run, for example population.max_generations=40",
-    )
-    add_resources(parser)
+    add_changes(parser, "extend the run, for example population.max_generations=40")
     add_runs(parser)
 
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.manifest import Manifest, lineage_events
 from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.files import commit_document
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.ledger import GrowingLog, commit_document
+from pbt_disent.store.log import GrowingLog
 
 __all__ = ["RoundJournal", "read_manifests"]
 

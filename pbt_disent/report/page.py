@@ -18,7 +18,7 @@ from pbt_disent.report.lineage import Step, ancestors, replacements, winner
 from pbt_disent.report.pictures import data_uri, png
 from pbt_disent.report.run_reader import RoundView, RunView, parent_path, read_run
 from pbt_disent.report.svg import inline_svg
-from pbt_disent.store.blobs import write_atomically
+from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["FITNESS_LABELS", "render", "write_report"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pbt_disent.rounds.recursion import Leaf
-from pbt_disent.store.blobs import write_atomically
+from pbt_disent.store.files import write_atomically
 
 __all__ = ["FORMAT", "label_table", "write_labels"]
 

@@ -13,7 +13,7 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.ledger import GrowingLog
+from pbt_disent.store.log import GrowingLog
 from pbt_disent.types import Hyperparameters, IntArray, Json
 
 __all__ = ["RunSetup"]

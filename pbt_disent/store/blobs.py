@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,40 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.store.files import write_atomically
 
-__all__ = ["BlobStore", "CorruptBlob", "write_atomically"]
-
-
-READABLE = 0o644
-"""Permissions of what is written: temporary files start closed to everyone else."""
+__all__ = ["BlobStore", "CorruptBlob"]
 
 
 class CorruptBlob(PbtDisentError):
     """A blob is missing, or its bytes no longer match its digest."""
-
-
-def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file so that it is either whole or absent: temporary file, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), READABLE)
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class BlobStore:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.store.blobs import write_atomically
+from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["Lease", "LeaseLost"]

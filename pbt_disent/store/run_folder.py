@@ -15,7 +15,7 @@ import yaml
 
 from pbt_disent.config import Config, validate
 from pbt_disent.errors import UserError
-from pbt_disent.store.blobs import write_atomically
+from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run"]

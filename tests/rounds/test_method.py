@@ -14,7 +14,7 @@ from pbt_disent.population.executor import Stopped
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.ledger import GrowingLog
+from pbt_disent.store.log import GrowingLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
 from tests.population.fakes import SPACE, Crash, FakeExecutor, Outcome, Watch, journal, manifests
 

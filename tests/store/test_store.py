@@ -13,8 +13,9 @@ import pytest
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
+from pbt_disent.store.files import AlreadyCommitted, commit_document
 from pbt_disent.store.lease import Lease, LeaseLost
-from pbt_disent.store.ledger import AlreadyCommitted, GrowingLog, commit_document
+from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import create_run, find_run, newest_run
 
 

@@ -1,62 +1,15 @@
-"""The folder of one run on disk: documents that are written once, logs that only grow, and the lease.
-
-    config.yaml  run.json  lease.json  lineage.jsonl  rounds.jsonl
-    rounds/<path>/round.json  rounds/<path>/generation-0000.json ...
-    blobs/  images/  labels/  model/  report.html  mlflow.db
-
-A document is committed by linking a finished temporary file to its name, which fails when the name is taken: a second
-writer, or a late one, cannot replace what is there.
-"""
+"""Logs that only grow: append-only JSON lines that survive a crash in the middle of a write."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pbt_disent.errors import PbtDisentError
-from pbt_disent.store.blobs import READABLE
 from pbt_disent.types import Json
 
-__all__ = ["AlreadyCommitted", "GrowingLog", "commit_document"]
-
-
-class AlreadyCommitted(PbtDisentError):
-    """A document of that name exists and holds something else: two writers worked on one run."""
-
-
-def commit_document(path: Path, content: bytes) -> None:
-    """Write a document once: whole, durable, and never over another one.
-
-    Committing the same bytes again is no error.
-
-    Raises:
-        AlreadyCommitted: the name is taken by other bytes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), READABLE)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            if path.read_bytes() != content:
-                raise AlreadyCommitted(f"{path} is already committed with other content") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+__all__ = ["GrowingLog"]
 
 
 class GrowingLog:
