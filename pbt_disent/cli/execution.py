@@ -124,6 +124,11 @@ def _summarise(prepared: Prepared, outcome: Outcome, scores: Json, report: objec
         f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
         + (f", best UDR {result.first.best.score:.3f}" if result.first.best else "")
     )
+    if result.first.reason == "nothing_learned":
+        print(
+            "The models of no member agreed on what they learned: there are no labels and no final round. What follows "
+            "is the best model of the first round. Try more generations, other bounds of beta, or more images."
+        )
     for leaf in result.leaves:
         found = " + ".join(str(len(level.latents)) for level in leaf.levels)
         print(f"Leaf run {leaf.number}: {found or 'no'} learned latents by level; ended: {leaf.reason}")
