@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["check_resources", "execute_run"]
 
 
-HELD_OUT = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
 SLOTS = 8
 """Tune trials of a run; each carries an equal share of the members."""
 
@@ -56,6 +55,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.api import execute, prepare
     from pbt_disent.cli.live import Progress
     from pbt_disent.cli.plan import print_plan
+    from pbt_disent.cli.summary import print_summary
     from pbt_disent.population.events import Observers
     from pbt_disent.population.executor import Stopped
     from pbt_disent.report.export import write_figures
@@ -89,7 +89,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
         write_figures(folder.path, folder.path / "figures")
         if config.tracking.enabled:
             writer.finish()
-    _summarise(prepared, outcome, scores, report)
+    print_summary(folder, outcome, scores, report)
     return 0
 
 
@@ -115,53 +115,3 @@ def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:
     content = json.dumps(scores, indent=1, sort_keys=True) + "\n"
     write_atomically(prepared.folder.scores, content.encode())
     return scores
-
-
-def _summarise(prepared: Prepared, outcome: Outcome, scores: Json, report: object) -> None:
-    folder, result = prepared.folder, outcome.result
-    print()
-    print(
-        f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
-        + (f", best UDR {result.first.best.score:.3f}" if result.first.best else "")
-    )
-    if result.first.reason == "nothing_learned":
-        print(
-            "The models of no member agreed on what they learned: there are no labels and no final round. What follows "
-            "is the best model of the first round. Try more generations, other bounds of beta, or more images."
-        )
-    for leaf in result.leaves:
-        found = " + ".join(str(len(level.latents)) for level in leaf.levels)
-        print(f"Leaf run {leaf.number}: {found or 'no'} learned latents by level; ended: {leaf.reason}")
-    if outcome.model is None or result.last.best is None:
-        print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
-    else:
-        _print_model(outcome, scores)
-    print(f"Image passes paid: {result.images:,}")
-    if folder.labels.exists():
-        print(f"Labels  {folder.labels}")
-    if outcome.model is not None:
-        print(f"Model   {folder.model}")
-    print(f"Report  {report}")
-    print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
-
-
-def _print_model(outcome: Outcome, scores: Json) -> None:
-    model, best = outcome.model, outcome.result.last.best
-    if model is None or best is None:
-        return
-    kind = "leaf-MIG" if outcome.result.last.path == "final" else "UDR"
-    print(f"Final model: {kind} {best.score:.3f}")
-    factors = (scores["true_factors"] or {}).get("per_factor", [])
-    print("  latent  information" + ("  knows (share of the factor's entropy)" if factors else ""))
-    for latent, name in enumerate(model.latents):
-        known = sorted(((factor["shares"][latent], factor["factor"]) for factor in factors), reverse=True)[:2]
-        shares = ", ".join(f"{factor} {share:.2f}" for share, factor in known if share >= 0.05)
-        print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
-    held = scores["held_out"]
-    if held:
-        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in HELD_OUT.items() if held.get(key) is not None)
-        print(f"  on {held['images']:,} images that were never trained on: {parts}")
-    if factors:
-        gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
-        mig = scores["true_factors"]["mig"]
-        print(f"  against the true factors, which took no part in the run: MIG {mig:.3f} ({gaps})")

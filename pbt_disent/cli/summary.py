@@ -1,0 +1,71 @@
+"""What a run prints when it has ended: what was learned, how well, where it lies, what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbt_disent.api import Outcome
+from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.types import Json
+
+__all__ = ["print_summary"]
+
+HELD_OUT = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
+
+
+def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Path) -> None:
+    """Print the rounds, the final model, where everything lies, and what to type next.
+
+    Args:
+        folder: of the run.
+        outcome: of the run.
+        scores: what `scores.json` says.
+        report: the page.
+    """
+    result = outcome.result
+    print()
+    print(
+        f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
+        + (f", best UDR {result.first.best.score:.3f}" if result.first.best else "")
+    )
+    if result.first.reason == "nothing_learned":
+        print(
+            "The models of no member agreed on what they learned: there are no labels and no final round. What follows "
+            "is the best model of the first round. Try more generations, other bounds of beta, or more images."
+        )
+    for leaf in result.leaves:
+        found = " + ".join(str(len(level.latents)) for level in leaf.levels)
+        print(f"Leaf run {leaf.number}: {found or 'no'} learned latents by level; ended: {leaf.reason}")
+    if outcome.model is None or result.last.best is None:
+        print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
+    else:
+        _print_model(outcome, scores)
+    print(f"Image passes paid: {result.images:,}")
+    if folder.labels.exists():
+        print(f"Labels  {folder.labels}")
+    if outcome.model is not None:
+        print(f"Model   {folder.model}")
+    print(f"Report  {report}")
+    print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
+
+
+def _print_model(outcome: Outcome, scores: Json) -> None:
+    model, best = outcome.model, outcome.result.last.best
+    if model is None or best is None:
+        return
+    kind = "leaf-MIG" if outcome.result.last.path == "final" else "UDR"
+    print(f"Final model: {kind} {best.score:.3f}")
+    factors = (scores["true_factors"] or {}).get("per_factor", [])
+    print("  latent  information" + ("  knows (share of the factor's entropy)" if factors else ""))
+    for latent, name in enumerate(model.latents):
+        known = sorted(((factor["shares"][latent], factor["factor"]) for factor in factors), reverse=True)[:2]
+        shares = ", ".join(f"{factor} {share:.2f}" for share, factor in known if share >= 0.05)
+        print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
+    held = scores["held_out"]
+    if held:
+        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in HELD_OUT.items() if held.get(key) is not None)
+        print(f"  on {held['images']:,} images that were never trained on: {parts}")
+    if factors:
+        gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
+        mig = scores["true_factors"]["mig"]
+        print(f"  against the true factors, which took no part in the run: MIG {mig:.3f} ({gaps})")
