@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 
@@ -11,6 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from pbt_disent import data
 from pbt_disent.metrics import mig
@@ -107,3 +113,29 @@ def test_mlflow_holds_rounds_members_generations_and_artifacts(demo: tuple[RunFo
     last = next(one for one in parents if one.data.tags["round"] == "final")
     artifacts = {entry.path for entry in client.list_artifacts(last.info.run_id)}
     assert {"report.html", "model", "labels"} <= artifacts
+
+
+@pytest.mark.browser
+def test_the_ui_shows_the_population(demo: tuple[RunFolder, str], browser: webdriver.Chrome) -> None:
+    run, _ = demo
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pbt_disent", "ui", str(run.path), "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert server.stdout is not None
+        url = next(found.group() for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\S+", line)))
+        browser.set_window_size(1500, 1000)
+        browser.get(url)
+        wait = WebDriverWait(browser, 90)
+        wait.until(lambda page: "demo-1 round 0" in page.find_element(By.TAG_NAME, "body").text)
+        first = "//*[text()='demo-1 round 0']/ancestor::*[@role='row'][1]//button"
+        wait.until(lambda page: page.find_elements(By.XPATH, first))
+        browser.execute_script("arguments[0].click()", browser.find_element(By.XPATH, first))
+        names = [f"0 m{member:02d}" for member in range(run.config().population.size)]
+        wait.until(lambda page: all(name in page.find_element(By.TAG_NAME, "body").text for name in names))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+    assert server.returncode in {0, 130}
