@@ -17,6 +17,10 @@ from pbt_disent.population.manifest import Manifest
 __all__ = ["Progress"]
 
 
+MOST_NAMED = 4
+"""So many replacements are named one by one."""
+
+
 class Progress:
     """Shows a run as it goes: a context manager and an observer.
 
@@ -113,5 +117,5 @@ def _describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
         str(manifest.generation + 1),
         f"{max(scores):.3f}" if scores else "none",
         f"{statistics.median(scores):.3f}" if scores else "none",
-        ", ".join(replaced) or "none",
+        f"{len(replaced)} members" if len(replaced) > MOST_NAMED else ", ".join(replaced) or "none",
     )
