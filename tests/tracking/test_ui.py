@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -89,7 +90,9 @@ def test_the_server_answers_and_a_signal_ends_it_and_all_its_processes(
             assert b"pbt-disent/dots" in answer.read()
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
+        begin = time.monotonic()
         os.kill(process.pid, number)
         assert process.wait(START) == 0
+        assert time.monotonic() - begin < 10
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive

@@ -154,11 +154,12 @@ def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> 
 
 
 def test_the_caller_never_waits(run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck, release = threading.Event(), threading.Event()
+    stuck, release, delivered = threading.Event(), threading.Event(), threading.Event()
 
     def deliver(_self: Courier, _go_on: object) -> None:
         stuck.set()
         release.wait(PATIENCE)
+        delivered.set()
 
     monkeypatch.setattr(Courier, "deliver", deliver)
     writer = MlflowWriter(run_folder, None, "one", "dots")
@@ -166,7 +167,7 @@ def test_the_caller_never_waits(run_folder: Path, play: Play, monkeypatch: pytes
     assert stuck.wait(PATIENCE)
     play(writer, simulate(members=56, generations=2), reason=None)
     left = writer.close(timeout=0.2)
-    assert not release.is_set()
+    assert not delivered.is_set()
     assert left.records == len(list(Spool(run_folder).records(0)))
     release.set()
 
