@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from pbt_disent.store.files import write_atomically
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.training.given import given_to, labelled_factors, with_classes
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import IntArray, Json
 
@@ -53,6 +54,7 @@ class Prepared:
         images: the same images, memory-mapped, without factors.
         objective: complete and checked.
         device: what workers train on.
+        given: digests of the labels and partners that the objective is told, by their names in `WorkerContext`.
     """
 
     folder: RunFolder
@@ -61,6 +63,7 @@ class Prepared:
     images: StoredImages
     objective: ResolvedObjective
     device: str = "cpu"
+    given: dict[str, str] = field(default_factory=dict)
 
     @property
     def training(self) -> IntArray | None:
@@ -73,6 +76,18 @@ class Prepared:
         return split(len(self.images), self.config.data.held_out)[1] if self.config.data.held_out else None
 
     @property
+    def told(self) -> str:
+        """One line on the labels that the objective learns from; empty where it learns from images alone."""
+        supervision = self.config.supervision
+        if not self.given:
+            return ""
+        columns = labelled_factors(supervision, self.data, enumerated="labels" in self.given)
+        names = ", ".join(self.data.factor_names[column] for column in columns)
+        if "labels" in self.given:
+            return f"learns from the labels of {supervision.share:.0%} of the images: {names}"
+        return f"learns from pairs that agree in all but {supervision.differing} of: {names}"
+
+    @property
     def context(self) -> WorkerContext:
         """What workers need to know."""
         return WorkerContext(
@@ -81,6 +96,7 @@ class Prepared:
             objective=self.objective.name,
             settings=self.objective.settings,
             device=self.device,
+            **self.given,
         )
 
 
@@ -102,7 +118,7 @@ def check(config: Config) -> tuple[ImageData, ResolvedObjective]:
     data = data_module.load(config.data.name, **config.data.options)
     if len(data) < 2:
         raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
-    return data, resolve(config.objective, data.shape)
+    return data, resolve(with_classes(config.objective, config.supervision, data), data.shape)
 
 
 def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Prepared:
@@ -122,7 +138,10 @@ def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = 
     folder.describe(
         data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}
     )
-    return Prepared(folder, config, data, images, objective, device)
+    prepared = Prepared(folder, config, data, images, objective, device)
+    blobs = BlobStore(folder.blobs)
+    told = given_to(objective.name, config.supervision, data, prepared.training, blobs)
+    return replace(prepared, given=told)
 
 
 def in_process(context: WorkerContext, main: Callable[[Executor], Result]) -> Result:
@@ -158,6 +177,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                     "data": prepared.images.fingerprint,
                     "objective": prepared.objective.name,
                     "settings": prepared.objective.settings,
+                    **prepared.given,
                 },
                 blobs=blobs,
                 journal=journal,

@@ -23,15 +23,21 @@ __all__ = [
     "Config",
     "DataConfig",
     "FinalConfig",
+    "ImagesPlace",
     "Mutable",
     "PopulationConfig",
     "ResourcesConfig",
     "RoundsConfig",
+    "SupervisionConfig",
     "TrackingConfig",
     "UdrConfig",
     "load_config",
     "preset_names",
 ]
+
+
+ImagesPlace = Literal["auto", "disk", "object-store"]
+"""Where workers find the images; `auto` is the disk, unless the run has nodes that do not see it."""
 
 
 class Section(BaseModel):
@@ -78,6 +84,9 @@ class DataConfig(Section):
     name: str = Field("sprites", description="a rendered world by name, or the path of a data file or folder")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader, such as size and grid")
     held_out: float = Field(0.0, ge=0, le=0.5, description="share of the images that is never trained on, by index")
+
+
+IN_EVERY_OBJECTIVE = ("latents", "lr", "batch_size")
 
 
 class ObjectiveConfig(BaseModel):
@@ -157,12 +166,22 @@ class FinalConfig(Section):
     points: int = Field(10_000, ge=100, description="images of each label level that score a member, at most")
 
 
+class SupervisionConfig(Section):
+    """What objectives that learn from labels or pairs are told; all others never see a label."""
+
+    factors: tuple[str, ...] | None = Field(None, description="the labelled factors; default: all, or few enough")
+    share: float = Field(0.05, ge=0, le=1, description="share of the images whose labels are known")
+    partners: int = Field(8, ge=1, description="images that each image may be paired with")
+    differing: int = Field(1, ge=1, description="labelled factors in which the images of a pair need not agree")
+
+
 class ResourcesConfig(Section):
     """What a run takes of the machine; none means what the machine allows."""
 
     cpus: int | None = Field(None, ge=1)
     gpus: int | None = Field(None, ge=0)
     memory_gib: float | None = Field(None, gt=0)
+    images: ImagesPlace = Field("auto", description="workers read them from disk or from Ray's object store")
 
 
 class TrackingConfig(Section):
@@ -183,6 +202,7 @@ class Config(Section):
     udr: UdrConfig = UdrConfig()
     rounds: RoundsConfig = RoundsConfig()
     final: FinalConfig = FinalConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -213,7 +233,8 @@ def load_config(source: str | Path | None = None, overrides: list[str] | None = 
 
     Args:
         source: preset name, or path of a YAML file; none for the defaults.
-        overrides: each ``a.b=c``, the value in YAML.
+        overrides: each ``a.b=c``, the value in YAML. ``objective=NAME`` keeps the latents, learning rate and batch
+            size of the objective that it replaces, which every objective has, and nothing else.
 
     Raises:
         UserError: no such preset or file, broken YAML, an unknown key, or a value out of bounds.
@@ -276,9 +297,12 @@ def _set(tree: dict[str, Any], override: str) -> None:
             child = node[key] = {"name": child} if key in {"objective", "data"} else {}
         node = child
     try:
-        node[keys[-1]] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}", "must have a value in YAML", "quote it") from None
+    if keys == ["objective"] and isinstance(value, str) and isinstance(given := tree.get("objective"), dict):
+        value = {"name": value, **{key: given[key] for key in IN_EVERY_OBJECTIVE if key in given}}
+    node[keys[-1]] = value
 
 
 def _explain(error: ValidationError) -> UserError:

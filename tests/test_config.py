@@ -81,3 +81,10 @@ def test_a_mutable_clips_rounds_and_scales() -> None:
         Mutable(default=0, low=1, high=2)
     with pytest.raises(ValueError, match="low > 0"):
         Mutable(default=0, low=0, high=2, log=True)
+
+
+def test_another_objective_keeps_what_every_objective_has() -> None:
+    config = load_config("demo", ["objective=strkm", "objective.weight=2"])
+    assert config.objective.name == "strkm"
+    lr = load_config("demo").objective.values["lr"]
+    assert config.objective.values == {"latents": 6, "batch_size": 64, "lr": lr, "weight": 2}

@@ -17,7 +17,7 @@ from pbt_disent.errors import PbtDisentError
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
 STOPPED = 130
-VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "score", "data", "doctor")
+VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "score", "study", "bench", "data", "doctor")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -64,7 +64,7 @@ def _info(options: argparse.Namespace, given: dict[str, Any]) -> int:
         print(json.dumps(found, indent=1))
     else:
         for key, value in found.items():
-            if value not in (None, [], {}):
+            if value not in (None, [], (), {}):
                 print(f"{key.replace('_', ' '):14} {_plain(value)}")
     return 0
 
@@ -72,7 +72,7 @@ def _info(options: argparse.Namespace, given: dict[str, Any]) -> int:
 def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part}" for key, part in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,15 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
     """Measure how fast this machine trains and print what the run costs at most; return the seconds it will take."""
     from pbt_disent.machine import usable_cpus
     from pbt_disent.rounds.budget import budget
+    from pbt_disent.store.blobs import BlobStore
     from pbt_disent.training.calibrate import calibrate
-    from pbt_disent.training.tasks import WorkerContext
 
     config, context = prepared.config, prepared.context
     middle = {name: mutable.at(0.5) for name, mutable in prepared.objective.space.items()}
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
-        scratch = WorkerContext(temporary, context.images, context.objective, context.settings, context.device)
+        scratch = replace(context, store=temporary)
+        for digest in prepared.given.values():
+            BlobStore(temporary).put(BlobStore(context.store).get(digest))
         measured = calibrate(scratch, len(prepared.images), {**prepared.objective.fixed, **middle}, seconds)
     cost = budget(config)
     workers = config.resources.cpus or usable_cpus()
@@ -55,6 +58,8 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
         f"{prepared.folder.name}: {config.method} with {prepared.objective.name} on {prepared.data.name}, "
         f"{len(prepared.data):,} images of {'x'.join(map(str, prepared.data.shape))}, seed {config.seed}"
     )
+    if prepared.told:
+        print(f"  {prepared.told}")
     for part in cost.parts:
         times = f"up to {part.rounds} x " if part.rounds > 1 else ""
         print(

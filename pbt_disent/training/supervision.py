@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import UInt8Array
 
-__all__ = ["Supervision", "keep_labels"]
+__all__ = ["Supervision", "draw_partners", "keep_labels"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,45 @@ def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Gen
         chosen = members[: max(1, round(share * len(members)))] if share > 0 else members[:0]
         kept[chosen] = labels[chosen]
     return kept
+
+
+def draw_partners(
+    labels: npt.NDArray[Any], count: int, differing: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return for each of N images `count` images (N, count) that it may be paired with.
+
+    The two images of a pair have all labels in common but `differing` of them, which are free to agree or not; which
+    ones these are goes in turn through all choices. An image that nothing agrees with is paired with itself.
+
+    Args:
+        labels: (N, L) class ids, all known.
+        count: P, partners of each image.
+        differing: 1 to L.
+        generator: draws the partners.
+
+    Raises:
+        UserError: `differing` is not within 1 to L, or a label is unknown.
+    """
+    size, columns = labels.shape
+    if not 1 <= differing <= columns:
+        remedy = "label more factors or lower supervision.differing"
+        raise UserError(
+            f"supervision.differing={differing}", f"must be in 1 to {columns}, the labelled factors", remedy
+        )
+    if (labels < 0).any():
+        raise UserError("labels that are not known", "cannot make pairs", "label all images")
+    choices = list(itertools.combinations(range(columns), differing))
+    turn = generator.permutation(len(choices))
+    partners = np.empty((size, count), dtype=np.int64)
+    for column in range(count):
+        kept = np.delete(labels, choices[turn[column % len(turn)]], axis=1)
+        _, group = np.unique(kept, axis=0, return_inverse=True)
+        order = np.lexsort(np.stack([generator.random(size), group.ravel()]))
+        ends = np.flatnonzero(np.diff(group.ravel()[order], append=-1))
+        following = np.roll(order, -1)
+        following[ends] = order[np.concatenate([[0], ends[:-1] + 1])]
+        partners[order, column] = following
+    return partners
 
 
 def _check_classes(labels: npt.NDArray[Any], classes: list[int]) -> None:

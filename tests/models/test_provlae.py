@@ -107,3 +107,55 @@ def test_levels_must_fit() -> None:
     with pytest.raises(UserError, match="latents=10: must be a multiple"):
         resolve(ObjectiveConfig(name="provlae", latents=10, levels=3), (1, 64, 64))
     assert resolve(ObjectiveConfig(name="provlae"), (3, 64, 64)).settings["network_width"] == 32
+
+
+PLATEAU = {**LADDER, "growth": "plateau", "plateau_window": 5, "plateau_gain": 0.01, "fade_in": 5, "stage_steps": 1000}
+
+
+def watched(ladder: ProVLAE, losses: list[float]) -> list[int]:
+    """Show the ladder these losses, and return the stage after each."""
+    stages = []
+    for step, loss in enumerate(losses):
+        ladder._watch(torch.tensor(loss), step)
+        stages.append(int(ladder.stage))
+    return stages
+
+
+def test_a_plateau_ends_a_stage(make: Make) -> None:
+    ladder = make("provlae", **PLATEAU)
+    assert isinstance(ladder, ProVLAE)
+    falling = [10.0] * 5 + [8.0] * 5 + [6.0] * 5
+    flat = [5.99] * 5
+    assert watched(ladder, falling + flat) == [0] * 19 + [1]
+    assert int(ladder.began) == 20
+    assert ladder.schedule(20) == (1, [1, 0, 0])
+    assert ladder.schedule(25) == (1, [1, 1, 0])
+
+
+def test_the_window_of_the_fade_in_does_not_count(make: Make) -> None:
+    ladder = make("provlae", **PLATEAU)
+    assert isinstance(ladder, ProVLAE)
+    ladder.stage.fill_(1)
+    assert watched(ladder, [5.0] * 5 + [9.0] * 5 + [8.95] * 5) == [1] * 14 + [2]
+    assert watched(ladder, [1.0] * 50) == [2] * 50
+
+
+def test_a_stage_ends_at_its_last_step_at_the_latest(make: Make, images: Tensor) -> None:
+    ladder = make("provlae", **{**PLATEAU, "stage_steps": 10})
+    assert isinstance(ladder, ProVLAE)
+    for step in range(10):
+        assert part_of(ladder, images, step).terms["stage"].item() == 0
+    assert part_of(ladder, images, 10).terms["stage"].item() == 1
+
+
+def test_growth_goes_on_from_a_checkpoint(make: Make, images: Tensor) -> None:
+    first, second = make("provlae", **PLATEAU), make("provlae", **PLATEAU)
+    assert isinstance(first, ProVLAE)
+    assert isinstance(second, ProVLAE)
+    watched(first, [5.0] * 13)
+    second.load_state_dict(first.state_dict())
+    for objective in (first, second):
+        for step in range(13, 16):
+            objective._watch(torch.tensor(5.0), step)
+    assert int(first.stage) == int(second.stage) == 1
+    assert torch.equal(first.window, second.window)

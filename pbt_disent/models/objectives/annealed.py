@@ -24,6 +24,7 @@ class AnnealedVAE(GaussianVAE):
         "gamma": Mutable(default=1000, low=1, high=10_000, log=True),
         "capacity": Mutable(default=25, low=1, high=100, log=True),
     }
+    optional: ClassVar[frozenset[str]] = frozenset({"gamma"})
     settings: ClassVar[dict[str, Setting]] = {
         **GaussianVAE.settings,
         "annealing_steps": Setting(100_000, "steps until the capacity has grown to its full size", low=1),

@@ -13,6 +13,7 @@ from pbt_disent.config import Mutable
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms
 from pbt_disent.models.gaussian_vae import GaussianVAE, kl_terms
 from pbt_disent.models.networks import ImageShape
+from pbt_disent.models.noise import uniform
 from pbt_disent.models.settings import Setting
 from pbt_disent.types import Hyperparameters, Json
 
@@ -21,7 +22,7 @@ __all__ = ["FactorVAE", "shuffle_latents"]
 
 def shuffle_latents(z: Tensor, generator: torch.Generator) -> Tensor:
     """Permute each latent (column) of codes (B, Z) on its own, which makes them samples of the product of marginals."""
-    order = torch.rand(z.shape, generator=generator, device=z.device).argsort(0)
+    order = uniform(z.shape, generator, z).argsort(0)
     return z.gather(0, order)
 
 

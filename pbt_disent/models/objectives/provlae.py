@@ -24,9 +24,12 @@ __all__ = ["ProVLAE"]
 class ProVLAE(Objective):
     """Minimises -log p(x|z) + beta * KL of active levels + gamma * KL of dormant levels.
 
-    Stage s (from 0) has the s + 1 deepest levels active; a stage lasts `stage_steps` steps of the member's life, the
-    last one for ever. A dormant level is encoded but contributes nothing to the image. The level added last is
-    faded in, in encoder and decoder, over `fade_in` steps.
+    Stage s (from 0) has the s + 1 deepest levels active; the last one lasts for ever. A dormant level is encoded but
+    contributes nothing to the image. The level added last is faded in, in encoder and decoder, over `fade_in` steps.
+
+    ``schedule``: each other stage lasts `stage_steps` steps of the member's life. ``plateau``: it ends sooner, when the
+    mean loss of a window of `plateau_window` steps is not lower than the lowest one of this stage by `plateau_gain`,
+    relative to it. Windows that the fade-in reaches into do not count.
     """
 
     hyperparameters: ClassVar[dict[str, Mutable]] = {
@@ -44,10 +47,16 @@ class ProVLAE(Objective):
         "network_width": Setting(None, "channels of every layer; default 32", low=1, high=1024),
         "likelihood": Setting("bernoulli", "model of a pixel", choices=tuple(LIKELIHOODS)),
         "progressive": Setting(True, "whether levels are added one by one; if not, all are active from the start"),
+        "growth": Setting("schedule", "what ends a stage", choices=("schedule", "plateau")),
+        "plateau_window": Setting(200, "steps over which the loss is averaged", low=1),
+        "plateau_gain": Setting(0.005, "relative fall of the loss below which a stage has ended", low=0, high=1),
         "fade_in": Setting(5000, "steps over which a new level is faded in; 0 switches it on at once", low=0),
     }
 
     stage: Tensor
+    began: Tensor
+    lowest: Tensor
+    window: Tensor
 
     def __init__(
         self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
@@ -58,6 +67,9 @@ class ProVLAE(Objective):
         self.encoder = LadderEncoder(image_shape, self.levels, self.dims, settings["network_width"])
         self.decoder = LadderDecoder(image_shape, self.levels, self.dims, settings["network_width"])
         self.register_buffer("stage", torch.zeros((), dtype=torch.long))
+        self.register_buffer("began", torch.zeros((), dtype=torch.long))
+        self.register_buffer("lowest", torch.full((), torch.inf))
+        self.register_buffer("window", torch.zeros(()))
 
     @classmethod
     def complete(cls, settings: Json, image_shape: ImageShape) -> Json:
@@ -80,15 +92,39 @@ class ProVLAE(Objective):
         if not self.options["progressive"]:
             return self.levels - 1, [1.0] * self.levels
         length = int(self.values["stage_steps"])
-        stage = min(step // length, self.levels - 1)
+        if self.options["growth"] == "schedule":
+            stage = min(step // length, self.levels - 1)
+            began = stage * length
+        else:
+            stage, began = int(self.stage), int(self.began)
         fade = self.options["fade_in"]
-        newest = min(1.0, (step - stage * length) / fade) if stage and fade else 1.0
+        newest = min(1.0, (step - began) / fade) if stage and fade else 1.0
         return stage, [1.0] * stage + [newest] + [0.0] * (self.levels - 1 - stage)
+
+    @torch.no_grad()
+    def _watch(self, loss: Tensor, step: int) -> None:
+        """Take in the loss of a step; begin the next stage where this one has come to its end."""
+        into, length = step - int(self.began) + 1, self.options["plateau_window"]
+        fading = self.options["fade_in"] if int(self.stage) else 0
+        ended = into >= int(self.values["stage_steps"])
+        self.window += loss.detach() / length
+        if into % length == 0:
+            if into - length >= fading:
+                ended = ended or not bool(self.window < self.lowest * (1 - self.options["plateau_gain"]))
+                self.lowest.copy_(torch.minimum(self.lowest, self.window))
+            self.window.zero_()
+        if ended and int(self.stage) < self.levels - 1:
+            self.stage += 1
+            self.began.fill_(step + 1)
+            self.lowest.fill_(torch.inf)
+            self.window.zero_()
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the loss of this step's stage, for the one optimiser ``model``."""
         stage, gates = self.schedule(step)
-        self.stage.fill_(stage)
+        grows = self.options["progressive"] and self.options["growth"] == "plateau"
+        if not grows:
+            self.stage.fill_(stage)
         mean, log_sigma = self.encoder(batch.images, [gate if i <= stage else 1.0 for i, gate in enumerate(gates)])
         logits = self.decoder(reparameterise(mean, log_sigma, generator), gates)
         reconstruction = negative_log_likelihood(self.options["likelihood"], logits, batch.images)
@@ -100,8 +136,10 @@ class ProVLAE(Objective):
             "kl": active.detach(),
             "dormant_kl": dormant.detach(),
             "elbo": -(reconstruction + active).detach(),
-            "stage": self.stage.to(torch.float32),
+            "stage": torch.tensor(float(stage)),
         }
+        if grows:
+            self._watch(loss, step)
         return {"model": LossTerms(loss, terms)}
 
     def represent(self, images: Tensor) -> Representation:

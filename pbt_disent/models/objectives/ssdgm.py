@@ -20,6 +20,7 @@ from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, 
 from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.likelihoods import LIKELIHOODS, negative_log_likelihoods
 from pbt_disent.models.networks import NETWORKS, ImageShape
+from pbt_disent.models.noise import normal
 from pbt_disent.models.settings import Setting
 from pbt_disent.types import Hyperparameters, Json
 
@@ -108,8 +109,7 @@ class SSDGM(Objective):
         labelled = known.any(1)
         logits, mean, log_sigma = self.posterior(images)
         shape = (self.options["samples"], *mean.shape)
-        noise = torch.randn(shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        z = mean + torch.exp(log_sigma) * noise
+        z = mean + torch.exp(log_sigma) * normal(shape, generator, mean)
         beliefs = self.classify(logits, z)
         log_weight = self._log_weight(beliefs, known, labels)
         share = log_weight.softmax(0)

@@ -15,6 +15,7 @@ from pbt_disent.config import Mutable
 from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation
 from pbt_disent.models.networks import NETWORKS, ImageShape
+from pbt_disent.models.noise import normal
 from pbt_disent.models.settings import Setting
 from pbt_disent.models.stiefel import CayleyAdam, Frame, fix_signs
 from pbt_disent.types import Hyperparameters, Json
@@ -95,8 +96,7 @@ class StRKM(Objective):
     def _error(self, images: Tensor, projected: Tensor, generator: torch.Generator) -> Tensor:
         """Squared error per image, of the chosen kind."""
         kind, frame = self.options["autoencoder"], self.frame.columns
-        shape = (len(images), frame.shape[1])
-        noise = torch.randn(shape, generator=generator, device=images.device, dtype=projected.dtype)
+        noise = normal((len(images), frame.shape[1]), generator, projected)
         shifted = projected + self.values["sigma"] * noise @ frame.t()
         if kind == "noisy":
             return (images - self._images(shifted)).square().sum() / len(images)

@@ -1,0 +1,74 @@
+"""Run a study with its controls, cell by cell, and print its table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pbt_disent.errors import UserError, nearest
+
+__all__ = ["add_arguments", "call"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("study", metavar="STUDY", help="objectives or robustness")
+    parser.add_argument("--arms", metavar="A,B", help="these arms only")
+    parser.add_argument("--seeds", metavar="N,M", help="these seeds only")
+    parser.add_argument("--workers", type=int, metavar="N", help="cells at a time (default: one per CPU)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("studies"), metavar="FOLDER", help="of the results (%(default)s)"
+    )
+    parser.add_argument("--table", action="store_true", help="run nothing: make the table of the results there are")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="also put the table between its marks in this file")
+
+
+def call(options: argparse.Namespace) -> int:
+    """Run the cells that have no result yet, write the table beside the results, and print it."""
+    from pbt_disent.machine import usable_cpus
+    from pbt_disent.studies.cells import finished, run_cells
+    from pbt_disent.studies.contract import STUDIES
+
+    study = STUDIES[options.study]()
+    arms = _chosen(options.arms, study.arms, "arm")
+    seeds = [int(seed) for seed in _chosen(options.seeds, [str(seed) for seed in study.seeds], "seed")]
+    cells = study.cells(arms, seeds)
+    results = options.folder / f"{options.study}.jsonl"
+    if options.table:
+        done = finished(cells, results)
+    else:
+        print(f"{len(cells) - len(finished(cells, results))} of {len(cells)} cells to run; results in {results}")
+        done = run_cells(
+            study.run,
+            cells,
+            results,
+            workers=options.workers or usable_cpus(),
+            on_done=lambda cell, result: print(f"{cell.arm}, seed {cell.seed}: done", flush=True),
+        )
+    table = study.table(done)
+    results.with_suffix(".md").write_text(table, encoding="utf-8")
+    if options.into is not None:
+        _put(options.into, options.study, table)
+    print(table)
+    return 0
+
+
+def _chosen(given: str | None, known: Sequence[str], kind: str) -> list[str]:
+    if given is None:
+        return list(known)
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{kind} {name!r}", f"is no {kind} of this study", nearest(name, known))
+    return names
+
+
+def _put(path: Path, study: str, table: str) -> None:
+    """Replace what stands between the study's marks in a Markdown file."""
+    begin, end = f"<!-- study:{study} -->", f"<!-- /study:{study} -->"
+    text = path.read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise UserError(f"--into {path}", f"must have the marks {begin} and {end}", "add them where the table belongs")
+    before, rest = text.split(begin, 1)
+    path.write_text(f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}", encoding="utf-8")

@@ -1,0 +1,34 @@
+"""What a study offers to the command line: its cells, how one is run, and what is shown of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pbt_disent.registry import Registry
+from pbt_disent.studies.cells import Cell
+from pbt_disent.types import Json
+
+__all__ = ["STUDIES", "Study"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study.
+
+    Args:
+        arms: the names of its arms, in order.
+        seeds: of every arm.
+        cells: returns the cells of some arms and seeds, in the order in which they start.
+        run: makes the result of one cell; a function of a module.
+        table: returns the results as Markdown.
+    """
+
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: Callable[[Sequence[str], Sequence[int]], list[Cell]]
+    run: Callable[[Cell], Json]
+    table: Callable[[Mapping[Cell, Json]], str]
+
+
+STUDIES: Registry[Callable[[], Study]] = Registry("study", "pbt_disent.studies")

@@ -1,0 +1,106 @@
+"""What of a set's known factors an objective is told: the labels of a share of the images, or pairs that agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pbt_disent.config import ObjectiveConfig, SupervisionConfig
+from pbt_disent.data.base import ImageData
+from pbt_disent.errors import UserError, nearest
+from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.seeds import Streams
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.training.supervision import draw_partners, keep_labels
+from pbt_disent.types import IntArray
+
+__all__ = ["given_to", "labelled_factors", "with_classes"]
+
+MOST_COMBINATIONS = 16
+"""Of labels that are chosen by default: each is one more image to decode."""
+
+
+def labelled_factors(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -> list[int]:
+    """Return which factors of the set are told, as columns.
+
+    By default these are all that vary; where their values are enumerated, those with the fewest values, as long as
+    there are at most 16 combinations.
+
+    Raises:
+        UserError: the set has no factors, or none of a given name.
+    """
+    varying = [column for column, size in enumerate(data.factor_sizes) if size > 1]
+    if not varying:
+        remedy = "name a table with --set data.options.labels=FILE"
+        raise UserError(f"data {data.name}", "has no labels, which this objective needs", remedy)
+    if supervision.factors is not None:
+        for name in supervision.factors:
+            if name not in data.factor_names:
+                raise UserError(f"supervision.factors: {name!r}", "is no factor", nearest(name, data.factor_names))
+        return [data.factor_names.index(name) for name in supervision.factors]
+    if not enumerated:
+        return varying
+    chosen: list[int] = []
+    for column in sorted(varying, key=lambda column: data.factor_sizes[column]):
+        if math.prod(data.factor_sizes[c] for c in [*chosen, column]) <= MOST_COMBINATIONS:
+            chosen.append(column)
+    return sorted(chosen) or varying[:1]
+
+
+def with_classes(objective: ObjectiveConfig, supervision: SupervisionConfig, data: ImageData) -> ObjectiveConfig:
+    """Return the objective's section with its labelled latents described, if it has any and does not say.
+
+    Raises:
+        UserError: see `labelled_factors`.
+    """
+    if "classes" not in OBJECTIVES[objective.name].settings or objective.values.get("classes"):
+        return objective
+    columns = labelled_factors(supervision, data, enumerated=True)
+    return ObjectiveConfig(name=objective.name, **objective.values, classes=[data.factor_sizes[c] for c in columns])
+
+
+def given_to(
+    objective: str, supervision: SupervisionConfig, data: ImageData, images: IntArray | None, blobs: BlobStore
+) -> dict[str, str]:
+    """Store what an objective is told, and return the digests that `WorkerContext` takes by those names.
+
+    Which images are labelled depends on the set and the share alone, so that no seed changes it.
+
+    Args:
+        objective: its name.
+        supervision: the section of the config.
+        data: the images with their factors, which are read here and only if the objective needs them.
+        images: indices of those that may be trained on; none for all.
+        blobs: where the arrays go.
+
+    Raises:
+        UserError: see `labelled_factors` and `draw_partners`.
+    """
+    needs = OBJECTIVES[objective].needs
+    found: dict[str, str] = {}
+    if "labels" in needs:
+        labels = _labels(supervision, data, enumerated=True)
+        told = np.full_like(labels, -1)
+        own = slice(None) if images is None else images
+        told[own] = keep_labels(labels[own], supervision.share, Streams(0).generator("labelled"))
+        found["labels"] = blobs.put_array(told)
+    if "partner" in needs:
+        labels = _labels(supervision, data, enumerated=False)
+        chosen = np.arange(len(data)) if images is None else images
+        generator = Streams(0).generator("partners")
+        drawn = draw_partners(labels[chosen], supervision.partners, supervision.differing, generator)
+        partners = np.tile(np.arange(len(data))[:, None], supervision.partners)
+        partners[chosen] = chosen[drawn]
+        found["partners"] = blobs.put_array(partners)
+    return found
+
+
+def _labels(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -> npt.NDArray[np.int64]:
+    columns: Sequence[int] = labelled_factors(supervision, data, enumerated)
+    factors = data.factors(np.arange(len(data)))
+    if factors is None:
+        raise UserError(f"data {data.name}", "has no labels, which this objective needs", "name a table of labels")
+    return np.ascontiguousarray(factors[:, columns], dtype=np.int64)
