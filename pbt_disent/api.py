@@ -20,9 +20,11 @@ from pbt_disent.data.splits import split
 from pbt_disent.data.storage import StoredImages, materialise
 from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel, ResolvedObjective, resolve
+from pbt_disent.population.engine import Kind
 from pbt_disent.population.events import Observer
 from pbt_disent.population.executor import Executor, InProcessExecutor
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
@@ -31,7 +33,8 @@ from pbt_disent.store.files import write_atomically
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
-from pbt_disent.training.given import given_to, labelled_factors, with_classes
+from pbt_disent.training.calibrate import choose_stacked
+from pbt_disent.training.given import given_to, labelled_factors, ranking_labels, with_classes
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import IntArray, Json
 
@@ -52,18 +55,39 @@ class Prepared:
         config: resolved.
         data: the images with all that is known of them; true factors are for evaluation only.
         images: the same images, memory-mapped, without factors.
-        objective: complete and checked.
+        objectives: complete and checked; several in a mixed population.
         device: what workers train on.
         given: digests of the labels and partners that the objective is told, by their names in `WorkerContext`.
+        stacked: whether the replicas of a member train as one model.
     """
 
     folder: RunFolder
     config: Config
     data: ImageData
     images: StoredImages
-    objective: ResolvedObjective
+    objectives: tuple[ResolvedObjective, ...]
     device: str = "cpu"
     given: dict[str, str] = field(default_factory=dict)
+    stacked: bool = False
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The objectives as the populations know them."""
+        names = [one.name for one in self.objectives]
+        kinds = []
+        for index, (name, one) in enumerate(zip(names, self.objectives, strict=True)):
+            label = name if names.count(name) == 1 else f"{name}-{names[:index].count(name) + 1}"
+            defaults = one.complete({key: mutable.default for key, mutable in one.space.items()})
+            fixed = self.config.method == "fixed"
+            kinds.append(Kind(label, {}, defaults) if fixed else Kind(label, one.space, one.fixed))
+        return tuple(kinds)
+
+    @property
+    def identity(self) -> DataIdentity:
+        """The whole set of images, held-out ones included."""
+        return DataIdentity(
+            name=self.data.name, fingerprint=self.data.fingerprint, subset=None, images=len(self.images)
+        )
 
     @property
     def training(self) -> IntArray | None:
@@ -76,13 +100,31 @@ class Prepared:
         return split(len(self.images), self.config.data.held_out)[1] if self.config.data.held_out else None
 
     @property
+    def ranking(self) -> str | None:
+        """Digest of the labels that members are ranked by; none where they are ranked without labels."""
+        if self.config.method != "pbt-vae":
+            return None
+        return ranking_labels(self.config.supervision, self.data, self.training, BlobStore(self.folder.blobs))
+
+    @property
+    def reported(self) -> IntArray | None:
+        """Indices of the images that true factors are compared on: neither trained on nor ranked by, where possible."""
+        if self.held_out is not None or self.ranking is None or self.config.supervision.share == 1:
+            return self.held_out
+        labels = np.asarray(BlobStore(self.folder.blobs).get_array(self.ranking), dtype=np.int64)
+        return np.flatnonzero((labels < 0).all(axis=1))
+
+    @property
     def told(self) -> str:
         """One line on the labels that the objective learns from; empty where it learns from images alone."""
         supervision = self.config.supervision
-        if not self.given:
+        ranked = self.config.method == "pbt-vae"
+        if not (self.given or ranked):
             return ""
         columns = labelled_factors(supervision, self.data, enumerated="labels" in self.given)
         names = ", ".join(self.data.factor_names[column] for column in columns)
+        if ranked:
+            return f"ranks by {supervision.metric} on the labels of {supervision.share:.0%} of the images: {names}"
         if "labels" in self.given:
             return f"learns from the labels of {supervision.share:.0%} of the images: {names}"
         return f"learns from pairs that agree in all but {supervision.differing} of: {names}"
@@ -93,24 +135,32 @@ class Prepared:
         return WorkerContext(
             store=str(self.folder.blobs),
             images=str(self.images.folder),
-            objective=self.objective.name,
-            settings=self.objective.settings,
+            objective=self.objectives[0].name,
+            settings=self.objectives[0].settings,
             device=self.device,
+            others=tuple((one.name, one.settings) for one in self.objectives[1:]),
+            stacked=self.stacked,
+            bf16=self.config.resources.precision == "bf16",
+            compiled=self.config.resources.compile,
             **self.given,
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its rounds, its model (none where nothing was learned), and the scores that were written."""
+    """A finished run: its rounds, its model (none where nothing was learned), and the scores that were written.
+
+    `told` says whether the run was given labels or pairs.
+    """
 
     result: Result
     model: LatentModel | None
     scores: Json
+    told: bool = False
 
 
-def check(config: Config) -> tuple[ImageData, ResolvedObjective]:
-    """Open the data and check the objective against it, before anything is written.
+def check(config: Config) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
+    """Open the data and check the objectives against it, before anything is written.
 
     Raises:
         UserError: the data cannot be read, or the objective does not fit it.
@@ -118,7 +168,8 @@ def check(config: Config) -> tuple[ImageData, ResolvedObjective]:
     data = data_module.load(config.data.name, **config.data.options)
     if len(data) < 2:
         raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
-    return data, resolve(with_classes(config.objective, config.supervision, data), data.shape)
+    sections = [with_classes(one, config.supervision, data) for one in config.objectives]
+    return data, tuple(resolve(section, data.shape) for section in sections)
 
 
 def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Prepared:
@@ -133,15 +184,30 @@ def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = 
         UserError: the data cannot be read, or the objective does not fit it.
     """
     config = folder.config()
-    data, objective = check(config)
+    data, objectives = check(config)
     images = materialise(data, folder.path.parent / ".images" / data.fingerprint[:16], progress)
     folder.describe(
         data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}
     )
-    prepared = Prepared(folder, config, data, images, objective, device)
+    prepared = Prepared(folder, config, data, images, objectives, device)
     blobs = BlobStore(folder.blobs)
-    told = given_to(objective.name, config.supervision, data, prepared.training, blobs)
-    return replace(prepared, given=told)
+    told = given_to([one.name for one in objectives], config.supervision, data, prepared.training, blobs)
+    prepared = replace(prepared, given=told)
+    return replace(prepared, stacked=_stacked(prepared))
+
+
+def _stacked(prepared: Prepared) -> bool:
+    """Return how replicas train, as `auto` found it when the run was prepared first; the run keeps to that."""
+    folder, resources = prepared.folder, prepared.config.resources
+    known = folder.description().get("replicas")
+    if resources.replicas == "auto" and known is not None:
+        return bool(known == "stacked")
+    first = prepared.objectives[0]
+    values = first.complete({name: mutable.default for name, mutable in first.space.items()})
+    replicas = prepared.config.population.replicas
+    stacked = choose_stacked(resources, prepared.context, len(prepared.images), values, replicas)
+    folder.describe(replicas="stacked" if stacked else "looped")
+    return stacked
 
 
 def in_process(context: WorkerContext, main: Callable[[Executor], Result]) -> Result:
@@ -171,19 +237,19 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                 config=config,
                 images=prepared.training,
                 size=len(prepared.images) if prepared.training is None else len(prepared.training),
-                space=prepared.objective.space,
-                fixed=prepared.objective.fixed,
+                kinds=prepared.kinds,
                 context={
-                    "data": prepared.images.fingerprint,
-                    "objective": prepared.objective.name,
-                    "settings": prepared.objective.settings,
+                    "settings": [one.settings for one in prepared.objectives],
                     **prepared.given,
                 },
+                data=prepared.identity,
                 blobs=blobs,
                 journal=journal,
                 log=GrowingLog(folder.path / "rounds.jsonl"),
                 executor=executor,
                 observer=observer,
+                ranking=prepared.ranking,
+                stacked=prepared.stacked,
             )
             return run_method(setup, folder.labels)
 
@@ -192,7 +258,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         scores = _scores(result, model)
         scores["held_out"] = score_held_out(config, result, blobs, prepared.images.array, prepared.held_out)
         write_atomically(folder.scores, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
-    return Outcome(result, model, scores)
+    return Outcome(result, model, scores, told=bool(prepared.told))
 
 
 class _Held:
@@ -219,7 +285,7 @@ def _scores(result: Result, model: LatentModel | None) -> Json:
     first = result.first.best
     return {
         "format": 1,
-        "first": None if first is None else {"reason": result.first.reason, "udr": first.score},
+        "first": None if first is None else {"reason": result.first.reason, "score": first.score},
         "final": None
         if best is None or model is None
         else {

@@ -26,6 +26,7 @@ __all__ = [
     "ImagesPlace",
     "Mutable",
     "PopulationConfig",
+    "ReplicasMode",
     "ResourcesConfig",
     "RoundsConfig",
     "SupervisionConfig",
@@ -35,6 +36,9 @@ __all__ = [
     "preset_names",
 ]
 
+
+ReplicasMode = Literal["auto", "stacked", "looped"]
+"""How the replicas of a member train; `auto` loops on a CPU and takes what is measured to be faster on a GPU."""
 
 ImagesPlace = Literal["auto", "disk", "object-store"]
 """Where workers find the images; `auto` is the disk, unless the run has nodes that do not see it."""
@@ -121,7 +125,8 @@ class UdrConfig(Section):
 class PopulationConfig(Section):
     """One population: its size, how long a generation is, and the PBT rule (Jaderberg et al. 2017)."""
 
-    size: int = Field(56, ge=2)
+    size: int = Field(56, ge=1)
+    oversize: int = Field(1, ge=1, description="the first generation has so many times the members; the best stay")
     replicas: int = Field(5, ge=1, description="models per member; UDR needs two or more")
     max_generations: int = Field(20, ge=1)
     images_per_generation: int = Field(480_000, ge=1, description="image passes of one replica in one generation")
@@ -131,11 +136,19 @@ class PopulationConfig(Section):
     converged_generations: int = Field(6, ge=1, description="... in each of this many generations in a row")
     give_up_below: float = Field(0.1, description="a converged population whose best score is below this has failed")
 
+    @property
+    def first_size(self) -> int:
+        """Members of the first generation."""
+        return self.size * self.oversize
+
 
 class SegmentationConfig(Section):
     """How a sorted latent is cut into segments (papers.md 4.5; Estermann et al. 2020)."""
 
-    method: Literal["gaps", "density"] = "gaps"
+    method: Literal["gaps", "density", "mixture", "quantile"] = "gaps"
+    components: int = Field(12, ge=2, description="mixture: most components that are tried")
+    quantiles: int = Field(5, ge=2, description="quantile: how many parts of equal size a latent is cut into")
+    rings: bool = Field(False, description="whether two latents that lie on a ring are cut by their angle")
     bandwidth: float = Field(0.5, gt=0, description="density: width of the kernel in units of the encoder's noise")
     valley: float = Field(0.2, gt=0, lt=1, description="density: a valley is at most this share of its lower mode")
     edge: float = Field(1 / 15, ge=0, lt=0.5, description="share of the gaps dropped at each end")
@@ -161,16 +174,19 @@ class FinalConfig(Section):
     """The last population, one model per member, scored on the labels that were found."""
 
     size: int = Field(28, ge=2)
+    oversize: int = Field(1, ge=1, description="the first generation has so many times the members; the best stay")
     generations: int = Field(17, ge=1)
     images_per_generation: int = Field(480_000, ge=1)
     points: int = Field(10_000, ge=100, description="images of each label level that score a member, at most")
 
 
 class SupervisionConfig(Section):
-    """What objectives that learn from labels or pairs are told; all others never see a label."""
+    """What labels there are to rank by (`pbt-vae`) or to learn from; no other run ever sees one."""
 
     factors: tuple[str, ...] | None = Field(None, description="the labelled factors; default: all, or few enough")
     share: float = Field(0.05, ge=0, le=1, description="share of the images whose labels are known")
+    metric: Literal["mig", "nmig", "dci"] = Field("mig", description="pbt-vae: what members are ranked by")
+    points: int = Field(10_000, ge=100, description="pbt-vae: labelled images that score a member, at most")
     partners: int = Field(8, ge=1, description="images that each image may be paired with")
     differing: int = Field(1, ge=1, description="labelled factors in which the images of a pair need not agree")
 
@@ -182,6 +198,15 @@ class ResourcesConfig(Section):
     gpus: int | None = Field(None, ge=0)
     memory_gib: float | None = Field(None, gt=0)
     images: ImagesPlace = Field("auto", description="workers read them from disk or from Ray's object store")
+    replicas: ReplicasMode = Field("auto", description="a member's replicas train as one stacked model, or one by one")
+    precision: Literal["float32", "bf16"] = Field("float32", description="of the networks while they train")
+    compile: bool = Field(False, description="whether networks are compiled for training (torch.compile)")
+
+    @model_validator(mode="after")
+    def _compilable(self) -> ResourcesConfig:
+        if self.compile and self.replicas == "stacked":
+            raise ValueError("resources.compile=true needs resources.replicas=looped: a stack is not compiled")
+        return self
 
 
 class TrackingConfig(Section):
@@ -194,10 +219,12 @@ class TrackingConfig(Section):
 class Config(Section):
     """Everything that a run is: the same config and seed give the same result."""
 
-    method: Literal["rpu-vae", "pbt-u-vae"] = "rpu-vae"
+    method: Literal["rpu-vae", "pbt-u-vae", "pbt-vae", "random-search", "fixed"] = "rpu-vae"
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig | tuple[ObjectiveConfig, ...] = Field(
+        ObjectiveConfig(), description="the objective, or several: members start with one after the other in turn"
+    )
     population: PopulationConfig = PopulationConfig()
     udr: UdrConfig = UdrConfig()
     rounds: RoundsConfig = RoundsConfig()
@@ -208,9 +235,21 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _scorable(self) -> Config:
-        if self.population.replicas < 2:
+        if self.population.replicas < 2 and self.method != "pbt-vae":
             raise ValueError("population.replicas must be at least 2: UDR compares the replicas of a member")
         return self
+
+    @model_validator(mode="after")
+    def _room_for_all(self) -> Config:
+        smallest = min(self.population.size, self.final.size)
+        if not 1 <= len(self.objectives) <= smallest:
+            raise ValueError(f"objective must name 1 to {smallest} objectives, one member each, or more")
+        return self
+
+    @property
+    def objectives(self) -> tuple[ObjectiveConfig, ...]:
+        """The objectives of a population, one or several."""
+        return (self.objective,) if isinstance(self.objective, ObjectiveConfig) else self.objective
 
     def dump(self) -> dict[str, Any]:
         """Return the whole tree as plain values, for YAML and JSON."""
@@ -233,8 +272,8 @@ def load_config(source: str | Path | None = None, overrides: list[str] | None = 
 
     Args:
         source: preset name, or path of a YAML file; none for the defaults.
-        overrides: each ``a.b=c``, the value in YAML. ``objective=NAME`` keeps the latents, learning rate and batch
-            size of the objective that it replaces, which every objective has, and nothing else.
+        overrides: each ``a.b=c``, the value in YAML. ``objective=NAME`` (or a list of names) keeps the latents,
+            learning rate and batch size of the one that it replaces, which every objective has, and nothing else.
 
     Raises:
         UserError: no such preset or file, broken YAML, an unknown key, or a value out of bounds.
@@ -300,8 +339,11 @@ def _set(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}", "must have a value in YAML", "quote it") from None
-    if keys == ["objective"] and isinstance(value, str) and isinstance(given := tree.get("objective"), dict):
-        value = {"name": value, **{key: given[key] for key in IN_EVERY_OBJECTIVE if key in given}}
+    if keys == ["objective"] and isinstance(given := tree.get("objective"), dict):
+        kept = {key: given[key] for key in IN_EVERY_OBJECTIVE if key in given}
+        several = value if isinstance(value, list) else [value]
+        filled = [{"name": one, **kept} if isinstance(one, str) else one for one in several]
+        value = filled if isinstance(value, list) else filled[0]
     node[keys[-1]] = value
 
 

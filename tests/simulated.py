@@ -31,7 +31,14 @@ def simulate(
     streams = Streams(seed)
     none = (None,) * replicas
     plan = [
-        Assignment(member=m, operation="start", parent=None, origins=none, hyperparameters=_start(streams, path, m))
+        Assignment(
+            member=m,
+            operation="start",
+            parent=None,
+            origins=none,
+            hyperparameters=_start(streams, path, m),
+            kind="betatcvae",
+        )
         for m in range(members)
     ]
     history: list[Manifest] = []
@@ -40,7 +47,7 @@ def simulate(
         decisions = decide(
             [record.hyperparameters for record in records],
             [record.score for record in records],
-            space=SPACE,
+            spaces=[SPACE] * len(records),
             cutoff=0.34,
             factors=(2.0, 1.2, 0.8, 0.5),
             streams=streams,
@@ -54,6 +61,7 @@ def simulate(
                 parent=d.parent,
                 origins=none if d.parent is None else records[d.parent].checkpoints or none,
                 hyperparameters=d.hyperparameters,
+                kind="betatcvae",
             )
             for d in decisions
         ]
@@ -94,4 +102,5 @@ def _record(plan: Assignment, generation: int, streams: Streams, replicas: int, 
         losses=() if failing else tuple({"elbo": 100.0 + r, "reconstruction": 90.0} for r in range(replicas)),
         images=1000 * replicas,
         error="a loss is not finite" if failing else None,
+        kind="betatcvae",
     )

@@ -88,3 +88,14 @@ def test_another_objective_keeps_what_every_objective_has() -> None:
     assert config.objective.name == "strkm"
     lr = load_config("demo").objective.values["lr"]
     assert config.objective.values == {"latents": 6, "batch_size": 64, "lr": lr, "weight": 2}
+
+
+def test_several_objectives() -> None:
+    config = load_config("demo", ["objective=[betatcvae, {name: provlae, levels: 2}]"])
+    first, second = config.objectives
+    assert first.values.keys() == {"latents", "batch_size", "lr"}
+    assert (second.name, second.values) == ("provlae", {"levels": 2})
+    assert load_config("demo").objectives == (load_config("demo").objective,)
+    for wrong in ("[]", "[vae, vae, vae, vae, vae]"):
+        with pytest.raises(UserError, match="must name 1 to 4 objectives"):
+            load_config("demo", [f"objective={wrong}"])

@@ -54,6 +54,30 @@ def test_a_run_leaves_a_model_labels_scores_and_lineage(finished: tuple[RunFolde
     assert scores["images"] == 3 * 2 * 256 * 2 + 3 * 2 * outcome_leaf_images(folder) + 3 * 256 * 2
 
 
+MIXED = [{"name": "betatcvae", "latents": 4}, {"name": "provlae", "latents": 4, "levels": 2}, "dipvae2"]
+
+
+def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
+    overrides = [f"objective={json.dumps(MIXED)}", "method=pbt-u-vae", "population.size=3"]
+    folder = create_run(load_config(None, [*TINY, *overrides]), "mixed", tmp_path, None)
+    prepared = api.prepare(folder)
+    assert [kind.name for kind in prepared.kinds] == ["betatcvae", "provlae", "dipvae2"]
+    outcome = api.execute(prepared, api.in_process, Watch())
+    history = [json.loads(content) for content in manifests(folder.path).values()]
+    assert [member["kind"] for member in history[0]["members"]] == ["betatcvae", "provlae", "dipvae2"]
+    assert all(member["status"] == "ok" for generation in history for member in generation["members"])
+    assert outcome.model is not None
+    best = outcome.result.last.best
+    assert best is not None
+    assert outcome.model.name == history[best.generation]["members"][best.member]["kind"]
+
+
+def test_kinds_of_one_objective_are_numbered(tmp_path: Path) -> None:
+    twice = [{"name": "provlae", "latents": 6, "levels": levels} for levels in (2, 3)]
+    folder = create_run(load_config(None, [*TINY, f"objective={json.dumps(twice)}"]), "twice", tmp_path, None)
+    assert [kind.name for kind in api.prepare(folder).kinds] == ["provlae-1", "provlae-2"]
+
+
 def outcome_leaf_images(folder: RunFolder) -> int:
     rows = [json.loads(line) for line in (folder.path / "rounds.jsonl").read_text().splitlines()]
     leaf = [row["images"] for row in rows if row["event"] == "finished" and "leaf" in row["path"]]

@@ -65,7 +65,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.tracking.writer import MlflowWriter
 
     apply_defaults(os.environ)
-    prepared = _prepare(folder, prepare)
+    prepared = _prepare(folder, prepare, _device(folder.config()))
     expected = print_plan(prepared, seconds=seconds)
     config = prepared.config
     print(f"Run folder {folder.path}")
@@ -93,15 +93,22 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     return 0
 
 
-def _prepare(folder: RunFolder, prepare: Callable[..., Prepared]) -> Prepared:
+def _prepare(folder: RunFolder, prepare: Callable[..., Prepared], device: str) -> Prepared:
     with bar("images") as progress:
-        return prepare(folder, progress=progress)
+        return prepare(folder, progress=progress, device=device)
+
+
+def _device(config: Config) -> str:
+    """Return what the workers of `pbt_disent.tune.launch.launch` train on."""
+    from pbt_disent.tune.capacity import visible_gpus
+
+    return "cuda" if config.resources.gpus != 0 and visible_gpus() else "cpu"
 
 
 def _launcher(folder: RunFolder, config: Config) -> Callable[[WorkerContext, Callable[[Executor], Result]], Result]:
     from pbt_disent.tune.launch import launch
 
-    largest = max(config.population.size, config.final.size)
+    largest = max(config.population.first_size, config.final.size * config.final.oversize)
     return lambda context, main: launch(context, config.resources, folder.name, SLOTS, main, largest)
 
 
@@ -110,7 +117,7 @@ def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:
     from pbt_disent.report.truth import compare_with_factors
     from pbt_disent.store.files import write_atomically
 
-    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.held_out)
+    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.reported)
     scores = {**outcome.scores, "true_factors": truth}
     content = json.dumps(scores, indent=1, sort_keys=True) + "\n"
     write_atomically(prepared.folder.scores, content.encode())

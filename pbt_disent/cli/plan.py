@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from pbt_disent.cli.common import add_config_arguments, config_of, duration
 
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
+    from pbt_disent.models import ResolvedObjective
+    from pbt_disent.training.calibrate import Calibration
+    from pbt_disent.training.tasks import WorkerContext
 
 __all__ = ["add_arguments", "call", "print_plan"]
 
@@ -37,16 +41,12 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
     """Measure how fast this machine trains and print what the run costs at most; return the seconds it will take."""
     from pbt_disent.machine import usable_cpus
     from pbt_disent.rounds.budget import budget
-    from pbt_disent.store.blobs import BlobStore
-    from pbt_disent.training.calibrate import calibrate
+    from pbt_disent.training.calibrate import on_scratch
 
     config, context = prepared.config, prepared.context
-    middle = {name: mutable.at(0.5) for name, mutable in prepared.objective.space.items()}
-    with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
-        scratch = replace(context, store=temporary)
-        for digest in prepared.given.values():
-            BlobStore(temporary).put(BlobStore(context.store).get(digest))
-        measured = calibrate(scratch, len(prepared.images), {**prepared.objective.fixed, **middle}, seconds)
+    with on_scratch(context) as scratch:
+        measured = _measure(scratch, prepared.objectives, len(prepared.images), seconds)
+    names = " and ".join(one.name for one in prepared.objectives)
     cost = budget(config)
     workers = config.resources.cpus or usable_cpus()
     workers = min(workers, cost.models)
@@ -55,15 +55,16 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
     memory = BASE_BYTES + workers * WORKER_BYTES + images_bytes
     disk = cost.disk(measured.checkpoint) + images_bytes
     print(
-        f"{prepared.folder.name}: {config.method} with {prepared.objective.name} on {prepared.data.name}, "
+        f"{prepared.folder.name}: {config.method} with {names} on {prepared.data.name}, "
         f"{len(prepared.data):,} images of {'x'.join(map(str, prepared.data.shape))}, seed {config.seed}"
     )
     if prepared.told:
         print(f"  {prepared.told}")
     for part in cost.parts:
+        larger = f" ({part.first} in the first)" if part.first > part.models else ""
         times = f"up to {part.rounds} x " if part.rounds > 1 else ""
         print(
-            f"  {part.name:12} {times}{part.models} models, {part.generations} generations "
+            f"  {part.name:12} {times}{part.models} models{larger}, {part.generations} generations "
             f"of {part.images:,} images: {part.passes:,} image passes"
         )
     print(
@@ -73,6 +74,19 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
     print(f"  needs        about {memory / 2**30:.1f} GiB of memory and {disk / 2**20:,.0f} MiB of disk")
     print(f"  will take    about {duration(expected)} on this machine", flush=True)
     return expected
+
+
+def _measure(context: WorkerContext, objectives: Sequence[ResolvedObjective], size: int, seconds: float) -> Calibration:
+    """Measure the objectives one after another, and return the mean of them all: members start with each in turn."""
+    from pbt_disent.training.calibrate import Calibration, calibrate
+
+    found = []
+    for one in objectives:
+        context = replace(context, objective=one.name, settings=one.settings, others=())
+        middle = one.complete({name: mutable.at(0.5) for name, mutable in one.space.items()})
+        found.append(calibrate(context, size, middle, seconds / len(objectives)))
+    rate = len(found) / sum(1 / one.images_per_second for one in found)
+    return Calibration(rate, max(one.checkpoint for one in found))
 
 
 START_SECONDS = 30.0

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbt_disent.api import Outcome
+from pbt_disent.rounds.held_out import LABELS
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import Json
 
 __all__ = ["print_summary"]
-
-HELD_OUT = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
 
 
 def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Path) -> None:
@@ -26,7 +25,7 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print()
     print(
         f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
-        + (f", best UDR {result.first.best.score:.3f}" if result.first.best else "")
+        + (f", best {_ranked_by(folder, '0')} {result.first.best.score:.3f}" if result.first.best else "")
     )
     if result.first.reason == "nothing_learned":
         print(
@@ -39,7 +38,7 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     if outcome.model is None or result.last.best is None:
         print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
     else:
-        _print_model(outcome, scores)
+        _print_model(folder, outcome, scores)
     print(f"Image passes paid: {result.images:,}")
     if folder.labels.exists():
         print(f"Labels  {folder.labels}")
@@ -49,12 +48,26 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
 
 
-def _print_model(outcome: Outcome, scores: Json) -> None:
+def _ranked_by(folder: RunFolder, path: str) -> str:
+    """Return the name of what a round's members were ranked by."""
+    config = folder.config()
+    if path == "final":
+        return "leaf-MIG"
+    return METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
+
+
+METRIC_NAMES = {"mig": "MIG", "nmig": "nMIG", "dci": "DCI disentanglement"}
+
+
+def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
+    held_out = folder.config().data.held_out > 0
     model, best = outcome.model, outcome.result.last.best
     if model is None or best is None:
         return
-    kind = "leaf-MIG" if outcome.result.last.path == "final" else "UDR"
-    print(f"Final model: {kind} {best.score:.3f}")
+    print(
+        f"Final model: {_ranked_by(folder, outcome.result.last.path)} {best.score:.3f}"
+        + (" on the images that it was chosen by" if held_out else "")
+    )
     factors = (scores["true_factors"] or {}).get("per_factor", [])
     print("  latent  information" + ("  knows (share of the factor's entropy)" if factors else ""))
     for latent, name in enumerate(model.latents):
@@ -63,9 +76,12 @@ def _print_model(outcome: Outcome, scores: Json) -> None:
         print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
     held = scores["held_out"]
     if held:
-        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in HELD_OUT.items() if held.get(key) is not None)
+        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in LABELS.items() if held.get(key) is not None)
         print(f"  on {held['images']:,} images that were never trained on: {parts}")
+    elif held_out:
+        print("  too few images were held out to score it on them")
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig = scores["true_factors"]["mig"]
-        print(f"  against the true factors, which took no part in the run: MIG {mig:.3f} ({gaps})")
+        part = "of which the run was told some" if outcome.told else "which took no part in the run"
+        print(f"  against the true factors, {part}: MIG {mig:.3f} ({gaps})")

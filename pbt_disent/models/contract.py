@@ -20,7 +20,9 @@ from pbt_disent.models.settings import Setting
 from pbt_disent.registry import Registry
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["OBJECTIVES", "Batch", "LossTerms", "Objective", "Representation"]
+__all__ = ["OBJECTIVES", "Batch", "LossTerms", "Objective", "Optimizers", "Representation"]
+
+Optimizers = dict[str, torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,18 @@ class Objective(nn.Module):
         width = settings["network_width"] or NETWORKS[network].width
         return {**settings, "network": network, "network_width": width}
 
+    @classmethod
+    def loop_only(cls, settings: dict[str, Any]) -> str:
+        """Return why replicas with these settings cannot train as one stacked model; empty where they can."""
+        return ""
+
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return, for each optimiser name, what it minimises on this batch at this step of the member's life."""
         raise NotImplementedError
+
+    def forward(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
+        """Return `losses`, under the name by which torch calls a module."""
+        return self.losses(batch, step, generator)
 
     def settle(self, batches: Iterable[Tensor]) -> None:
         """After the last step of a generation, fix what depends on the whole set; most objectives need nothing.
@@ -129,7 +140,7 @@ class Objective(nn.Module):
         """Decode (B, Z) codes to (B, C, H, W) images in 0 to 1."""
         raise NotImplementedError
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> Optimizers:
         """Return the optimisers by name, over disjoint parameters, with this member's learning rates."""
         raise NotImplementedError
 

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from pbt_disent.models.noise import normal
+
 __all__ = ["LOG_TWO_PI", "kl_per_latent", "log_normal", "log_prior", "reparameterise"]
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -30,5 +32,4 @@ def kl_per_latent(mean: Tensor, log_sigma: Tensor) -> Tensor:
 
 def reparameterise(mean: Tensor, log_sigma: Tensor, generator: torch.Generator) -> Tensor:
     """One sample of N(mean, sigma^2) per element, differentiable in both parameters."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + torch.exp(log_sigma) * noise
+    return mean + torch.exp(log_sigma) * normal(mean.shape, generator, mean)

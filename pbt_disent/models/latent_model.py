@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pbt_disent.errors import UserError
+from pbt_disent.errors import UserError, nearest
 from pbt_disent.models.contract import Objective
 from pbt_disent.models.encoding import Encoded, encode
+from pbt_disent.models.latent_names import check_names, default_names
 from pbt_disent.models.resolve import build
 from pbt_disent.models.tensor_file import pack, unpack
+from pbt_disent.store.files import write_atomically
 from pbt_disent.types import FloatArray, Json
 
 __all__ = ["FORMAT", "MODEL_PREFIX", "LatentModel", "describe"]
@@ -42,8 +44,11 @@ class LatentModel:
     Args:
         name: of the objective.
         objective: with its trained weights.
-        latents: a name for each latent; ``z0``, ``z1``, ... by default.
+        latents: a name for each latent; ``f0``, ``f1``, ... by default.
         information: (Z,) nats per latent, as measured on the images it was chosen on; unknown (nan) by default.
+
+    Raises:
+        UserError: the names are not one for each latent, or not usable ones (`check_names`).
     """
 
     def __init__(
@@ -56,10 +61,11 @@ class LatentModel:
         self.name = name
         self.objective = objective.eval().requires_grad_(False)
         size = int(objective.options["latents"])
-        self.latents = [f"z{index}" for index in range(size)] if latents is None else list(latents)
+        self.latents = default_names(size) if latents is None else list(latents)
         self.information = np.full(size, np.nan) if information is None else np.asarray(information, dtype=np.float64)
         if len(self.latents) != size or self.information.shape != (size,):
             raise UserError(f"{len(self.latents)} latent names", f"must be one for each of {size} latents", "give all")
+        check_names(self.latents)
 
     @classmethod
     def from_checkpoint(
@@ -78,6 +84,18 @@ class LatentModel:
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images that the model takes."""
         return self.objective.image_shape
+
+    def index(self, latent: str) -> int:
+        """Return the index of a latent given by its name, or by its index as text.
+
+        Raises:
+            UserError: there is none.
+        """
+        if latent in self.latents:
+            return self.latents.index(latent)
+        if latent.isdecimal() and int(latent) < len(self.latents):
+            return int(latent)
+        raise UserError(f"latent {latent!r}", "is neither a latent nor the index of one", nearest(latent, self.latents))
 
     def encode(self, images: npt.NDArray[Any], batch: int = 256) -> npt.NDArray[np.float32]:
         """Return the codes (N, Z) of images (N, C, H, W), uint8 or floats in 0 to 1.
@@ -112,15 +130,19 @@ class LatentModel:
         codes[:, latent] = values
         return self.decode(codes)
 
+    @property
+    def weights(self) -> bytes:
+        """The content of ``model.safetensors``; equal models have equal ones."""
+        return pack(self.objective.state_dict(), {"format": FORMAT})
+
     def save(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and ``model.json`` into a folder, which is created."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         header = describe(self.name, self.objective)
         known = [None if np.isnan(value) else float(value) for value in self.information]
         header |= {"latents": self.latents, "information": known}
-        (folder / "model.safetensors").write_bytes(pack(self.objective.state_dict(), {"format": FORMAT}))
-        (folder / "model.json").write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_atomically(folder / "model.safetensors", self.weights)
+        write_atomically(folder / "model.json", (json.dumps(header, indent=2, sort_keys=True) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path | str) -> LatentModel:

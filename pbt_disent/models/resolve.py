@@ -15,6 +15,7 @@ from pbt_disent.errors import UserError, nearest
 from pbt_disent.models.contract import OBJECTIVES, Objective
 from pbt_disent.models.initialise import initialise
 from pbt_disent.models.networks import ImageShape
+from pbt_disent.models.networks.layout import channels_last
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = ["ResolvedObjective", "build", "resolve"]
@@ -96,7 +97,7 @@ def build(
         initialise(objective, generator)
     for parameter in objective.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = channels_last(parameter.data)
     return objective
 
 

@@ -47,29 +47,29 @@ def cayley(frame: Tensor, direction: Tensor, scale: Tensor, rate: Tensor) -> tup
     With P = M - X X' M / 2 the matrix W has rank 2m, so the transform costs one 2m x 2m system (Woodbury).
 
     Args:
-        frame: X, (l, m) float64 with orthonormal columns.
-        direction: M, (l, m), uphill.
-        scale: a positive scalar.
+        frame: X, (..., l, m) float64 with orthonormal columns.
+        direction: M, (..., l, m), uphill.
+        scale: positive, (..., 1, 1).
         rate: learning rate; the step is cut to 1 / |W|_1.
 
     Returns:
-        The new frame (l, m), and W X (l, m).
+        The new frame (..., l, m), and W X (..., l, m).
     """
-    part = (direction - 0.5 * frame @ (frame.t() @ direction)) / scale
-    left, right = torch.cat([part, -frame], 1), torch.cat([frame, part], 1)
-    norm = (left @ right.t()).abs().sum(0).max()
+    part = (direction - 0.5 * frame @ (frame.mT @ direction)) / scale
+    left, right = torch.cat([part, -frame], -1), torch.cat([frame, part], -1)
+    norm = (left @ right.mT).abs().sum(-2).amax(-1)[..., None, None]
     half = 0.5 * torch.minimum(rate, 1 / (norm + 1e-8))
-    projected = right.t() @ frame
-    eye = torch.eye(left.shape[1], dtype=frame.dtype, device=frame.device)
-    moved = frame - 2 * half * left @ torch.linalg.solve(eye + half * right.t() @ left, projected)
-    return 1.5 * moved - 0.5 * moved @ (moved.t() @ moved), left @ projected
+    projected = right.mT @ frame
+    eye = torch.eye(left.shape[-1], dtype=frame.dtype, device=frame.device)
+    moved = frame - 2 * half * left @ torch.linalg.solve(eye + half * right.mT @ left, projected)
+    return 1.5 * moved - 0.5 * moved @ (moved.mT @ moved), left @ projected
 
 
 class CayleyAdam(torch.optim.Optimizer):
     """Adam on frames: momentum in the tangent space, one second moment for the whole matrix.
 
     Args:
-        frames: parameters (l, m) with orthonormal columns.
+        frames: parameters (..., l, m) with orthonormal columns.
         lr: largest step.
         betas: decay of the first and second moment.
         eps: added to the second moment.
@@ -101,14 +101,14 @@ class CayleyAdam(torch.optim.Optimizer):
         if not state:
             state["step"] = 0
             state["exp_avg"] = torch.zeros_like(frame, dtype=torch.float64)
-            state["exp_avg_sq"] = torch.zeros((), dtype=torch.float64, device=frame.device)
+            state["exp_avg_sq"] = torch.zeros(frame.shape[:-2], dtype=torch.float64, device=frame.device)
         first, second = group["betas"]
         gradient = gradient.double()
         state["step"] += 1
         momentum = state["exp_avg"].lerp_(gradient, 1 - first)
-        state["exp_avg_sq"].lerp_(gradient.square().sum(), 1 - second)
+        state["exp_avg_sq"].lerp_(gradient.square().sum((-2, -1)), 1 - second)
         correction = 1 - first ** state["step"]
-        size = (state["exp_avg_sq"] / (1 - second ** state["step"]) + group["eps"]).sqrt()
+        size = (state["exp_avg_sq"] / (1 - second ** state["step"]) + group["eps"]).sqrt()[..., None, None]
         rate = torch.as_tensor(group["lr"], dtype=torch.float64, device=frame.device)
         moved, tangent = cayley(frame.double(), momentum / correction, size, rate)
         frame.copy_(moved)

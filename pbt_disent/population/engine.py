@@ -19,13 +19,28 @@ from pbt_disent.population.events import GenerationCommitted, Observer, Phase, R
 from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore, ScoredMember
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.rule import decide, draw_population
+from pbt_disent.population.manifest import Assignment, DataIdentity, Manifest, MemberRecord
+from pbt_disent.population.rule import decide, draw_population, survivors
 from pbt_disent.seeds import Streams
 from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["Best", "PopulationResult", "RoundSpec", "run_population"]
+__all__ = ["Best", "Kind", "PopulationResult", "RoundSpec", "run_population"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One objective of a population, whose members share it until a copy of another kind takes their place.
+
+    Args:
+        name: of the objective, with a number behind it where several kinds share one.
+        space: the searched hyperparameters.
+        fixed: the other hyperparameters.
+    """
+
+    name: str
+    space: dict[str, Mutable]
+    fixed: Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -36,39 +51,48 @@ class RoundSpec:
         path: of the round, such as ``0`` or ``0/leaf1/1``.
         seed: the run's seed.
         population: sizes, rule and stop conditions.
-        space: the searched hyperparameters.
-        fixed: the other hyperparameters.
+        kinds: the objectives; members start with one after the other in turn.
         fitness: name in the fitness registry, and its `options`.
         subset: digest of the indices that it trains on, or none for all images.
         set_size: how many images that is.
         probe: digest of the indices that are encoded for scoring.
         context: whatever else the training depends on (data, objective, settings), for the identity.
+        data: the same images by name, for the record.
+        stacked: whether a task is all replicas of a member, which train as one model, or one replica; that is no part
+            of the identity.
     """
 
     path: str
     seed: int
     population: PopulationConfig
-    space: dict[str, Mutable]
-    fixed: Hyperparameters
+    kinds: tuple[Kind, ...]
     fitness: str
     options: Json
     subset: str | None
     set_size: int
     probe: str
     context: Json = field(default_factory=dict)
+    data: DataIdentity | None = None
+    stacked: bool = False
 
     @property
     def identity(self) -> str:
         """Digest of all inputs but the stop conditions: rounds of one identity share their generations."""
         rule = self.population.model_dump(
-            mode="json", include={"size", "replicas", "images_per_generation", "cutoff", "factors"}
+            mode="json", include={"size", "oversize", "replicas", "images_per_generation", "cutoff", "factors"}
         )
         inputs = {
             "path": self.path,
             "seed": self.seed,
             "population": rule,
-            "space": {name: mutable.model_dump(mode="json") for name, mutable in self.space.items()},
-            "fixed": self.fixed,
+            "kinds": [
+                {
+                    "name": kind.name,
+                    "space": {name: mutable.model_dump(mode="json") for name, mutable in kind.space.items()},
+                    "fixed": kind.fixed,
+                }
+                for kind in self.kinds
+            ],
             "fitness": [self.fitness, self.options],
             "data": [self.subset, self.set_size, self.probe],
             "context": self.context,
@@ -181,31 +205,45 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     observer.notify(Phase(spec.path, generation, "decided"))
     paid = (history[-1].images if history else 0) + sum(record.images for record in records)
     return Manifest(
-        round=spec.path, identity=spec.identity, generation=generation, members=records, next=following, images=paid
+        round=spec.path,
+        identity=spec.identity,
+        data=spec.data,
+        generation=generation,
+        members=records,
+        next=following,
+        images=paid,
     )
 
 
 def _first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
-    generator = Streams(spec.seed).generator(spec.path, "draw")
     none = (None,) * spec.population.replicas
-    return tuple(
-        Assignment(
-            member=member,
-            operation="start",
-            parent=None,
-            origins=none,
-            hyperparameters={**spec.fixed, **values},
-        )
-        for member, values in enumerate(draw_population(spec.space, spec.population.size, generator))
-    )
+    plan: dict[int, Assignment] = {}
+    for index, kind in enumerate(spec.kinds):
+        members = range(index, spec.population.first_size, len(spec.kinds))
+        generator = Streams(spec.seed).generator(spec.path, "draw", *([index] if index else []))
+        for member, values in zip(members, draw_population(kind.space, len(members), generator), strict=True):
+            plan[member] = Assignment(
+                member=member,
+                operation="start",
+                parent=None,
+                origins=none,
+                hyperparameters={**kind.fixed, **values},
+                kind=kind.name,
+            )
+    return tuple(plan[member] for member in sorted(plan))
 
 
-def _next_plan(spec: RoundSpec, generation: int, records: Sequence[MemberRecord]) -> tuple[Assignment, ...]:
+def _next_plan(spec: RoundSpec, generation: int, trained: Sequence[MemberRecord]) -> tuple[Assignment, ...]:
+    """Decide what the members train next; a first generation that is larger than the others is only thinned out."""
+    thinned = len(trained) > spec.population.size
+    kept = survivors([record.score for record in trained], spec.population.size)
+    records = [trained[index] for index in kept]
+    spaces = {kind.name: kind.space for kind in spec.kinds}
     decisions = decide(
         [record.hyperparameters for record in records],
         [record.score for record in records],
-        space=spec.space,
-        cutoff=spec.population.cutoff,
+        spaces=[spaces[record.kind] for record in records],
+        cutoff=0.0 if thinned else spec.population.cutoff,
         factors=spec.population.factors,
         streams=Streams(spec.seed),
         round_path=spec.path,
@@ -216,9 +254,10 @@ def _next_plan(spec: RoundSpec, generation: int, records: Sequence[MemberRecord]
         Assignment(
             member=decision.member,
             operation=decision.operation,
-            parent=decision.parent,
+            parent=None if decision.parent is None else kept[decision.parent],
             origins=none if decision.parent is None else records[decision.parent].checkpoints,
             hyperparameters=decision.hyperparameters,
+            kind=records[decision.member if decision.parent is None else decision.parent].kind,
         )
         for decision in decisions
     )
@@ -227,19 +266,23 @@ def _next_plan(spec: RoundSpec, generation: int, records: Sequence[MemberRecord]
 def _train(
     spec: RoundSpec, generation: int, plan: Sequence[Assignment], executor: Executor, observer: Observer
 ) -> dict[int, list[TrainOutcome]]:
-    """Train every replica as a task of its own; return the outcomes by member, replica by replica."""
+    """Train every replica, as a task of its own or all of a member in one; return the outcomes by member, in order."""
+    every = tuple(range(spec.population.replicas))
+    groups = [every] if spec.stacked else [(replica,) for replica in every]
+    names = [kind.name for kind in spec.kinds]
     tasks = [
         TrainTask(
-            key=TaskKey(spec.path, generation, assignment.member, (replica,)),
+            key=TaskKey(spec.path, generation, assignment.member, replicas),
             seed=spec.seed,
-            origins=(assignment.origins[replica],),
+            origins=tuple(assignment.origins[replica] for replica in replicas),
             hyperparameters=assignment.hyperparameters,
             images=spec.population.images_per_generation,
             subset=spec.subset,
             probe=spec.probe,
+            kind=names.index(assignment.kind),
         )
         for assignment in plan
-        for replica in range(spec.population.replicas)
+        for replicas in groups
     ]
     outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
     done = executor.train(tasks, lambda outcome: observer.notify(TaskDone(spec.path, generation, outcome.images)))
@@ -294,4 +337,5 @@ def _record(assignment: Assignment, replicas: Sequence[TrainOutcome], scores: di
         losses=tuple(loss for outcome in replicas for loss in outcome.losses) if usable else (),
         images=sum(outcome.images for outcome in replicas),
         error=next((outcome.error for outcome in replicas if outcome.error), None),
+        kind=assignment.kind,
     )

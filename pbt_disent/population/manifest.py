@@ -14,7 +14,7 @@ from pbt_disent.population.rule import Operation
 from pbt_disent.training.tasks import Status
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["FORMAT", "Assignment", "Manifest", "MemberRecord", "lineage_events"]
+__all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "lineage_events"]
 
 FORMAT: Literal[1] = 1
 
@@ -23,6 +23,22 @@ class Record(BaseModel):
     """Base of the records: frozen and closed, so that what is read is what was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataIdentity(Record):
+    """Which images a round trains on.
+
+    Args:
+        name: of the whole set.
+        fingerprint: of its content.
+        subset: digest of the indices that the round trains on; none for all images.
+        images: how many these are.
+    """
+
+    name: str
+    fingerprint: str
+    subset: str | None
+    images: int
 
 
 class Assignment(Record):
@@ -34,6 +50,7 @@ class Assignment(Record):
         parent: the member that it continues; none for a fresh start.
         origins: checkpoint digest of each replica; none for a fresh start.
         hyperparameters: all values, fixed and searched.
+        kind: which of the population's objectives it trains.
     """
 
     member: int
@@ -41,6 +58,7 @@ class Assignment(Record):
     parent: int | None
     origins: tuple[str | None, ...]
     hyperparameters: Hyperparameters
+    kind: str
 
 
 class MemberRecord(Record):
@@ -59,14 +77,26 @@ class MemberRecord(Record):
     losses: tuple[dict[str, float], ...]
     images: int
     error: str | None
+    kind: str
 
 
 class Manifest(Record):
-    """One generation of one round. `identity` is the digest of everything that the round depends on."""
+    """One generation of one round.
+
+    Args:
+        round: its path.
+        identity: digest of everything that the round depends on.
+        data: which images it trains on.
+        generation: from 0.
+        members: what each was and did.
+        next: what each does in the next generation.
+        images: image passes paid in the round so far.
+    """
 
     format: Literal[1] = FORMAT
     round: str
     identity: str
+    data: DataIdentity | None = None
     generation: int
     members: tuple[MemberRecord, ...]
     next: tuple[Assignment, ...]
@@ -95,7 +125,7 @@ def lineage_events(manifest: Manifest) -> list[Json]:
     for record in manifest.members:
         who = {**place, "member": record.member}
         if record.operation in {"start", "restart"}:
-            rows.append({**who, "event": "born", "hyperparameters": record.hyperparameters})
+            rows.append({**who, "event": "born", "kind": record.kind, "hyperparameters": record.hyperparameters})
         if record.status == "ok":
             rows.append({**who, "event": "trained", "images": record.images, "checkpoints": list(record.checkpoints)})
         else:
@@ -107,5 +137,6 @@ def lineage_events(manifest: Manifest) -> list[Json]:
         who = {**place, "member": assignment.member}
         rows.append({**who, "event": "replaced", "by": assignment.parent, "operation": assignment.operation})
         rows.append({**who, "event": "mutated", "hyperparameters": assignment.hyperparameters})
-    rows.append({**place, "event": "finished", "images": manifest.images, "identity": manifest.identity})
+    data = None if manifest.data is None else manifest.data.model_dump()
+    rows.append({**place, "event": "finished", "images": manifest.images, "identity": manifest.identity, "data": data})
     return rows

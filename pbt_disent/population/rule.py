@@ -19,7 +19,7 @@ from pbt_disent.config import Mutable
 from pbt_disent.seeds import Streams
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["Decision", "Operation", "decide", "draw", "draw_population", "mutate"]
+__all__ = ["Decision", "Operation", "decide", "draw", "draw_population", "mutate", "survivors"]
 
 Operation = Literal["start", "continue", "exploit", "restart"]
 
@@ -77,11 +77,24 @@ def mutate(
     return child
 
 
+def survivors(scores: Sequence[float | None], size: int) -> list[int]:
+    """Return the indices of the `size` best members, ascending: what is left of a first generation that was larger.
+
+    Scores that are none, NaN or infinite are worst; ties keep the lower index.
+    """
+
+    def place(index: int) -> tuple[float, int]:
+        score = scores[index]
+        return (-score if score is not None and math.isfinite(score) else math.inf, index)
+
+    return sorted(sorted(range(len(scores)), key=place)[:size])
+
+
 def decide(
     members: Sequence[Hyperparameters],
     scores: Sequence[float | None],
     *,
-    space: Mapping[str, Mutable],
+    spaces: Sequence[Mapping[str, Mutable]],
     cutoff: float,
     factors: Sequence[float],
     streams: Streams,
@@ -93,7 +106,7 @@ def decide(
     Args:
         members: the hyperparameters that each member was trained with.
         scores: the fitness of each, higher is better; none, NaN and infinite are worst.
-        space: the searched hyperparameters.
+        spaces: the searched hyperparameters of each member; a copy has those of its parent.
         cutoff: share replaced and share copied from, at most 0.5; 0 replaces nobody with a score.
         factors: what a mutation multiplies by.
         streams: the run's random streams.
@@ -118,9 +131,9 @@ def decide(
         generator = streams.generator(round_path, "explore", generation, member)
         if donors:
             parent = donors[int(generator.integers(len(donors)))]
-            child = mutate(members[parent], space, factors, generator)
+            child = mutate(members[parent], spaces[parent], factors, generator)
             decisions.append(Decision(member, "exploit", parent, child))
         else:
-            fresh = {**members[member], **draw(space, generator)}
+            fresh = {**members[member], **draw(spaces[member], generator)}
             decisions.append(Decision(member, "restart", None, fresh))
     return decisions

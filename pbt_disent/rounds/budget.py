@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pbt_disent.config import Config
+from pbt_disent.rounds.recursion import CONTROLS
 
 __all__ = ["Budget", "RoundBudget", "budget"]
 
@@ -20,6 +21,7 @@ class RoundBudget:
         models: models trained at the same time.
         generations: at most.
         images: image passes of one model in one generation.
+        first: models of the first generation, where it has more.
     """
 
     name: str
@@ -27,11 +29,13 @@ class RoundBudget:
     models: int
     generations: int
     images: int
+    first: int = 0
 
     @property
     def passes(self) -> int:
         """Image passes at most."""
-        return self.rounds * self.models * self.generations * self.images
+        first = max(self.first, self.models)
+        return self.rounds * (first + self.models * (self.generations - 1)) * self.images
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Budget:
     @property
     def models(self) -> int:
         """Models trained at the same time at most."""
-        return max(part.models for part in self.parts)
+        return max(max(part.models, part.first) for part in self.parts)
 
     def disk(self, checkpoint: int) -> int:
         """Bytes of checkpoints at most: two generations and the best member of each round are kept.
@@ -62,8 +66,11 @@ class Budget:
 def budget(config: Config) -> Budget:
     """Return the budget of a config. Subsets are not known yet: leaf rounds count the least that they may train."""
     population, rounds, final = config.population, config.rounds, config.final
-    models = population.size * population.replicas
-    parts = [RoundBudget("first round", 1, models, population.max_generations, population.images_per_generation)]
+    replicas = 1 if config.method == "pbt-vae" else population.replicas
+    models, first = population.size * replicas, population.first_size * replicas
+    if config.method in CONTROLS:
+        first = models
+    parts = [RoundBudget("first round", 1, models, population.max_generations, population.images_per_generation, first)]
     if config.method == "rpu-vae":
         parts.append(
             RoundBudget(
@@ -74,5 +81,6 @@ def budget(config: Config) -> Budget:
                 rounds.leaf_images_per_generation or 10_000,
             )
         )
-        parts.append(RoundBudget("final round", 1, final.size, final.generations, final.images_per_generation))
+        larger = final.size * final.oversize
+        parts.append(RoundBudget("final round", 1, final.size, final.generations, final.images_per_generation, larger))
     return Budget(parts)

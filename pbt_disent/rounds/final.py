@@ -48,6 +48,7 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
     population = setup.config.population.model_copy(
         update={
             "size": final.size,
+            "oversize": final.oversize,
             "replicas": 1,
             "max_generations": final.generations,
             "images_per_generation": final.images_per_generation,

@@ -13,9 +13,11 @@ from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.types import IntArray, Json, UInt8Array
 
-__all__ = ["score_held_out"]
+__all__ = ["LABELS", "score_held_out"]
 
 POINTS = 10_000
+LABELS = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
+"""What people are told of the scores, by key."""
 
 
 def score_held_out(
@@ -31,9 +33,9 @@ def score_held_out(
         held_out: indices of the held-out ones, of which the first 10,000 count.
 
     Returns:
-        `images`; `udr` of the best member of the first round; `leaf_mig` of the final model on the labels that the
-        first round's best model gives to these images (none unless both exist); `error`, the mean squared error of the
-        final model's reconstructions per pixel, of values in 0 to 1.
+        `images`; `udr` of the best member of the first round (none if it is a single model); `leaf_mig` of the final
+        model on the labels that the first round's best model gives to these images (none unless both exist);
+        `error`, the mean squared error of the final model's reconstructions per pixel, of values in 0 to 1.
     """
     if held_out is None or len(held_out) < MINIMUM_POINTS or result.first.best is None or result.last.best is None:
         return None
@@ -54,7 +56,9 @@ def _model(blobs: BlobStore, checkpoint: str) -> LatentModel:
     return LatentModel.from_checkpoint(blobs.get(checkpoint))
 
 
-def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> float:
+def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> float | None:
+    if len(best.replicas) < 2:
+        return None
     parts = [_model(blobs, checkpoint).posterior(images[: config.udr.points]) for checkpoint in best.replicas]
     return udr(
         np.stack([part.codes for part in parts]),

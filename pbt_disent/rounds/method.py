@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pbt_disent.population.engine import PopulationResult
 from pbt_disent.rounds.final import final_round
+from pbt_disent.rounds.labelled import labelled_round
 from pbt_disent.rounds.labels import write_labels
 from pbt_disent.rounds.recursion import Leaf, first_round, leaf_run
 from pbt_disent.rounds.setup import RunSetup
@@ -24,7 +25,7 @@ class Result:
 
     Args:
         first: the X-run.
-        leaves: the leaf runs; empty for `pbt-u-vae`, and where nothing was learned.
+        leaves: the leaf runs; empty for all methods but `rpu-vae`, and where nothing was learned.
         last: the round whose best model is the result.
         images: image passes paid in all rounds.
     """
@@ -45,9 +46,9 @@ def run_method(setup: RunSetup, labels: Path) -> Result:
     Raises:
         Stopped: asked to stop; calling again goes on.
     """
-    first = first_round(setup)
+    first = labelled_round(setup) if setup.config.method == "pbt-vae" else first_round(setup)
     learned = first.best is not None and first.reason != "nothing_learned"
-    if setup.config.method == "pbt-u-vae" or not learned or first.best is None:
+    if setup.config.method != "rpu-vae" or not learned or first.best is None:
         return Result(first, (), first, first.images)
     best = first.best
     runs = [leaf_run(setup, number, best) for number in range(1, setup.config.rounds.leaf_runs + 1)]

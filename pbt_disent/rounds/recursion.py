@@ -17,7 +17,9 @@ from pbt_disent.rounds.subset import Cut, cut_subset
 from pbt_disent.training.tasks import EncodeTask
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["Leaf", "Level", "first_round", "leaf_run"]
+CONTROLS = ("random-search", "fixed")
+
+__all__ = ["CONTROLS", "Leaf", "Level", "first_round", "leaf_run"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,14 @@ class Leaf:
 
 
 def first_round(setup: RunSetup) -> PopulationResult:
-    """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model."""
-    return _run_udr(setup, "0", setup.config.population, setup.images)
+    """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model.
+
+    The controls `random-search` and `fixed` are the same population without selection.
+    """
+    population = setup.config.population
+    if setup.config.method in CONTROLS:
+        population = population.model_copy(update={"cutoff": 0.0, "oversize": 1})
+    return _run_udr(setup, "0", population, setup.images)
 
 
 def leaf_run(setup: RunSetup, number: int, best: Best) -> Leaf:
@@ -102,6 +110,7 @@ def _leaf_population(config: Config, size: int) -> PopulationConfig:
         update={
             "images_per_generation": rounds.leaf_images_per_generation or max(10_000, size),
             "max_generations": rounds.leaf_max_generations or config.population.max_generations,
+            "oversize": 1,
         }
     )
 

@@ -6,22 +6,38 @@ caller instead of ending the recursion. Codes without levels have gaps too, and 
 
 `density`: the boundaries are the valleys of a kernel density whose bandwidth is the encoder's own noise. A valley
 counts if it is deep against both its neighbouring modes, so that codes without levels stay whole.
+
+`mixture`: the same with the density of a Gaussian mixture, whose number of components has the lowest BIC
+(Schwarz 1978).
+
+`quantile`: parts of equal size, for factors without levels. Nothing is tested: it cuts any latent.
 """
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
+from sklearn.exceptions import ConvergenceWarning
 
 from pbt_disent.config import SegmentationConfig
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["SEGMENTATIONS", "Segment", "boundaries_by_density", "boundaries_by_gaps", "segment"]
+__all__ = [
+    "SEGMENTATIONS",
+    "Segment",
+    "boundaries_by_density",
+    "boundaries_by_gaps",
+    "boundaries_by_mixture",
+    "boundaries_by_quantile",
+    "segment",
+]
 
 
 @dataclass(frozen=True)
@@ -74,13 +90,25 @@ def boundaries_by_density(values: FloatArray, noise: float, config: Segmentation
             of its two modes; and `distance`, the share of the codes that a
             segment must hold, which are never fewer than `min_images`.
     """
+    if values[-1] <= values[0]:
+        return np.empty(0, dtype=np.int64)
+    counts, edges = _cells(values, noise, config)
+    density = gaussian_filter1d(counts.astype(np.float64), CELLS_PER_WIDTH * 1.0, mode="constant", truncate=6.0)
+    return _cut_at_valleys(values, density, counts, edges, config)
+
+
+def _cells(values: FloatArray, noise: float, config: SegmentationConfig) -> tuple[IntArray, FloatArray]:
+    """Return a histogram of the values, fine beside the bandwidth: counts (cells,) and edges (cells + 1,)."""
     span = float(values[-1] - values[0])
     width = max(config.bandwidth * noise, span / MAX_CELLS)
-    if span <= 0:
-        return np.empty(0, dtype=np.int64)
-    cells = int(np.ceil(CELLS_PER_WIDTH * span / width)) + 1
-    counts, edges = np.histogram(values, bins=cells)
-    density = gaussian_filter1d(counts.astype(np.float64), CELLS_PER_WIDTH * 1.0, mode="constant", truncate=6.0)
+    counts, edges = np.histogram(values, bins=int(np.ceil(CELLS_PER_WIDTH * span / width)) + 1)
+    return counts, edges
+
+
+def _cut_at_valleys(
+    values: FloatArray, density: FloatArray, counts: IntArray, edges: FloatArray, config: SegmentationConfig
+) -> IntArray:
+    """Return after which of the sorted values a segment ends, given their density and number in each cell."""
     least = max(config.distance * len(values), config.min_images)
     valleys = _deep_valleys(density, counts, config.valley, least)
     places = np.searchsorted(values, (edges[valleys] + edges[valleys + 1]) / 2)
@@ -123,9 +151,69 @@ def _deep_valleys(density: FloatArray, counts: IntArray, share: float, least: fl
     return np.asarray(valleys, dtype=np.int64)
 
 
+def boundaries_by_mixture(values: FloatArray, noise: float, config: SegmentationConfig) -> IntArray:
+    """Return after which of the sorted values a segment ends, by the components of a Gaussian mixture.
+
+    Args:
+        values: (N,) sorted codes.
+        noise: standard deviation of the encoder's noise in this latent; the least width of a component.
+        config: `components`, the most that are tried; the others as in `boundaries_by_density`.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    if values[-1] <= values[0]:
+        return np.empty(0, dtype=np.int64)
+    shown = values[np.linspace(0, len(values) - 1, min(len(values), MIXTURE_POINTS)).astype(np.int64)].reshape(-1, 1)
+    floor = max(noise, float(values[-1] - values[0]) / MAX_CELLS) ** 2
+    best, lowest = None, np.inf
+    for components in range(1, min(config.components, len(shown) // 2) + 1):
+        starts = np.quantile(shown, (np.arange(components) + 0.5) / components).reshape(-1, 1)
+        mixture = GaussianMixture(
+            components, means_init=starts, reg_covar=floor, max_iter=MIXTURE_STEPS, random_state=0
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            score = mixture.fit(shown).bic(shown)
+        if score < lowest:
+            best, lowest = mixture, score
+    if best is None:
+        return np.empty(0, dtype=np.int64)
+    counts, edges = _cells(values, noise, config)
+    centres = (edges[1:] + edges[:-1]) / 2
+    return _cut_at_valleys(values, np.exp(best.score_samples(centres.reshape(-1, 1))), counts, edges, config)
+
+
+MIXTURE_POINTS = 5_000
+"""Codes that a mixture is fitted to, at most, evenly spread over their order."""
+MIXTURE_STEPS = 200
+
+
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+
+
+def boundaries_by_quantile(values: FloatArray, noise: float, config: SegmentationConfig) -> IntArray:
+    """Return after which of the sorted values a segment ends: parts of equal size, equal codes staying together.
+
+    Args:
+        values: (N,) sorted codes.
+        noise: not used by this rule.
+        config: `quantiles`, the number of parts.
+    """
+    del noise
+    places = (np.arange(1, config.quantiles) * len(values)) // config.quantiles
+    before, after = (np.searchsorted(values, values[places], side=side) for side in SIDES)
+    ends = np.where(places - before <= after - places, before, after)
+    return np.unique(ends[(ends > 0) & (ends < len(values))]) - 1
+
+
 Boundaries = Callable[[FloatArray, float, SegmentationConfig], IntArray]
 
-SEGMENTATIONS: dict[str, Boundaries] = {"gaps": boundaries_by_gaps, "density": boundaries_by_density}
+SEGMENTATIONS: dict[str, Boundaries] = {
+    "gaps": boundaries_by_gaps,
+    "density": boundaries_by_density,
+    "mixture": boundaries_by_mixture,
+    "quantile": boundaries_by_quantile,
+}
 
 
 def segment(codes: FloatArray, noise: float, config: SegmentationConfig, *, several: bool) -> list[Segment]:

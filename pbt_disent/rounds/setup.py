@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pbt_disent.config import Config, Mutable, PopulationConfig
-from pbt_disent.population.engine import PopulationResult, RoundSpec, run_population
+from pbt_disent.config import Config, PopulationConfig
+from pbt_disent.population.engine import Kind, PopulationResult, RoundSpec, run_population
 from pbt_disent.population.events import Observer
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import GrowingLog
-from pbt_disent.types import Hyperparameters, IntArray, Json
+from pbt_disent.types import IntArray, Json
 
 __all__ = ["RunSetup"]
 
@@ -27,27 +28,31 @@ class RunSetup:
         config: the resolved configuration.
         images: indices of the images that may be trained on; none for all.
         size: how many these are.
-        space: the searched hyperparameters of the objective.
-        fixed: its other hyperparameters.
-        context: what else a result depends on: data fingerprint, objective and settings.
+        kinds: the objectives with their hyperparameters.
+        context: what else a result depends on: objective and settings.
+        data: the whole set of images.
+        ranking: digest of the int64 labels (N, K) of all images that `pbt-vae` ranks by, -1 where one is not known.
         blobs: where arrays and checkpoints are.
         journal: where generations are committed.
         log: the log of rounds.
         executor: who trains.
         observer: who watches.
+        stacked: whether the replicas of a member train as one model.
     """
 
     config: Config
     images: IntArray | None
     size: int
-    space: dict[str, Mutable]
-    fixed: Hyperparameters
+    kinds: tuple[Kind, ...]
     context: Json
+    data: DataIdentity
     blobs: BlobStore
     journal: RoundJournal
     log: GrowingLog
     executor: Executor
     observer: Observer
+    ranking: str | None = None
+    stacked: bool = False
 
     @property
     def all_images(self) -> IntArray:
@@ -85,18 +90,21 @@ class RunSetup:
             fitness: name of the fitness.
             options: of the fitness.
         """
+        part = None if subset is None else self.blobs.put_array(subset.astype(np.int64))
+        size = self.size if subset is None else len(subset)
         spec = RoundSpec(
             path=path,
             seed=self.config.seed,
             population=population,
-            space=self.space,
-            fixed=self.fixed,
+            kinds=self.kinds,
             fitness=fitness,
             options=options,
-            subset=None if subset is None else self.blobs.put_array(subset.astype(np.int64)),
-            set_size=self.size if subset is None else len(subset),
+            subset=part,
+            set_size=size,
             probe=self.blobs.put_array(probe.astype(np.int64)),
-            context=self.context,
+            context={"data": self.data.fingerprint, **self.context},
+            data=self.data.model_copy(update={"subset": part, "images": size}),
+            stacked=self.stacked,
         )
         self.record("started", path, identity=spec.identity, images=spec.set_size, fitness=fitness)
         result = run_population(spec, self.executor, self.journal, self.observer)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pbt_disent.config import SegmentationConfig
+from pbt_disent.rounds.rings import angle, find_rings
 from pbt_disent.rounds.segmentation import Segment, segment
 from pbt_disent.types import FloatArray, IntArray
 
@@ -49,9 +50,9 @@ def cut_subset(
     """
     cuts = _segments_by_latent(codes, noise, learned, config)
     ids = np.full(codes.shape, -1, dtype=np.int64)
-    for latent, segments in cuts.items():
+    for latents, segments in cuts.items():
         for number, item in enumerate(sorted(segments, key=lambda one: one.low)):
-            ids[item.members, latent] = number
+            ids[item.members[:, None], list(latents)] = number
     nothing = np.empty(0, dtype=np.int64)
     if not cuts:
         return Cut(nothing, {}, ids, "no learned latent has a boundary")
@@ -61,24 +62,40 @@ def cut_subset(
     members = cells[choice]
     if len(members) < config.min_images:
         return Cut(nothing, {}, ids, f"the subset has only {len(members)} images")
-    frozen = {latent: (float(codes[members, latent].min()), float(codes[members, latent].max())) for latent in cuts}
+    frozen = {
+        latent: (float(codes[members, latent].min()), float(codes[members, latent].max()))
+        for latents in cuts
+        for latent in latents
+    }
     return Cut(members, frozen, ids, None)
 
 
 def _segments_by_latent(
     codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: SegmentationConfig
-) -> dict[int, list[Segment]]:
+) -> dict[tuple[int, ...], list[Segment]]:
+    """Cut each learned latent, or both of a ring together; keys are the latents that are cut."""
+
     def segments(latent: int, *, several: bool) -> list[Segment]:
         return segment(codes[:, latent], float(noise[latent]), config, several=several)
 
-    found = {latent: cut for latent in learned if (cut := segments(latent, several=True))}
-    if len(found) != 1:
-        return found
-    (latent,) = found
-    return {latent: segments(latent, several=False) or found[latent]}
+    rings = find_rings(codes, learned) if config.rings else []
+    single = [latent for latent in learned if not any(latent in pair for pair in rings)]
+    found: dict[tuple[int, ...], list[Segment]] = {}
+    for latent in single:
+        if cut := segments(latent, several=True):
+            found[latent,] = cut
+    for pair in rings:
+        if cut := segment(*angle(codes, pair, noise), config, several=True):
+            found[pair] = cut
+    if len(found) == 1 and not rings:
+        ((latent,),) = found
+        found[latent,] = segments(latent, several=False) or found[latent,]
+    return found
 
 
-def _ranked_cells(cuts: Mapping[int, list[Segment]], size: int, config: SegmentationConfig) -> list[IntArray]:
+def _ranked_cells(
+    cuts: Mapping[tuple[int, ...], list[Segment]], size: int, config: SegmentationConfig
+) -> list[IntArray]:
     """Return the candidate subsets, best first, by giving every image one integer cell number."""
     if len(cuts) == 1:
         (segments,) = cuts.values()

@@ -201,8 +201,15 @@ def _train(cell: Cell, world: ImageData, folder: Path) -> tuple[LatentModel, UIn
     stored = materialise(world, folder / "images")
     blobs = BlobStore(folder / "blobs")
     training, _ = split(len(world), HELD_OUT)
-    told = given_to(resolved.name, supervision, world, training, blobs)
-    context = WorkerContext(str(blobs.root), str(stored.folder), resolved.name, resolved.settings, **told)
+    told = given_to([resolved.name], supervision, world, training, blobs)
+    context = WorkerContext(
+        store=str(blobs.root),
+        images=str(stored.folder),
+        objective=resolved.name,
+        settings=resolved.settings,
+        labels=told.get("labels"),
+        partners=told.get("partners"),
+    )
     task = TrainTask(
         key=TaskKey("study", 0, 0, (0,)),
         seed=cell.seed,

@@ -81,6 +81,7 @@ def generation_record(
         "path": manifest.round,
         "identity": manifest.identity,
         "generation": manifest.generation,
+        "data": None if manifest.data is None else manifest.data.model_dump(),
         "params": {name: facts[name] for name in ("members", "replicas", "images", "images_per_generation") if facts},
         "fitness": facts.get("fitness", "score"),
         "metrics": _population_metrics(manifest),
@@ -168,6 +169,7 @@ def _member_tags(record: MemberRecord, rank: int | None, origin: str, size: int)
     width = len(str(size))
     tags = {
         "status": record.status,
+        "objective": record.kind,
         "operation": record.operation,
         "parent": "none" if record.parent is None else member_name(record.parent),
         "origin": origin,

@@ -204,7 +204,7 @@ def _round_tags(folder: RunFolder) -> dict[str, str]:
     data = description.get("data") or {}
     return {
         "method": config.method,
-        "objective": config.objective.name,
+        "objective": ", ".join(one.name for one in config.objectives),
         "seed": str(config.seed),
         "preset": str(description.get("preset", "none")),
         "config_digest": config.digest,

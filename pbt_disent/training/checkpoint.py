@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from pbt_disent.errors import UserError
-from pbt_disent.models.contract import Objective
+from pbt_disent.models.contract import Objective, Optimizers
 from pbt_disent.models.latent_model import FORMAT, MODEL_PREFIX, describe
 from pbt_disent.models.tensor_file import pack, unpack
 
 __all__ = ["Optimizers", "dump", "restore"]
-
-Optimizers = dict[str, torch.optim.Optimizer]
 
 
 def dump(name: str, objective: Objective, optimizers: Optimizers, step: int) -> bytes:

@@ -17,7 +17,7 @@ from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.supervision import draw_partners, keep_labels
 from pbt_disent.types import IntArray
 
-__all__ = ["given_to", "labelled_factors", "with_classes"]
+__all__ = ["given_to", "labelled_factors", "ranking_labels", "with_classes"]
 
 MOST_COMBINATIONS = 16
 """Of labels that are chosen by default: each is one more image to decode."""
@@ -63,30 +63,31 @@ def with_classes(objective: ObjectiveConfig, supervision: SupervisionConfig, dat
 
 
 def given_to(
-    objective: str, supervision: SupervisionConfig, data: ImageData, images: IntArray | None, blobs: BlobStore
+    objectives: Sequence[str],
+    supervision: SupervisionConfig,
+    data: ImageData,
+    images: IntArray | None,
+    blobs: BlobStore,
 ) -> dict[str, str]:
-    """Store what an objective is told, and return the digests that `WorkerContext` takes by those names.
+    """Store what the objectives are told, and return the digests that `WorkerContext` takes by those names.
 
     Which images are labelled depends on the set and the share alone, so that no seed changes it.
 
     Args:
-        objective: its name.
+        objectives: their names.
         supervision: the section of the config.
-        data: the images with their factors, which are read here and only if the objective needs them.
+        data: the images with their factors, which are read here and only if an objective needs them.
         images: indices of those that may be trained on; none for all.
         blobs: where the arrays go.
 
     Raises:
         UserError: see `labelled_factors` and `draw_partners`.
     """
-    needs = OBJECTIVES[objective].needs
+    needs = frozenset[str]().union(*(OBJECTIVES[name].needs for name in objectives))
     found: dict[str, str] = {}
     if "labels" in needs:
         labels = _labels(supervision, data, enumerated=True)
-        told = np.full_like(labels, -1)
-        own = slice(None) if images is None else images
-        told[own] = keep_labels(labels[own], supervision.share, Streams(0).generator("labelled"))
-        found["labels"] = blobs.put_array(told)
+        found["labels"] = blobs.put_array(_told(labels, supervision.share, images))
     if "partner" in needs:
         labels = _labels(supervision, data, enumerated=False)
         chosen = np.arange(len(data)) if images is None else images
@@ -96,6 +97,29 @@ def given_to(
         partners[chosen] = chosen[drawn]
         found["partners"] = blobs.put_array(partners)
     return found
+
+
+def ranking_labels(supervision: SupervisionConfig, data: ImageData, images: IntArray | None, blobs: BlobStore) -> str:
+    """Store the labels (N, K) that members may be ranked by, -1 where one is not known, and return their digest.
+
+    Args:
+        supervision: says which factors, and of which share of the images.
+        data: the images with their factors.
+        images: indices of those that may be trained on; none for all.
+        blobs: where the array goes.
+
+    Raises:
+        UserError: see `labelled_factors`.
+    """
+    return blobs.put_array(_told(_labels(supervision, data, enumerated=False), supervision.share, images))
+
+
+def _told(labels: npt.NDArray[np.int64], share: float, images: IntArray | None) -> npt.NDArray[np.int64]:
+    """Return the labels of a share of the images that may be trained on, -1 for all others."""
+    told = np.full_like(labels, -1)
+    own = slice(None) if images is None else images
+    told[own] = keep_labels(labels[own], share, Streams(0).generator("labelled"))
+    return told
 
 
 def _labels(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -> npt.NDArray[np.int64]:

@@ -17,6 +17,7 @@ def step_once(
     """Take one step of every optimiser on one batch; all gradients are taken before any parameter moves.
 
     Each optimiser's loss reaches that optimiser's parameters only; optimisers with the same loss share a backward pass.
+    The losses of stacked replicas, (k,), are added up: no replica's loss depends on another's parameters.
 
     Args:
         objective: in training mode.
@@ -33,14 +34,17 @@ def step_once(
         groups.setdefault(id(terms.loss), []).append(name)
     for names in groups.values():
         own = [p for name in names for group in optimizers[name].param_groups for p in group["params"]]
-        torch.autograd.backward(losses[names[0]].loss, retain_graph=len(groups) > 1, inputs=own)
+        torch.autograd.backward(losses[names[0]].loss.sum(), retain_graph=len(groups) > 1, inputs=own)
     for name in losses:
         optimizers[name].step()
     return losses
 
 
 class TermMeans:
-    """Running means of loss terms, kept on the device until they are asked for."""
+    """Running means of loss terms, kept on the device until they are asked for; one row for each replica.
+
+    The terms of one model are scalars, those of k stacked ones have the shape (k,).
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -55,13 +59,7 @@ class TermMeans:
                 total = self._sums.get(term)
                 self._sums[term] = value.double() if total is None else total + value
 
-    def finite(self) -> bool:
-        """Return whether every loss so far was finite; this waits for the device."""
-        return all(bool(torch.isfinite(total)) for total in self._sums.values())
-
-    def values(self) -> dict[str, float]:
-        """Return the means so far."""
-        return {term: float(total) / max(self._count, 1) for term, total in self._sums.items()}
-
-    def __len__(self) -> int:
-        return self._count
+    def rows(self) -> list[dict[str, float]]:
+        """Return the means so far, replica by replica; this waits for the device."""
+        columns = {term: (total / self._count).reshape(-1).tolist() for term, total in self._sums.items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from pbt_disent.data.storage import StoredImages
-from pbt_disent.models.contract import Objective
 from pbt_disent.models.encoding import Encoded, encode, to_unit
 from pbt_disent.models.latent_model import LatentModel
 from pbt_disent.models.resolve import build
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.batches import batches
-from pbt_disent.training.checkpoint import Optimizers, dump, restore
-from pbt_disent.training.loop import TermMeans, step_once
+from pbt_disent.training.checkpoint import dump, restore
+from pbt_disent.training.group import Group, Replica
 from pbt_disent.training.supervision import Supervision
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.types import IntArray, UInt8Array
@@ -33,43 +32,47 @@ class Trainer:
 
     Args:
         context: where blobs and images are, and what is trained.
+        images: (N, C, H, W) the images themselves, where they are not to be read from the folder in the context.
     """
 
-    def __init__(self, context: WorkerContext) -> None:
+    def __init__(self, context: WorkerContext, images: UInt8Array | None = None) -> None:
         if context.device == "cpu":
             torch.set_num_threads(1)
         self._context = context
         self._blobs = BlobStore(context.store)
-        self._images: UInt8Array = StoredImages.open(context.images).array
+        self._images = StoredImages.open(context.images).array if images is None else images
         self._supervision = Supervision.load(context, self._blobs, len(self._images))
 
     def train(self, task: TrainTask) -> TrainOutcome:
-        """Train every replica of a task, store its checkpoint, and encode the probe images.
+        """Train the replicas of a task on the same batches, store their checkpoints, and encode the probe images.
 
-        A loss or code that is not finite makes the outcome ``nan``; exceptions are the caller's.
+        A loss, weight or code that is not finite in one of them makes the outcome ``nan``; exceptions are the caller's.
         """
         indices = None if task.subset is None else self._indices(task.subset)
-        probe = self._indices(task.probe)
-        checkpoints, encoded, losses, paid = list[str](), list[Encoded](), list[dict[str, float]](), 0
-        for place in range(len(task.key.replicas)):
-            content, means, images = self._replica(task, place, indices)
-            paid += images
-            if content is None:
-                return TrainOutcome(task.key, "nan", losses=(*losses, means), images=paid)
-            objective, blob = content
-            seen = encode(objective, self._images, probe)
-            if not (np.isfinite(seen.codes).all() and np.isfinite(seen.information).all()):
-                return TrainOutcome(task.key, "nan", losses=(*losses, means), images=paid)
-            checkpoints.append(self._blobs.put(blob))
-            encoded.append(seen)
-            losses.append(means)
+        size = len(self._images) if indices is None else len(indices)
+        batch = min(round(task.hyperparameters["batch_size"]), size)
+        replicas, age = self._start(task, size)
+        group = Group(replicas, self._context)
+        with group.training():
+            taken = self._steps(task, group, age, size if indices is None else indices, batch)
+        losses, paid = tuple(group.means()), len(replicas) * taken * batch
+        bad = _diverged(replicas, group)
+        encoded = [] if bad else [self._probe(task, one, indices, batch) for one in replicas]
+        bad += [place for place, seen in enumerate(encoded) if not _is_finite(seen)]
+        if bad:
+            names = ", ".join(str(task.key.replicas[place]) for place in bad)
+            error = f"not finite after {taken} steps: replica {names}"
+            return TrainOutcome(task.key, "nan", losses=losses, images=paid, error=error)
+        blobs = [
+            dump(self._context.kinds[task.kind][0], one.objective, one.optimizers, age + taken) for one in replicas
+        ]
         return TrainOutcome(
             task.key,
             "ok",
-            checkpoints=tuple(checkpoints),
+            checkpoints=tuple(map(self._blobs.put, blobs)),
             codes=self._blobs.put_array(np.stack([seen.codes for seen in encoded])),
             information=tuple(tuple(seen.information.tolist()) for seen in encoded),
-            losses=tuple(losses),
+            losses=losses,
             images=paid,
         )
 
@@ -81,50 +84,53 @@ class Trainer:
         log_sigma = None if seen.log_sigma is None else self._blobs.put_array(seen.log_sigma)
         return EncodeOutcome(self._blobs.put_array(seen.codes), log_sigma, tuple(seen.information.tolist()))
 
-    def _replica(
-        self, task: TrainTask, place: int, indices: IntArray | None
-    ) -> tuple[tuple[Objective, bytes] | None, dict[str, float], int]:
-        """Train one replica; return it with its checkpoint (none if it diverged), its mean terms and images paid."""
+    def _steps(self, task: TrainTask, group: Group, age: int, drawn: IntArray | int, batch: int) -> int:
+        """Train for one generation; return how many steps were taken, fewer where a replica diverged."""
         key, context, streams = task.key, self._context, Streams(task.seed)
-        replica = key.replicas[place]
-        size = len(self._images) if indices is None else len(indices)
-        objective, optimizers, step = self._start(task, place, size)
-        batch = min(round(task.hyperparameters["batch_size"]), size)
-        steps = math.ceil(task.images / batch)
-        noise = torch.Generator(context.device)
-        noise.manual_seed(streams.integer("noise", key.round, key.generation, key.member, replica))
         order = streams.generator("data", key.round, key.generation, key.member)
         pairing = streams.generator("pairs", key.round, key.generation, key.member)
-        objective.train()
-        means = TermMeans()
-        for taken, chosen in enumerate(batches(size if indices is None else indices, batch, steps, order), start=1):
-            part = self._supervision.batch(self._images, chosen, context.device, pairing)
-            means.add(step_once(objective, optimizers, part, step, noise))
-            step += 1
-            if taken % _CHECK_EVERY == 0 and not means.finite():
-                return None, means.values(), taken * batch
-        if not (means.finite() and all(bool(torch.isfinite(p).all()) for p in objective.parameters())):
-            return None, means.values(), steps * batch
-        objective.eval()
+        steps = math.ceil(task.images / batch)
+        for taken, chosen in enumerate(batches(drawn, batch, steps, order), start=1):
+            group.step(self._supervision.batch(self._images, chosen, context.device, pairing), age + taken - 1)
+            if taken % _CHECK_EVERY == 0 and not all(group.finite()):
+                return taken
+        return steps
+
+    def _probe(self, task: TrainTask, replica: Replica, indices: IntArray | None, batch: int) -> Encoded:
+        """Settle a trained replica, and encode the probe images with it."""
+        objective = replica.objective.eval()
         with torch.no_grad():
             objective.settle(self._settling(indices, batch))
-        return (objective, dump(context.objective, objective, optimizers, step)), means.values(), steps * batch
+        return encode(objective, self._images, self._indices(task.probe))
 
-    def _start(self, task: TrainTask, place: int, size: int) -> tuple[Objective, Optimizers, int]:
-        """Build one replica: from its checkpoint, or with first weights from the stream of its birth."""
+    def _start(self, task: TrainTask, size: int) -> tuple[list[Replica], int]:
+        """Build the replicas, from their checkpoints or with first weights; return them with the steps taken before.
+
+        Raises:
+            ValueError: their checkpoints are of different ages.
+        """
+        built = [self._build(task, place, size) for place in range(len(task.key.replicas))]
+        ages = {age for _, age in built}
+        if len(ages) > 1:
+            raise ValueError(f"the replicas of a member must have taken equally many steps, not {sorted(ages)}")
+        return [replica for replica, _ in built], ages.pop()
+
+    def _build(self, task: TrainTask, place: int, size: int) -> tuple[Replica, int]:
+        """Build one replica; its first weights come from the stream of its birth, its noise from that of its task."""
         key, context, origin = task.key, self._context, task.origins[place]
-        generator = None
+        name = (key.round, key.generation, key.member, key.replicas[place])
+        first = None
         if origin is None:
-            generator = torch.Generator()
-            birth = ("init", key.round, key.generation, key.member, key.replicas[place])
-            generator.manual_seed(Streams(task.seed).integer(*birth))
+            first = torch.Generator().manual_seed(Streams(task.seed).integer("init", *name))
         channels, height, width = self._images.shape[1:]
         shape = (channels, height, width)
-        objective = build(context.objective, context.settings, task.hyperparameters, shape, size, generator=generator)
-        objective.to(context.device)
+        kind, settings = context.kinds[task.kind]
+        objective = build(kind, settings, task.hyperparameters, shape, size, generator=first)
+        objective.to(context.device).train()
         optimizers = objective.optimizers()
-        step = 0 if origin is None else restore(self._blobs.get(origin), context.objective, objective, optimizers)
-        return objective, optimizers, step
+        age = 0 if origin is None else restore(self._blobs.get(origin), kind, objective, optimizers)
+        noise = torch.Generator(context.device).manual_seed(Streams(task.seed).integer("noise", *name))
+        return Replica(objective, optimizers, noise), age
 
     def _settling(self, indices: IntArray | None, batch: int) -> Iterator[torch.Tensor]:
         """Yield a fixed random part of the training images, for what is fitted after the last step."""
@@ -136,3 +142,13 @@ class Trainer:
 
     def _indices(self, digest: str) -> IntArray:
         return self._blobs.get_array(digest).astype(np.int64, copy=False)
+
+
+def _diverged(replicas: Sequence[Replica], group: Group) -> list[int]:
+    """Return the places of the replicas with a loss or a weight that is not finite."""
+    weights = [all(bool(torch.isfinite(p).all()) for p in one.objective.parameters()) for one in replicas]
+    return [place for place, fine in enumerate(zip(group.finite(), weights, strict=True)) if not all(fine)]
+
+
+def _is_finite(seen: Encoded) -> bool:
+    return bool(np.isfinite(seen.codes).all() and np.isfinite(seen.information).all())

@@ -34,27 +34,28 @@ class Supervision:
 
     @classmethod
     def load(cls, context: WorkerContext, blobs: BlobStore, images: int) -> Supervision:
-        """Read what the objective needs, and nothing else.
+        """Read what the objectives need, and nothing else.
 
         Raises:
             UserError: the objective needs labels or pairs and the run has none, or not one row for each image, or
                 labels that the objective does not declare.
         """
-        needs = OBJECTIVES[context.objective].needs
         found: dict[str, npt.NDArray[Any]] = {}
         for need, field, digest in (("labels", "labels", context.labels), ("partner", "partners", context.partners)):
-            if need not in needs:
+            needy = [name for name, _ in context.kinds if need in OBJECTIVES[name].needs]
+            if not needy:
                 continue
             if digest is None:
-                raise UserError(f"objective {context.objective}", f"needs {field}", "use an objective without them")
+                raise UserError(f"objective {needy[0]}", f"needs {field}", "use an objective without them")
             found[field] = blobs.get_array(digest)
             if found[field].ndim != 2 or len(found[field]) != images:
                 shape = found[field].shape
                 raise UserError(
                     f"{field} of shape {shape}", f"must have one row for each of {images} images", "mend them"
                 )
-        if "labels" in found:
-            _check_classes(found["labels"], context.settings["classes"])
+        for name, settings in context.kinds:
+            if "labels" in OBJECTIVES[name].needs:
+                _check_classes(found["labels"], settings["classes"])
         return cls(**found)
 
     def batch(self, images: UInt8Array, chosen: npt.NDArray[Any], device: str, generator: np.random.Generator) -> Batch:
@@ -79,20 +80,26 @@ class Supervision:
 def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return labels (N, L) of which a share of the images keep theirs, the others being -1: a set fixed by image.
 
-    The images are drawn class by class of all labels together, so that each combination keeps its share, rounded, and
-    at least one image.
+    The images are drawn evenly over all combinations of labels. A value that none of them has gets one image more.
 
     Args:
-        labels: (N, L) class ids, all known.
+        labels: (N, L) class ids.
         share: 0 to 1.
         generator: draws the images.
     """
     kept = np.full(labels.shape, -1, dtype=np.int64)
+    if share == 0:
+        return kept
     _, group = np.unique(labels, axis=0, return_inverse=True)
-    for value in range(group.max() + 1):
-        members = generator.permutation(np.flatnonzero(group.ravel() == value))
-        chosen = members[: max(1, round(share * len(members)))] if share > 0 else members[:0]
-        kept[chosen] = labels[chosen]
+    by_group = np.lexsort(np.stack([generator.random(len(labels)), group.ravel()]))
+    count = max(1, round(share * len(labels)))
+    stretch = np.arange(len(labels)) * count // len(labels)
+    mixed = np.lexsort(np.stack([generator.random(len(labels)), stretch]))
+    chosen = by_group[mixed[np.unique(stretch, return_index=True)[1]]]
+    for column in labels.T:
+        values, first = np.unique(column[by_group], return_index=True)
+        chosen = np.union1d(chosen, by_group[first[~np.isin(values, column[chosen])]])
+    kept[chosen] = labels[chosen]
     return kept
 
 

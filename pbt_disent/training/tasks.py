@@ -48,6 +48,7 @@ class TrainTask:
         images: how many image passes each replica trains for in this generation (rounded up to whole batches).
         subset: digest of an int64 index array into the images, or none for all of them.
         probe: digest of the int64 index array of the images to encode afterwards.
+        kind: index of the objective among those of the run.
     """
 
     key: TaskKey
@@ -57,6 +58,7 @@ class TrainTask:
     images: int
     subset: str | None
     probe: str
+    kind: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,15 @@ class WorkerContext:
     Args:
         store: folder of the blob store.
         images: folder of the memory-mapped images (`pbt_disent.data.storage`).
-        objective: name of the objective.
+        objective: name of the objective, the first one where there are several.
         settings: its fixed settings, complete.
         device: ``cpu`` or ``cuda``.
         labels: digest of an int64 array (N, L) of class ids, -1 where one is not known; for objectives that need it.
         partners: digest of an int64 array (N, P): for each image the indices of images that it may be paired with.
+        stacked: whether the replicas of a task train as one model (`pbt_disent.models.replicas`) or one by one.
+        bf16: whether networks are trained in bfloat16.
+        compiled: whether networks are compiled for training.
+        others: names and settings of further objectives, in a mixed population.
     """
 
     store: str
@@ -133,3 +139,12 @@ class WorkerContext:
     device: str = "cpu"
     labels: str | None = None
     partners: str | None = None
+    stacked: bool = False
+    bf16: bool = False
+    compiled: bool = False
+    others: tuple[tuple[str, Json], ...] = ()
+
+    @property
+    def kinds(self) -> tuple[tuple[str, Json], ...]:
+        """Names and settings of all objectives, by their index in `TrainTask.kind`."""
+        return ((self.objective, self.settings), *self.others)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pbt_disent.config import Mutable, PopulationConfig
-from pbt_disent.population.engine import RoundSpec
+from pbt_disent.population.engine import Kind, RoundSpec
 from pbt_disent.population.events import Event, Phase
 from pbt_disent.population.executor import OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
@@ -95,7 +95,8 @@ def spec(path: str = "0", *, seed: int = 3, size: int = 6, generations: int = 4,
     population = PopulationConfig(
         size=size, replicas=2, max_generations=generations, images_per_generation=10, converged_generations=50, **rule
     )
-    return RoundSpec(path, seed, population, SPACE, {"batch_size": 8.0}, "udr", {}, None, 100, "0" * 64)
+    kinds = (Kind("fake", SPACE, {"batch_size": 8.0}),)
+    return RoundSpec(path, seed, population, kinds, "udr", {}, None, 100, "0" * 64)
 
 
 def journal(folder: Path) -> tuple[RoundJournal, BlobStore, Lease]:

@@ -23,7 +23,7 @@ def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, s
     return decide(
         members,
         scores,
-        space=SPACE,
+        spaces=[SPACE] * len(members),
         cutoff=cutoff,
         factors=FACTORS,
         streams=Streams(seed),
@@ -151,7 +151,7 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
             decisions = decide(
                 members,
                 scores,
-                space=space,
+                spaces=[space] * len(members),
                 cutoff=cutoff,
                 factors=FACTORS,
                 streams=streams,

@@ -20,6 +20,7 @@ def generation(number: int, *members: tuple[float | None, str, int | None]) -> M
             losses=(),
             images=1,
             error=None,
+            kind="betatcvae",
         )
         for index, (score, operation, parent) in enumerate(members)
     )

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pbt_disent.config import Config, load_config
+from pbt_disent.population.engine import Kind
 from pbt_disent.population.executor import Stopped
+from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
@@ -62,9 +64,9 @@ def run(folder: Path, executor: type[Oracle] = Oracle, watch: Watch | None = Non
             config=config(*overrides),
             images=None,
             size=len(FACTORS),
-            space=SPACE,
-            fixed={"batch_size": 8.0},
-            context={"data": "oracle"},
+            kinds=(Kind("oracle", SPACE, {"batch_size": 8.0}),),
+            context={},
+            data=DataIdentity(name="oracle", fingerprint="oracle", subset=None, images=len(FACTORS)),
             blobs=blobs,
             journal=book,
             log=GrowingLog(folder / "rounds.jsonl"),
@@ -121,6 +123,21 @@ def test_the_log_of_rounds_tells_what_happened_and_why(finished: tuple[Path, Res
     assert sorted(cut["frozen"]) == ["0", "1"]
     paid = {row["path"]: row["images"] for row in rows if row["event"] == "finished"}
     assert result.images == sum(paid.values())
+
+
+def test_the_lineage_names_the_images_of_every_round(finished: tuple[Path, Result]) -> None:
+    folder, result = finished
+    rows = [json.loads(line) for line in (folder / "lineage.jsonl").read_text().splitlines()]
+    data = {row["round"]: row["data"] for row in rows if row["event"] == "finished"}
+    whole = {"name": "oracle", "fingerprint": "oracle", "subset": None, "images": len(FACTORS)}
+    assert data["0"] == data["final"] == whole
+    _, blobs, lease = journal(folder)
+    lease.release()
+    levels = [level for leaf in result.leaves for level in leaf.levels[1:]]
+    assert sorted(data) == sorted(["0", "final", *(level.path for level in levels)])
+    for level in levels:
+        np.testing.assert_array_equal(blobs.get_array(data[level.path]["subset"]), level.images)
+        assert data[level.path]["images"] == len(level.images)
 
 
 def test_labels_hold_every_level(finished: tuple[Path, Result]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from pbt_disent.rounds.subset import cut_subset
 
 GAPS = SegmentationConfig(method="gaps")
 DENSITY = SegmentationConfig(method="density")
+MIXTURE = SegmentationConfig(method="mixture")
+QUANTILE = SegmentationConfig(method="quantile")
 
 
 def levels(count: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -20,13 +24,13 @@ def levels(count: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarr
     return truth + noise * np.clip(rng.standard_normal(len(truth)), -3, 3), truth
 
 
-@pytest.mark.parametrize("rule", [GAPS, DENSITY], ids=["gaps", "density"])
+@pytest.mark.parametrize("rule", [GAPS, DENSITY, MIXTURE], ids=["gaps", "density", "mixture"])
 @pytest.mark.parametrize("count", [4, 6, 10, 12])
 @pytest.mark.parametrize("noise", [0.02, 0.1])
 def test_every_segment_holds_one_level(count: int, noise: float, rule: SegmentationConfig) -> None:
     codes, truth = levels(count, 2000, noise)
     segments = segment(codes, noise, rule, several=True)
-    assert len(segments) >= (count if rule is DENSITY else count - 4)
+    assert len(segments) >= (count - 4 if rule is GAPS else count)
     for item in segments:
         assert len(np.unique(truth[item.members])) == 1
         assert len(item.members) == 2000
@@ -53,13 +57,37 @@ def test_density_leaves_codes_without_levels_whole(count: int, seed: int) -> Non
     assert segment(blurred, 0.35, DENSITY, several=True) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mixture_leaves_codes_without_levels_whole(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for codes in (rng.uniform(-1.7, 1.7, 2000), rng.standard_normal(2000), rng.laplace(size=2000)):
+        assert segment(codes, 0.2, MIXTURE, several=True) == []
+
+
+def test_a_mixture_sees_levels_of_unequal_width_and_size() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.concatenate([rng.normal(0, 0.05, 900), rng.normal(1, 0.2, 300), rng.normal(3, 0.4, 1200)])
+    sizes = [len(item.members) for item in sorted(segment(codes, 0.05, MIXTURE, several=True), key=lambda one: one.low)]
+    assert len(sizes) == 3
+    assert np.abs(np.array(sizes) - [900, 300, 1200]).max() <= 5
+
+
+def test_quantiles_are_parts_of_equal_size() -> None:
+    codes = np.random.default_rng(0).permutation(np.linspace(0, 1, 503))
+    segments = sorted(segment(codes, 0.1, QUANTILE, several=True), key=lambda item: item.low)
+    assert [len(item.members) for item in segments] == [100, 101, 100, 101, 101]
+    assert all(left.high < right.low for left, right in itertools.pairwise(segments))
+    equal = np.array([0.0] * 90 + [1.0] * 10)
+    assert [len(item.members) for item in segment(equal, 0.1, QUANTILE, several=True)] == [90, 10]
+
+
 def test_gaps_alone_cut_continuous_codes_too() -> None:
     """The weakness of the published rule: among many random codes some gap is always large."""
     found = [segment(np.random.default_rng(seed).uniform(size=3000), 0, GAPS, several=True) for seed in range(20)]
     assert sum(bool(segments) for segments in found) >= 5
 
 
-@pytest.mark.parametrize("rule", [GAPS, DENSITY], ids=["gaps", "density"])
+@pytest.mark.parametrize("rule", [GAPS, DENSITY, MIXTURE], ids=["gaps", "density", "mixture"])
 @pytest.mark.parametrize("codes", [np.linspace(0, 1, 500), np.zeros(300), np.array([0.0, 1.0])])
 def test_a_latent_without_levels_is_not_cut(codes: np.ndarray, rule: SegmentationConfig) -> None:
     assert segment(codes, 0.6, rule, several=True) == []

@@ -19,6 +19,7 @@ def member(number: int, score: float | None, operation: str = "continue", parent
         replica_scores=(score - 0.1, score + 0.1) if score is not None else (),
         information=((2.0, 0.5), (1.5, 1.5)) if good else (),
         losses=({"elbo": 10.0}, {"elbo": 12.0}) if good else (),
+        kind="betatcvae",
         **BASE,
     )
 
@@ -26,7 +27,9 @@ def member(number: int, score: float | None, operation: str = "continue", parent
 def manifest(generation: int, *members: MemberRecord, replaced: int = 0) -> Manifest:
     operations = ["exploit"] * replaced + ["continue"] * (len(members) - replaced)
     following = tuple(
-        Assignment(member=i, operation=operations[i], parent=i, origins=(None,), hyperparameters={"lr": 0.1})
+        Assignment(
+            member=i, operation=operations[i], parent=i, origins=(None,), hyperparameters={"lr": 0.1}, kind="betatcvae"
+        )
         for i in range(len(members))
     )
     return Manifest(round="0", identity="f" * 64, generation=generation, members=members, next=following, images=3000)
@@ -52,7 +55,8 @@ def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> Non
     }
     assert bad["metrics"] == {"hp/lr": 0.02, "parent": 1.0, "exploited": 0.0, "images": 500.0}
     assert (best["metrics"]["parent"], best["metrics"]["exploited"], best["metrics"]["rank"]) == (0.0, 1.0, 1.0)
-    assert best["tags"] == {"status": "ok", "operation": "exploit", "parent": "m00", "origin": "m00", "rank": "1"}
+    came = {"operation": "exploit", "parent": "m00", "origin": "m00"}
+    assert best["tags"] == {"status": "ok", "objective": "betatcvae", "rank": "1", **came}
     assert (bad["tags"]["status"], bad["tags"]["rank"]) == ("nan", "none")
 
 

@@ -120,11 +120,16 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[
 
 def test_means_of_terms() -> None:
     means = TermMeans()
-    assert means.finite()
-    assert means.values() == {}
+    assert means.rows() == []
     for value in (1.0, 2.0, 6.0):
         part = torch.tensor(value)
         means.add({"model": LossTerms(part, {"kl": part * 2}), "critic": LossTerms(-part, {})})
-    assert means.values() == {"loss": 3.0, "kl": 6.0, "critic_loss": -3.0}
-    means.add({"model": LossTerms(torch.tensor(np.inf), {})})
-    assert not means.finite()
+    assert means.rows() == [{"loss": 3.0, "kl": 6.0, "critic_loss": -3.0}]
+
+
+def test_means_of_terms_of_stacked_replicas() -> None:
+    means = TermMeans()
+    for value in (1.0, 3.0):
+        part = torch.tensor([value, np.inf, -value])
+        means.add({"model": LossTerms(part, {"kl": part * 2})})
+    assert means.rows() == [{"loss": 2.0, "kl": 4.0}, {"loss": np.inf, "kl": np.inf}, {"loss": -2.0, "kl": -4.0}]

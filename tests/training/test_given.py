@@ -48,20 +48,20 @@ def test_default_factors(world: ImageData) -> None:
 def test_a_share_of_the_training_images_is_labelled(world: ImageData, blobs: BlobStore) -> None:
     supervision = SupervisionConfig(factors=("shape",), share=0.1)
     training = np.arange(0, len(world), 2)
-    digests = given_to("ssdgm", supervision, world, training, blobs)
+    digests = given_to(["ssdgm"], supervision, world, training, blobs)
     labels = blobs.get_array(digests["labels"])
     assert labels.shape == (len(world), 1)
     assert (labels[1::2] == -1).all()
     known = labels[:, 0] >= 0
     assert known.sum() == round(0.1 * len(training))
     np.testing.assert_array_equal(labels[known, 0], factors_of(world)[known, world.factor_names.index("shape")])
-    assert given_to("ssdgm", supervision, world, training, blobs) == digests
+    assert given_to(["ssdgm"], supervision, world, training, blobs) == digests
 
 
 def test_partners_agree_in_all_but_the_free_labels(world: ImageData, blobs: BlobStore) -> None:
     training = np.flatnonzero(np.arange(len(world)) % 10 > 0)
     supervision = SupervisionConfig(partners=6, differing=2)
-    digests = given_to("adagvae", supervision, world, training, blobs)
+    digests = given_to(["adagvae"], supervision, world, training, blobs)
     partners = blobs.get_array(digests["partners"])
     assert partners.shape == (len(world), 6)
     assert np.isin(partners[training], training).all()
@@ -82,15 +82,15 @@ def test_nothing_is_read_for_other_objectives(
     world: ImageData, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(world), "factors", lambda self, indices: pytest.fail("factors were read"))
-    assert given_to("betatcvae", SupervisionConfig(), world, None, blobs) == {}
+    assert given_to(["betatcvae"], SupervisionConfig(), world, None, blobs) == {}
 
 
 def test_bad_supervision(world: ImageData, blobs: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'shpae': is no factor.*shape"):
-        given_to("ssdgm", SupervisionConfig(factors=("shpae",)), world, None, blobs)
+        given_to(["ssdgm"], SupervisionConfig(factors=("shpae",)), world, None, blobs)
     with pytest.raises(UserError, match=r"supervision\.differing=2: must be in 1 to 1"):
-        given_to("adagvae", SupervisionConfig(factors=("shape",), differing=2), world, None, blobs)
+        given_to(["adagvae"], SupervisionConfig(factors=("shape",), differing=2), world, None, blobs)
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (9, 8, 8), dtype=np.uint8))
     plain = data.load(tmp_path / "plain.npy")
     with pytest.raises(UserError, match="has no labels, which this objective needs"):
-        given_to("ssdgm", SupervisionConfig(), plain, None, blobs)
+        given_to(["ssdgm"], SupervisionConfig(), plain, None, blobs)

@@ -77,5 +77,7 @@ def test_labels_are_kept_by_image_and_by_class() -> None:
     assert not np.array_equal(kept, keep_labels(labels, 0.1, np.random.default_rng(1)))
     assert (keep_labels(labels, 0.0, np.random.default_rng(0)) == -1).all()
     np.testing.assert_array_equal(keep_labels(labels, 1.0, np.random.default_rng(0)), labels)
+    alone = np.stack(np.divmod(np.arange(400), 20), axis=1)
+    assert (keep_labels(alone, 0.25, np.random.default_rng(0)) >= 0).all(1).sum() == 100
     rare = np.array([[0]] * 99 + [[1]])
     assert keep_labels(rare, 0.05, np.random.default_rng(0))[99, 0] == 1

@@ -11,6 +11,7 @@ from itertools import pairwise
 from torch import nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
+from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
 from pbt_disent.models.networks.to_image import ToImage
 
 __all__ = ["paper_network", "small_network"]
@@ -72,9 +73,9 @@ def paper_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
         widths = [image_shape[0], *[multiple * width for multiple in multiples]]
         return nn.Sequential(
             *_down(widths),
-            nn.Conv2d(widths[-1], 16 * width, 4, bias=False),
+            ToPixel(widths[-1], 16 * width, 4, bias=False),
             *_norm(16 * width),
-            nn.Conv2d(16 * width, outputs, 1),
+            ToPixel(16 * width, outputs, 1),
             nn.Flatten(),
         )
 
@@ -82,9 +83,9 @@ def paper_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
         widths = [*[multiple * width for multiple in reversed(multiples)], image_shape[0]]
         return nn.Sequential(
             nn.Unflatten(1, (inputs, 1, 1)),
-            nn.ConvTranspose2d(inputs, 16 * width, 1, bias=False),
+            FromPixel(inputs, 16 * width, 1),
             *_norm(16 * width),
-            nn.ConvTranspose2d(16 * width, widths[0], 4, bias=False),
+            FromPixel(16 * width, widths[0], 4),
             *_norm(widths[0]),
             *_up(widths),
         )

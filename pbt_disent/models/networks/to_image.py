@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_weight
+
+from pbt_disent.models.networks.layout import channels_last
 
 __all__ = ["ToImage"]
-
-
-_weight_gradient: Callable[..., Tensor] = conv2d_weight
 
 
 def _scatter(features: Tensor, weight: Tensor) -> Tensor:
@@ -36,20 +34,33 @@ def _scatter(features: Tensor, weight: Tensor) -> Tensor:
 
 
 class _TransposedConvolution(torch.autograd.Function):
-    """`_scatter` with the gradients of the convolution that it transposes."""
+    """`_scatter` with the gradients of the convolution that it transposes; where it is batched, torch's own."""
 
     @staticmethod
-    def forward(context: Any, features: Tensor, weight: Tensor) -> Tensor:
-        context.save_for_backward(features, weight)
+    def forward(features: Tensor, weight: Tensor) -> Tensor:
         return _scatter(features, weight)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        context.save_for_backward(*inputs)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         features, weight = context.saved_tensors
-        gradient = gradients[0]
+        gradient = channels_last(gradients[0])
         for_features = functional.conv2d(gradient, weight, stride=2, padding=1)
-        for_weight = _weight_gradient(gradient, weight.shape, features, stride=2, padding=1)
+        _, for_weight, _ = torch.ops.aten.convolution_backward(
+            features, gradient, weight, None, [2, 2], [1, 1], [1, 1], False, [0, 0], 1, [False, True, False]
+        )
         return for_features, for_weight
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, int | None], features: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+        return torch.vmap(_plain, dims)(features, weight), 0
+
+
+def _plain(features: Tensor, weight: Tensor) -> Tensor:
+    return functional.conv_transpose2d(features, weight, stride=2, padding=1)
 
 
 _transposed_convolution: Callable[[Tensor, Tensor], Tensor] = _TransposedConvolution.apply
@@ -60,7 +71,7 @@ class ToImage(nn.ConvTranspose2d):
 
     Args:
         channels: of the features.
-        out: channels of the image; the fast path is taken for 4 or fewer, on a CPU.
+        out: channels of the image; the fast path is taken for 4 or fewer, on a CPU, in full precision.
     """
 
     def __init__(self, channels: int, out: int) -> None:
@@ -68,6 +79,7 @@ class ToImage(nn.ConvTranspose2d):
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Return logits (B, out, 2H, 2W)."""
-        if self.bias is None or features.device.type != "cpu" or self.out_channels > 4:
+        fast = features.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and self.out_channels <= 4
+        if self.bias is None or not fast:
             return super().forward(features, output_size)
         return _transposed_convolution(features, self.weight) + self.bias.view(1, -1, 1, 1)

@@ -87,6 +87,12 @@ class ProVLAE(Objective):
             raise UserError(f"objective.latents={latents}", f"must be a multiple of objective.levels={levels}", remedy)
         return {**settings, "network_width": settings["network_width"] or 32}
 
+    @classmethod
+    def loop_only(cls, settings: Json) -> str:
+        """Replicas that watch their losses may be at different stages, and a stage is another network."""
+        grows = settings["progressive"] and settings["growth"] == "plateau"
+        return "is not for objective.growth=plateau, where each replica grows by its own loss" if grows else ""
+
     def schedule(self, step: int) -> tuple[int, list[float]]:
         """Return the stage at a step of the member's life and the gate of each level, deepest first."""
         if not self.options["progressive"]:

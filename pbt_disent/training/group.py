@@ -1,0 +1,83 @@
+"""The replicas of a task while they train: on the same batches, one after the other or stacked into one model."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pbt_disent.models.acceleration import accelerated
+from pbt_disent.models.contract import Batch, Objective, Optimizers
+from pbt_disent.models.noise import Generators
+from pbt_disent.models.replicas import Stacked
+from pbt_disent.training.loop import TermMeans, step_once
+from pbt_disent.training.tasks import WorkerContext
+
+__all__ = ["Group", "Replica"]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A model with all that its next step depends on.
+
+    Args:
+        objective: in training mode.
+        optimizers: of the objective.
+        noise: generator of its noise.
+    """
+
+    objective: Objective
+    optimizers: Optimizers
+    noise: torch.Generator
+
+
+class Group:
+    """Trains replicas together. They may be read once `training` is over; until then a stack holds their state.
+
+    Args:
+        replicas: of one member, of the same age.
+        context: says how they are trained.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], context: WorkerContext) -> None:
+        self._replicas = replicas
+        self._context = context
+        self._stacked = context.stacked and len(replicas) > 1
+        self._trained = [_stack(replicas)] if self._stacked else list(replicas)
+        self._means = [TermMeans() for _ in self._trained]
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Speed the networks up as the context says; afterwards put the state of a stack back into the replicas."""
+        context = self._context
+        with contextlib.ExitStack() as stack:
+            for one in self._trained:
+                inner = one.objective.one if isinstance(one.objective, Stacked) else one.objective
+                stack.enter_context(accelerated(inner, context.device, bf16=context.bf16, compiled=context.compiled))
+            yield
+        for one in self._trained:
+            if isinstance(one.objective, Stacked):
+                one.objective.scatter(one.optimizers, [(each.objective, each.optimizers) for each in self._replicas])
+
+    def step(self, batch: Batch, step: int) -> None:
+        """Take one step with every replica; see `step_once`."""
+        for one, means in zip(self._trained, self._means, strict=True):
+            means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
+
+    def means(self) -> list[dict[str, float]]:
+        """Return the means of all loss terms so far, replica by replica; this waits for the device."""
+        return [row for means in self._means for row in means.rows()] or [{} for _ in self._replicas]
+
+    def finite(self) -> list[bool]:
+        """Return for each replica whether its loss terms were finite so far; this waits for the device."""
+        return [all(map(math.isfinite, terms.values())) for terms in self.means()]
+
+
+def _stack(replicas: Sequence[Replica]) -> Replica:
+    objective = Stacked([replica.objective for replica in replicas])
+    optimizers = objective.optimizers()
+    objective.gather(optimizers, [replica.optimizers for replica in replicas])
+    return Replica(objective, optimizers, Generators.of([replica.noise for replica in replicas]))

@@ -1,0 +1,71 @@
+"""The methods beside rPU-VAE on real images with real training, tiny; and the presets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbt_disent import api
+from pbt_disent.config import load_config, preset_names
+from pbt_disent.errors import UserError
+from pbt_disent.population.manifest import Manifest
+from pbt_disent.rounds.budget import budget
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.run_folder import create_run
+from tests.population.fakes import Watch, manifests
+from tests.test_pipeline import TINY
+
+
+def run(root: Path, *overrides: str) -> tuple[api.Prepared, api.Outcome, list[Manifest]]:
+    folder = create_run(load_config(None, [*TINY, *overrides]), "tiny", root, None)
+    prepared = api.prepare(folder)
+    outcome = api.execute(prepared, api.in_process, Watch())
+    return prepared, outcome, [Manifest.from_bytes(one) for _, one in sorted(manifests(folder.path).items())]
+
+
+@pytest.mark.parametrize("metric", ["mig", "dci"])
+def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str) -> None:
+    told = ["supervision.share=0.5", f"supervision.metric={metric}"]
+    prepared, outcome, history = run(tmp_path, "method=pbt-vae", "population.oversize=2", *told)
+    assert [len(one.members) for one in history] == [6, 3]
+    assert all(len(record.checkpoints) == 1 for one in history for record in one.members)
+    assert outcome.model is not None
+    assert outcome.result.images == (6 + 3) * 256 == budget(prepared.config).passes
+    assert prepared.ranking is not None
+    assert prepared.reported is not None
+    labels = np.asarray(BlobStore(prepared.folder.blobs).get_array(prepared.ranking))
+    ranked = np.flatnonzero((labels >= 0).all(axis=1))
+    assert len(ranked) == len(labels) // 2
+    assert len(np.intersect1d(ranked, prepared.reported)) == 0
+    assert "ranks by" in prepared.told
+
+
+def test_too_few_labels_to_rank_by(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must be at least 20 to rank by"):
+        run(tmp_path, "method=pbt-vae", "supervision.share=0.01", "supervision.factors=[shape]")
+
+
+def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Path) -> None:
+    _, _, selected = run(tmp_path / "pbt", "method=pbt-u-vae")
+    _, _, drawn = run(tmp_path / "random", "method=random-search")
+    prepared, _, fixed = run(tmp_path / "fixed", "method=fixed")
+    values = [[record.hyperparameters for record in one.members] for one in drawn]
+    assert values[0] == values[1] == [record.hyperparameters for record in selected[0].members]
+    assert all(record.operation == "continue" for record in drawn[1].members)
+    assert [record.score for record in drawn[0].members] == [record.score for record in selected[0].members]
+    (kind,) = prepared.kinds
+    assert [record.hyperparameters for record in fixed[0].members] == [kind.fixed] * 3
+    assert len({record.score for record in fixed[0].members}) > 1
+    assert selected[-1].images == drawn[-1].images == fixed[-1].images
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_config_that_its_data_and_objective_fit(name: str) -> None:
+    config = load_config(name, ["data.name=rooms"] if name == "auto" else [])
+    data, objectives = api.check(config)
+    assert len(data) >= 1000
+    assert objectives[0].space.keys() >= {"lr", "beta"}
+    assert json.loads(json.dumps(config.dump())) == config.dump()
