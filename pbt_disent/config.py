@@ -120,12 +120,18 @@ class UdrConfig(Section):
     correlation: Literal["lasso", "spearman"] = "lasso"
     points: int = Field(1000, ge=20, description="images that are encoded to score a member")
     information_threshold: float = Field(0.01, ge=0, description="nats below which a latent is masked")
+    weight: Literal["agreement", "coverage", "matching"] = Field(
+        "agreement", description="as published; times the share of latents that found each other; one partner each"
+    )
+    against: Literal["replicas", "population"] = Field(
+        "replicas", description="whose models a model is compared with: its member's, or those of all members"
+    )
 
 
 class PopulationConfig(Section):
     """One population: its size, how long a generation is, and the PBT rule (Jaderberg et al. 2017)."""
 
-    size: int = Field(56, ge=1)
+    size: int = Field(56, ge=2)
     oversize: int = Field(1, ge=1, description="the first generation has so many times the members; the best stay")
     replicas: int = Field(5, ge=1, description="models per member; UDR needs two or more")
     max_generations: int = Field(20, ge=1)
@@ -197,6 +203,8 @@ class ResourcesConfig(Section):
     cpus: int | None = Field(None, ge=1)
     gpus: int | None = Field(None, ge=0)
     memory_gib: float | None = Field(None, gt=0)
+    address: str | None = Field(None, description="Ray to join: HOST:PORT, auto, or local for one of the run's own")
+    allow_unauthenticated: bool = Field(False, description="join a Ray that anyone who reaches it may use")
     images: ImagesPlace = Field("auto", description="workers read them from disk or from Ray's object store")
     replicas: ReplicasMode = Field("auto", description="a member's replicas train as one stacked model, or one by one")
     precision: Literal["float32", "bf16"] = Field("float32", description="of the networks while they train")
@@ -235,7 +243,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _scorable(self) -> Config:
-        if self.population.replicas < 2 and self.method != "pbt-vae":
+        alone = self.population.replicas < 2 and self.udr.against == "replicas"
+        if alone and self.method != "pbt-vae":
             raise ValueError("population.replicas must be at least 2: UDR compares the replicas of a member")
         return self
 

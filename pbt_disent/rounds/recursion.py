@@ -100,7 +100,7 @@ def _run_udr(setup: RunSetup, path: str, population: PopulationConfig, subset: I
         subset=subset,
         probe=setup.sample(images, udr.points, path, "probe"),
         fitness="udr",
-        options={"correlation": udr.correlation, "information_threshold": udr.information_threshold},
+        options=udr.model_dump(exclude={"points"}),
     )
 
 

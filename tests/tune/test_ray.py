@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pbt_disent.config import Mutable, ObjectiveConfig, PopulationConfig, ResourcesConfig
+from pbt_disent.config import Mutable, ObjectiveConfig, PopulationConfig, ResourcesConfig, UdrConfig
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.models import resolve
-from pbt_disent.population.engine import RoundSpec, run_population
+from pbt_disent.population.engine import Kind, RoundSpec, run_population
 from pbt_disent.population.events import Observers
 from pbt_disent.population.executor import Executor, InProcessExecutor, ScoreTask, run_score_task, run_train_task
 from pbt_disent.population.fitness import MemberScore, ScoredMember
@@ -63,7 +63,7 @@ def score_task(outcomes: list[TrainOutcome]) -> ScoreTask:
         for member in range(11)
         if (pair := [one for one in outcomes if one.key.member == member])
     )
-    return ScoreTask("0", 0, "udr", members, {"correlation": "lasso", "information_threshold": 0.01})
+    return ScoreTask("0", 0, "udr", members, UdrConfig().model_dump(exclude={"points"}))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_scores_and_codes(session: Session, folder: Path) -> None:
 
 def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: Path) -> None:
     manifests: dict[str, dict[str, bytes]] = {}
-    for name in ("ray", "process"):
+    for name in ("disk", "object-store", "process"):
         folder = tmp_path / name
         bench = make_bench(folder, "betatcvae")
         resolved = resolve(ObjectiveConfig(name="betatcvae", latents=3, batch_size=32), SHAPE)
@@ -175,10 +175,15 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
             path="0",
             seed=3,
             population=PopulationConfig(size=3, replicas=2, max_generations=2, images_per_generation=100, cutoff=0.34),
-            space={"lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)},
-            fixed={**resolved.complete({key: one.default for key, one in resolved.space.items()})},
+            kinds=(
+                Kind(
+                    "betatcvae",
+                    {"lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)},
+                    resolved.complete({key: one.default for key, one in resolved.space.items()}),
+                ),
+            ),
             fitness="udr",
-            options={"correlation": "lasso", "information_threshold": 0.0},
+            options=UdrConfig(information_threshold=0).model_dump(exclude={"points"}),
             subset=None,
             set_size=200,
             probe=bench.task.probe,
@@ -188,14 +193,14 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
         def main(executor: Executor, spec: RoundSpec = spec, journal: RoundJournal = journal) -> None:
             run_population(spec, executor, journal, Observers())
 
-        if name == "ray":
-            launch(bench.context, TWO, "engine/0 ü", 8, main, 3)
-        else:
+        if name == "process":
             main(InProcessExecutor(bench.context))
+        else:
+            launch(bench.context, TWO.model_copy(update={"images": name}), "engine/0 ü", 8, main, 3)
         manifests[name] = {path.name: path.read_bytes() for path in sorted(folder.rglob("generation-*.json"))}
-    assert sorted(manifests["ray"]) == ["generation-0000.json", "generation-0001.json"]
-    assert manifests["ray"] == manifests["process"]
-    assert b'"status":"ok"' in manifests["ray"]["generation-0001.json"].replace(b": ", b":")
+    assert sorted(manifests["disk"]) == ["generation-0000.json", "generation-0001.json"]
+    assert manifests["disk"] == manifests["object-store"] == manifests["process"]
+    assert b'"status":"ok"' in manifests["disk"]["generation-0001.json"].replace(b": ", b":")
 
 
 def test_pickled_errors_keep_their_parts() -> None:
