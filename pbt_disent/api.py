@@ -19,7 +19,8 @@ from pbt_disent.data.base import ImageData
 from pbt_disent.data.splits import split
 from pbt_disent.data.storage import StoredImages, materialise
 from pbt_disent.errors import UserError
-from pbt_disent.models import LatentModel, ResolvedObjective, resolve
+from pbt_disent.models import OBJECTIVES, LatentModel, ResolvedObjective, resolve
+from pbt_disent.models.latent_names import kept_names
 from pbt_disent.population.engine import Kind
 from pbt_disent.population.events import Observer
 from pbt_disent.population.executor import Executor, InProcessExecutor
@@ -168,6 +169,8 @@ def check(config: Config) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
     data = data_module.load(config.data.name, **config.data.options)
     if len(data) < 2:
         raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
+    if config.final.objective is not None:
+        OBJECTIVES[config.final.objective.name]
     sections = [with_classes(one, config.supervision, data) for one in config.objectives]
     return data, tuple(resolve(section, data.shape) for section in sections)
 
@@ -249,6 +252,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                 executor=executor,
                 observer=observer,
                 ranking=prepared.ranking,
+                shape=prepared.images.shape,
                 stacked=prepared.stacked,
             )
             return run_method(setup, folder.labels)
@@ -276,6 +280,7 @@ def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel 
     if best is None:
         return None
     model = LatentModel.from_checkpoint(blobs.get(best.checkpoint), information=np.asarray(best.information))
+    model.latents = kept_names(folder.model, model.weights) or model.latents
     model.save(folder.model)
     return model
 

@@ -184,6 +184,10 @@ class FinalConfig(Section):
     generations: int = Field(17, ge=1)
     images_per_generation: int = Field(480_000, ge=1)
     points: int = Field(10_000, ge=100, description="images of each label level that score a member, at most")
+    objective: ObjectiveConfig | None = Field(
+        None,
+        description="default: the run's; adagvae learns from pairs that agree in what was found, ssdgm from its labels",
+    )
 
 
 class SupervisionConfig(Section):
@@ -227,7 +231,7 @@ class TrackingConfig(Section):
 class Config(Section):
     """Everything that a run is: the same config and seed give the same result."""
 
-    method: Literal["rpu-vae", "pbt-u-vae", "pbt-vae", "random-search", "fixed"] = "rpu-vae"
+    method: Literal["rpu-vae", "rpu-vae-plus", "pbt-u-vae", "pbt-vae", "random-search", "fixed"] = "rpu-vae"
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig | tuple[ObjectiveConfig, ...] = Field(

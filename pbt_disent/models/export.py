@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,18 +37,17 @@ class _Encoder(nn.Module):
         return self.objective.represent(images.to(torch.float32).div(255)).mean
 
 
-def export_encoder(model: LatentModel, path: Path) -> float:
-    """Write the encoder as a ``.pt2`` archive: images (B, C, H, W) uint8 in, codes (B, Z) float32 out, any B.
+def export_encoder(model: LatentModel) -> tuple[bytes, float]:
+    """Return the encoder as a ``.pt2`` archive: images (B, C, H, W) uint8 in, codes (B, Z) float32 out, any B.
 
     The archive is loaded again and compared with the model. `torch.export.load` gives the program back, and with
     ``extra_files={"encoder.json": ""}`` the names of the latents.
 
     Args:
         model: a trained model.
-        path: of the archive.
 
     Returns:
-        The greatest difference between their codes, in units of the largest code.
+        The archive, and the greatest difference between its codes and the model's, in units of the largest code.
 
     Raises:
         PbtDisentError: the program gives other codes than the model.
@@ -61,14 +60,16 @@ def export_encoder(model: LatentModel, path: Path) -> float:
     program = torch.export.export(_Encoder(model.objective).eval(), (batches[-1],), dynamic_shapes=shapes)
     program.example_inputs = None  # else they would be the one pickled file in the archive
     header = {**describe(model.name, model.objective), "latents": model.latents}
-    torch.export.save(program, path, extra_files={DESCRIPTION: json.dumps(header, sort_keys=True)})
-    return max(_difference(model, path, batch) for batch in batches)
-
-
-def _difference(model: LatentModel, path: Path, batch: Tensor) -> float:
-    expected = model.encode(batch.numpy())
-    found = torch.export.load(path).module()(batch).numpy()
-    difference = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
+    archive = io.BytesIO()
+    torch.export.save(program, archive, extra_files={DESCRIPTION: json.dumps(header, sort_keys=True)})
+    difference = max(_difference(model, archive, batch) for batch in batches)
     if not difference <= TOLERANCE:
         raise PbtDisentError(f"the exported encoder differs from the model by {difference:.1e} of the largest code")
-    return difference
+    return archive.getvalue(), difference
+
+
+def _difference(model: LatentModel, archive: io.BytesIO, batch: Tensor) -> float:
+    expected = model.encode(batch.numpy())
+    archive.seek(0)
+    found = torch.export.load(archive).module()(batch).numpy()
+    return float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))

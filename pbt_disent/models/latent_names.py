@@ -10,7 +10,7 @@ from pathlib import Path
 from pbt_disent.errors import UserError
 from pbt_disent.store.files import write_atomically
 
-__all__ = ["check_names", "default_names", "rename"]
+__all__ = ["check_names", "default_names", "kept_names", "rename"]
 
 _NAME = re.compile(r"[^\W\d][\w-]{0,63}")
 _COLUMNS = ("index", "log_sigma_")
@@ -65,3 +65,18 @@ def rename(folder: Path, names: Mapping[int, str]) -> list[str]:
     except OSError as error:
         raise UserError(f"model {folder}", f"cannot be written ({error.strerror})", "check its permissions") from None
     return list(header["latents"])
+
+
+def kept_names(folder: Path, weights: bytes) -> list[str] | None:
+    """Return the names that somebody gave the model in a folder, if it is the model with these weights.
+
+    Args:
+        folder: of the model, which may not exist.
+        weights: the content of ``model.safetensors``.
+    """
+    try:
+        if (folder / "model.safetensors").read_bytes() != weights:
+            return None
+        return list(json.loads((folder / "model.json").read_text(encoding="utf-8"))["latents"])
+    except (OSError, ValueError, KeyError):
+        return None

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from pbt_disent.config import Mutable, PopulationConfig
 from pbt_disent.errors import PbtDisentError
@@ -22,7 +22,7 @@ from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Assignment, DataIdentity, Manifest, MemberRecord
 from pbt_disent.population.rule import decide, draw_population, survivors
 from pbt_disent.seeds import Streams
-from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
+from pbt_disent.training.tasks import Status, TaskKey, Teaching, TrainOutcome, TrainTask
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = ["Best", "Kind", "PopulationResult", "RoundSpec", "run_population"]
@@ -60,6 +60,7 @@ class RoundSpec:
         data: the same images by name, for the record.
         stacked: whether a task is all replicas of a member, which train as one model, or one replica; that is no part
             of the identity.
+        teaching: what is trained instead of the run's objectives; `kinds` are then its own.
     """
 
     path: str
@@ -74,6 +75,7 @@ class RoundSpec:
     context: Json = field(default_factory=dict)
     data: DataIdentity | None = None
     stacked: bool = False
+    teaching: Teaching | None = None
 
     @property
     def identity(self) -> str:
@@ -96,6 +98,7 @@ class RoundSpec:
             "fitness": [self.fitness, self.options],
             "data": [self.subset, self.set_size, self.probe],
             "context": self.context,
+            "teaching": None if self.teaching is None else asdict(self.teaching),
         }
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -280,6 +283,7 @@ def _train(
             subset=spec.subset,
             probe=spec.probe,
             kind=names.index(assignment.kind),
+            teaching=spec.teaching,
         )
         for assignment in plan
         for replicas in groups

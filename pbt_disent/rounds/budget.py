@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pbt_disent.config import Config
+from pbt_disent.rounds.method import RECURSIVE
 from pbt_disent.rounds.recursion import CONTROLS
 
 __all__ = ["Budget", "RoundBudget", "budget"]
@@ -71,7 +72,7 @@ def budget(config: Config) -> Budget:
     if config.method in CONTROLS:
         first = models
     parts = [RoundBudget("first round", 1, models, population.max_generations, population.images_per_generation, first)]
-    if config.method == "rpu-vae":
+    if config.method in RECURSIVE:
         parts.append(
             RoundBudget(
                 "leaf rounds",

@@ -1,6 +1,7 @@
 """The final population: one model per member on all images, ranked by the labels that the leaf runs found.
 
-The labels never enter a loss: they act by selection alone (Estermann et al. 2020; papers.md 4.1 and 4.6).
+As published, the labels never enter a loss: they act by selection alone (Estermann et al. 2020; papers.md 4.1 and 4.6).
+With `final.objective` they are learned from as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.population.engine import PopulationResult
 from pbt_disent.rounds.recursion import Leaf
 from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.rounds.teaching import teach
 from pbt_disent.types import Json
 
 __all__ = ["final_round"]
@@ -55,5 +57,11 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
         }
     )
     return setup.run(
-        "final", population, subset=setup.images, probe=probe, fitness="leaf_mig", options={"leaves": options}
+        "final",
+        population,
+        subset=setup.images,
+        probe=probe,
+        fitness="leaf_mig",
+        options={"leaves": options},
+        taught=teach(setup, leaves),
     )

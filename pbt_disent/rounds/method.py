@@ -16,7 +16,9 @@ from pbt_disent.rounds.labels import write_labels
 from pbt_disent.rounds.recursion import Leaf, first_round, leaf_run
 from pbt_disent.rounds.setup import RunSetup
 
-__all__ = ["Result", "run_method"]
+RECURSIVE = ("rpu-vae", "rpu-vae-plus")
+
+__all__ = ["RECURSIVE", "Result", "run_method"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Result:
 
     Args:
         first: the X-run.
-        leaves: the leaf runs; empty for all methods but `rpu-vae`, and where nothing was learned.
+        leaves: the leaf runs; empty for methods that do not recurse, and where nothing was learned.
         last: the round whose best model is the result.
         images: image passes paid in all rounds.
     """
@@ -48,7 +50,7 @@ def run_method(setup: RunSetup, labels: Path) -> Result:
     """
     first = labelled_round(setup) if setup.config.method == "pbt-vae" else first_round(setup)
     learned = first.best is not None and first.reason != "nothing_learned"
-    if setup.config.method != "rpu-vae" or not learned or first.best is None:
+    if setup.config.method not in RECURSIVE or not learned or first.best is None:
         return Result(first, (), first, first.images)
     best = first.best
     runs = [leaf_run(setup, number, best) for number in range(1, setup.config.rounds.leaf_runs + 1)]

@@ -15,6 +15,7 @@ from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import GrowingLog
+from pbt_disent.training.tasks import Teaching
 from pbt_disent.types import IntArray, Json
 
 __all__ = ["RunSetup"]
@@ -31,6 +32,7 @@ class RunSetup:
         kinds: the objectives with their hyperparameters.
         context: what else a result depends on: objective and settings.
         data: the whole set of images.
+        shape: (C, H, W) of an image.
         ranking: digest of the int64 labels (N, K) of all images that `pbt-vae` ranks by, -1 where one is not known.
         blobs: where arrays and checkpoints are.
         journal: where generations are committed.
@@ -52,6 +54,7 @@ class RunSetup:
     executor: Executor
     observer: Observer
     ranking: str | None = None
+    shape: tuple[int, int, int] = (1, 64, 64)
     stacked: bool = False
 
     @property
@@ -79,6 +82,7 @@ class RunSetup:
         probe: IntArray,
         fitness: str,
         options: Json,
+        taught: tuple[Kind, Teaching] | None = None,
     ) -> PopulationResult:
         """Run one population and log its start and end.
 
@@ -89,6 +93,7 @@ class RunSetup:
             probe: indices of the images that score it.
             fitness: name of the fitness.
             options: of the fitness.
+            taught: what to train instead of the run's objectives.
         """
         part = None if subset is None else self.blobs.put_array(subset.astype(np.int64))
         size = self.size if subset is None else len(subset)
@@ -96,7 +101,7 @@ class RunSetup:
             path=path,
             seed=self.config.seed,
             population=population,
-            kinds=self.kinds,
+            kinds=self.kinds if taught is None else taught[:1],
             fitness=fitness,
             options=options,
             subset=part,
@@ -105,6 +110,7 @@ class RunSetup:
             context={"data": self.data.fingerprint, **self.context},
             data=self.data.model_copy(update={"subset": part, "images": size}),
             stacked=self.stacked,
+            teaching=None if taught is None else taught[1],
         )
         self.record("started", path, identity=spec.identity, images=spec.set_size, fitness=fitness)
         result = run_population(spec, self.executor, self.journal, self.observer)

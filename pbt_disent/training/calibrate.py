@@ -84,7 +84,8 @@ def choose_stacked(
     """Return whether the replicas of a member train as one stacked model.
 
     What `resources.replicas` says, and for ``auto`` what is faster: on a GPU that is measured. On a CPU it is the loop,
-    which uses each core by a task of its own and convolves channels-last, where a stack must convolve in groups.
+    which uses each core by a task of its own and convolves channels-last, where a stack must convolve in groups: a
+    stack of five beta-TCVAEs took 1.1 times as long at 32x32 and 2.2 times as long at 64x64, on one thread.
 
     Args:
         resources: the section of the config.

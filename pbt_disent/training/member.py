@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from pbt_disent.training.batches import batches
 from pbt_disent.training.checkpoint import dump, restore
 from pbt_disent.training.group import Group, Replica
 from pbt_disent.training.supervision import Supervision
-from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.types import IntArray, UInt8Array
+from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, Teaching, TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.types import IntArray, Json, UInt8Array
 
 __all__ = ["Trainer"]
 
@@ -41,7 +42,8 @@ class Trainer:
         self._context = context
         self._blobs = BlobStore(context.store)
         self._images = StoredImages.open(context.images).array if images is None else images
-        self._supervision = Supervision.load(context, self._blobs, len(self._images))
+        self._taught: dict[str, Supervision] = {}
+        self._supervision(None)
 
     def train(self, task: TrainTask) -> TrainOutcome:
         """Train the replicas of a task on the same batches, store their checkpoints, and encode the probe images.
@@ -63,9 +65,7 @@ class Trainer:
             names = ", ".join(str(task.key.replicas[place]) for place in bad)
             error = f"not finite after {taken} steps: replica {names}"
             return TrainOutcome(task.key, "nan", losses=losses, images=paid, error=error)
-        blobs = [
-            dump(self._context.kinds[task.kind][0], one.objective, one.optimizers, age + taken) for one in replicas
-        ]
+        blobs = [dump(self._kind(task)[0], one.objective, one.optimizers, age + taken) for one in replicas]
         return TrainOutcome(
             task.key,
             "ok",
@@ -90,8 +90,9 @@ class Trainer:
         order = streams.generator("data", key.round, key.generation, key.member)
         pairing = streams.generator("pairs", key.round, key.generation, key.member)
         steps = math.ceil(task.images / batch)
+        supervision = self._supervision(task.teaching)
         for taken, chosen in enumerate(batches(drawn, batch, steps, order), start=1):
-            group.step(self._supervision.batch(self._images, chosen, context.device, pairing), age + taken - 1)
+            group.step(supervision.batch(self._images, chosen, context.device, pairing), age + taken - 1)
             if taken % _CHECK_EVERY == 0 and not all(group.finite()):
                 return taken
         return steps
@@ -124,7 +125,7 @@ class Trainer:
             first = torch.Generator().manual_seed(Streams(task.seed).integer("init", *name))
         channels, height, width = self._images.shape[1:]
         shape = (channels, height, width)
-        kind, settings = context.kinds[task.kind]
+        kind, settings = self._kind(task)
         objective = build(kind, settings, task.hyperparameters, shape, size, generator=first)
         objective.to(context.device).train()
         optimizers = objective.optimizers()
@@ -139,6 +140,22 @@ class Trainer:
         chosen = part if indices is None else indices[part]
         for start in range(0, len(chosen), batch):
             yield to_unit(self._images[chosen[start : start + batch]], self._context.device)
+
+    def _kind(self, task: TrainTask) -> tuple[str, Json]:
+        """Return the name and the settings of what a task trains."""
+        if task.teaching is not None:
+            return task.teaching.objective, task.teaching.settings
+        return self._context.kinds[task.kind]
+
+    def _supervision(self, teaching: Teaching | None) -> Supervision:
+        """Return what the objective of a task is told, read once."""
+        name = repr(teaching)
+        if name not in self._taught:
+            context = self._context
+            if teaching is not None:
+                context = replace(context, others=(), **vars(teaching))
+            self._taught[name] = Supervision.load(context, self._blobs, len(self._images))
+        return self._taught[name]
 
     def _indices(self, digest: str) -> IntArray:
         return self._blobs.get_array(digest).astype(np.int64, copy=False)

@@ -114,17 +114,17 @@ def draw_partners(
     Args:
         labels: (N, L) class ids, all known.
         count: P, partners of each image.
-        differing: 1 to L.
+        differing: 0 to L.
         generator: draws the partners.
 
     Raises:
-        UserError: `differing` is not within 1 to L, or a label is unknown.
+        UserError: `differing` is not within 0 to L, or a label is unknown.
     """
     size, columns = labels.shape
-    if not 1 <= differing <= columns:
+    if not 0 <= differing <= columns:
         remedy = "label more factors or lower supervision.differing"
         raise UserError(
-            f"supervision.differing={differing}", f"must be in 1 to {columns}, the labelled factors", remedy
+            f"supervision.differing={differing}", f"must be at most {columns}, the labelled factors", remedy
         )
     if (labels < 0).any():
         raise UserError("labels that are not known", "cannot make pairs", "label all images")
@@ -132,7 +132,7 @@ def draw_partners(
     turn = generator.permutation(len(choices))
     partners = np.empty((size, count), dtype=np.int64)
     for column in range(count):
-        kept = np.delete(labels, choices[turn[column % len(turn)]], axis=1)
+        kept = np.delete(labels, list(choices[turn[column % len(turn)]]), axis=1)
         _, group = np.unique(kept, axis=0, return_inverse=True)
         order = np.lexsort(np.stack([generator.random(size), group.ravel()]))
         ends = np.flatnonzero(np.diff(group.ravel()[order], append=-1))

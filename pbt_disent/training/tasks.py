@@ -11,7 +11,7 @@ from typing import Literal
 
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["EncodeOutcome", "EncodeTask", "Status", "TaskKey", "TrainOutcome", "TrainTask", "WorkerContext"]
+__all__ = ["EncodeOutcome", "EncodeTask", "Status", "TaskKey", "Teaching", "TrainOutcome", "TrainTask", "WorkerContext"]
 
 Status = Literal["ok", "nan", "failed"]
 
@@ -37,6 +37,23 @@ class TaskKey:
 
 
 @dataclass(frozen=True)
+class Teaching:
+    """Another objective than the run's, and what it is told; known only once earlier rounds have found it.
+
+    Args:
+        objective: its name.
+        settings: its fixed settings, complete.
+        labels: as in `WorkerContext`.
+        partners: as in `WorkerContext`.
+    """
+
+    objective: str
+    settings: Json
+    labels: str | None = None
+    partners: str | None = None
+
+
+@dataclass(frozen=True)
 class TrainTask:
     """Train the replicas of one member for one generation, then encode the probe images.
 
@@ -49,6 +66,7 @@ class TrainTask:
         subset: digest of an int64 index array into the images, or none for all of them.
         probe: digest of the int64 index array of the images to encode afterwards.
         kind: index of the objective among those of the run.
+        teaching: takes their place, where given.
     """
 
     key: TaskKey
@@ -59,6 +77,7 @@ class TrainTask:
     subset: str | None
     probe: str
     kind: int = 0
+    teaching: Teaching | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Make = Callable[..., Objective]
 
 @pytest.fixture
 def model(make: Make) -> LatentModel:
-    return LatentModel("betatcvae", make(), ["x", "y", "scale", "z3"], np.array([2.0, 1.5, 0.5, 0.0]))
+    return LatentModel("betatcvae", make(), ["x", "y", "scale", "f3"], np.array([2.0, 1.5, 0.5, 0.0]))
 
 
 def test_loading_gives_the_same_model(model: LatentModel, images: Tensor, tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_loading_gives_the_same_model(model: LatentModel, images: Tensor, tmp_pa
     codes = model.encode(images.numpy())
     np.testing.assert_array_equal(loaded.encode(images.numpy()), codes)
     np.testing.assert_array_equal(loaded.decode(codes), model.decode(codes))
-    assert loaded.latents == ["x", "y", "scale", "z3"]
+    assert loaded.latents == ["x", "y", "scale", "f3"]
     np.testing.assert_array_equal(loaded.information, model.information)
     assert loaded.name == "betatcvae"
     assert loaded.objective.values == model.objective.values
@@ -46,7 +46,7 @@ def test_unknown_information_survives(make: Make, tmp_path: Path) -> None:
     LatentModel("betatcvae", make()).save(tmp_path)
     loaded = LatentModel.load(tmp_path)
     assert np.isnan(loaded.information).all()
-    assert loaded.latents == ["z0", "z1", "z2", "z3"]
+    assert loaded.latents == ["f0", "f1", "f2", "f3"]
     json.loads((tmp_path / "model.json").read_text(), parse_constant=pytest.fail)
 
 

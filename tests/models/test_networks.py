@@ -10,6 +10,7 @@ from torch.nn import functional
 from pbt_disent.errors import UserError
 from pbt_disent.models.initialise import initialise
 from pbt_disent.models.networks import NETWORKS, choose
+from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
 from pbt_disent.models.networks.to_image import ToImage
 
 
@@ -64,6 +65,25 @@ def test_last_layer_is_the_transposed_convolution(layout: torch.memory_format) -
         torch.autograd.grad(fast, inputs, out), torch.autograd.grad(plain, inputs, out), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("side", [1, 4])
+def test_layers_of_one_pixel_are_convolutions(side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    down, up = ToPixel(6, 5, side).double(), FromPixel(5, 6, side).double()
+    initialise(nn.Sequential(down, up), generator)
+    features = torch.randn(4, 6, side, side, generator=generator, dtype=torch.float64, requires_grad=True)
+    pixel = torch.randn(4, 5, 1, 1, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert down.bias is not None
+    for ours, theirs, inputs in (
+        (down(features), functional.conv2d(features, down.weight, down.bias), [features, *down.parameters()]),
+        (up(pixel), functional.conv_transpose2d(pixel, up.weight), [pixel, *up.parameters()]),
+    ):
+        torch.testing.assert_close(ours, theirs)
+        out = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+        gradients = torch.autograd.grad(theirs, inputs, out)
+        for ours_gradient, gradient in zip(torch.autograd.grad(ours, inputs, out), gradients, strict=True):
+            torch.testing.assert_close(ours_gradient, gradient)
 
 
 def test_first_weights_come_from_the_stream_alone() -> None:

@@ -88,7 +88,7 @@ def test_nothing_is_read_for_other_objectives(
 def test_bad_supervision(world: ImageData, blobs: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'shpae': is no factor.*shape"):
         given_to(["ssdgm"], SupervisionConfig(factors=("shpae",)), world, None, blobs)
-    with pytest.raises(UserError, match=r"supervision\.differing=2: must be in 1 to 1"):
+    with pytest.raises(UserError, match=r"supervision\.differing=2: must be at most 1"):
         given_to(["adagvae"], SupervisionConfig(factors=("shape",), differing=2), world, None, blobs)
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (9, 8, 8), dtype=np.uint8))
     plain = data.load(tmp_path / "plain.npy")

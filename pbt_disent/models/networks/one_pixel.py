@@ -1,6 +1,6 @@
 """Convolutions between a whole feature map and a single pixel: matrix products, and computed as such.
 
-On a CPU torch's convolution takes about ten times as long for them. Both layers read and write channels-last maps
+On a CPU torch's convolution takes several times as long for them. Both layers read and write channels-last maps
 without a copy.
 """
 
