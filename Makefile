@@ -4,7 +4,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check unit integration ui clean
+.PHONY: demo test check unit integration bench ui clean
 
 demo: .venv/.run
 	$(BIN)/pbt-disent run demo
@@ -21,6 +21,9 @@ unit: .venv/.dev
 
 integration: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser or slow"
+
+bench: .venv/.run
+	$(BIN)/pbt-disent bench --output runs/bench.json
 
 ui: .venv/.run
 	$(BIN)/pbt-disent ui

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,14 @@ from PIL import Image
 
 from pbt_disent import api, data
 from pbt_disent.automatic import automatic_config
+from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.splits import split
 from pbt_disent.errors import UserError
 from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
+from pbt_disent.report.page import write_report
 from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.run_folder import create_run
+from pbt_disent.store.run_folder import RunFolder, create_run
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from tests.population.fakes import Watch
 
@@ -36,17 +41,19 @@ SHORT = [
 ]
 
 
-@pytest.fixture
-def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """450 pictures in two sub-folders, of two sizes, none of which a network takes."""
-    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "cache"))
+    base = tmp_path_factory.mktemp("mine")
     world = data.load("sprites", grid={"shape": 3, "scale": 6, "orientation": 1, "x": 5, "y": 5})
-    folder = tmp_path / "pictures"
+    folder = base / "pictures"
     for index, image in enumerate(world.images(np.arange(450))):
         target = folder / ("even" if index % 2 == 0 else "odd") / f"{index:04d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0]).resize((50, 50) if index % 2 else (60, 48)).save(target)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PBT_DISENT_CACHE", str(base / "cache"))
+        yield folder
 
 
 def test_a_folder_of_pictures_is_sized_and_a_tenth_is_held_out(pictures: Path) -> None:
@@ -88,24 +95,67 @@ def launch(context: WorkerContext, main: object) -> Result:
     return main(executor)  # type: ignore[operator, no-any-return]
 
 
-def test_held_out_images_are_never_trained_on_and_carry_the_scores(pictures: Path, tmp_path: Path) -> None:
-    folder = create_run(automatic_config(str(pictures), SHORT), "auto", tmp_path / "runs", None)
+@pytest.fixture(scope="module")
+def finished(pictures: Path) -> tuple[RunFolder, api.Outcome]:
+    """A short run on the pictures."""
+    folder = create_run(automatic_config(str(pictures), SHORT), "auto", pictures.parent / "runs", None)
     Noting.tasks.clear()
-    outcome = api.execute(api.prepare(folder), launch, Watch())
-    allowed, held = split(450, 0.1)
-    blobs = BlobStore(folder.blobs)
+    return folder, api.execute(api.prepare(folder), launch, Watch())
+
+
+def test_held_out_images_are_never_trained_on(finished: tuple[RunFolder, api.Outcome]) -> None:
+    allowed, _ = split(450, 0.1)
+    blobs = BlobStore(finished[0].blobs)
     assert len(Noting.tasks) >= 2 * 2 + 2
     for task in Noting.tasks:
         assert task.subset is not None
         assert set(blobs.get_array(task.subset)) <= set(allowed)
         assert set(blobs.get_array(task.probe)) <= set(allowed)
-    assert set(pd.read_parquet(folder.labels)["image"]) == set(allowed)
-    scores = outcome.scores["held_out"]
+    assert set(pd.read_parquet(finished[0].labels)["image"]) == set(allowed)
+
+
+def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFolder, api.Outcome]) -> None:
+    _, held = split(450, 0.1)
+    scores, model = finished[1].scores["held_out"], finished[1].model
+    assert json.loads(finished[0].scores.read_text())["held_out"] == scores
     assert scores["images"] == len(held)
     assert 0 <= scores["udr"] <= 1
     assert 0 <= scores["leaf_mig"] <= 1
-    model = outcome.model
     assert model is not None
     seen = data.load(str(pictures), size=32).images(held)
     restored = model.decode(model.encode(seen))
     assert scores["error"] == pytest.approx(float(np.mean((restored - seen / 255) ** 2)), rel=1e-5)
+
+
+def test_summary_and_report_say_on_what_they_score(
+    finished: tuple[RunFolder, api.Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, outcome = finished
+    held = outcome.scores["held_out"]
+    page = write_report(folder.path)
+    print_summary(folder, outcome, {**outcome.scores, "true_factors": None}, page)
+    said = capsys.readouterr().out
+    assert re.search(r"Final model: leaf-MIG \d\.\d{3} on the images that it was chosen by\n", said)
+    assert f"on {held['images']} images that were never trained on: UDR of the first round's best member" in said
+    assert f"leaf-MIG {held['leaf_mig']:.3f}, squared error a pixel {held['error']:.3f}" in said
+    shown = " ".join(page.read_text(encoding="utf-8").split())
+    assert f"<dt>Never trained on</dt><dd>{held['images']} images</dd>" in shown
+    for name, key in (("leaf-MIG", "leaf_mig"), ("squared error a pixel", "error")):
+        assert f"<dt>{name}, on those</dt><dd>{held[key]:.3g}</dd>" in shown
+    print_summary(folder, outcome, {**outcome.scores, "true_factors": None, "held_out": None}, page)
+    assert "too few images were held out to score it on them" in capsys.readouterr().out
+
+
+def test_every_generation_names_the_images_that_it_was_trained_on(
+    pictures: Path, finished: tuple[RunFolder, api.Outcome]
+) -> None:
+    folder, _ = finished
+    fingerprint = data.load(str(pictures), size=32).fingerprint
+    rows = [json.loads(line) for line in (folder.path / "lineage.jsonl").read_text().splitlines()]
+    named = {row["round"]: row["data"] for row in rows if row["event"] == "finished"}
+    assert {"0", "final"} <= set(named)
+    for path, told in named.items():
+        assert (told["name"], told["fingerprint"]) == ("pictures", fingerprint)
+        (subset,) = {task.subset for task in Noting.tasks if task.key.round == path}
+        assert told["subset"] == subset
+        assert told["images"] == len(BlobStore(folder.blobs).get_array(subset))

@@ -112,7 +112,9 @@ def test_mlflow_holds_rounds_members_generations_and_artifacts(demo: tuple[RunFo
         assert len(steps) == (generations if final or leaf else config.population.max_generations)
     last = next(one for one in parents if one.data.tags["round"] == "final")
     artifacts = {entry.path for entry in client.list_artifacts(last.info.run_id)}
-    assert {"report.html", "model", "labels"} <= artifacts
+    assert {"report.html", "labels"} <= artifacts
+    (kept,) = client.search_logged_models([experiment.experiment_id])
+    assert (kept.source_run_id, kept.status.value) == (last.info.run_id, "READY")
 
 
 @pytest.mark.browser

@@ -16,6 +16,7 @@ from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Phase
+from pbt_disent.report.page import write_report
 from pbt_disent.store.run_folder import RunFolder, create_run
 from pbt_disent.types import IntArray
 from tests.population.fakes import Crash, Watch, manifests
@@ -70,6 +71,7 @@ def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
     best = outcome.result.last.best
     assert best is not None
     assert outcome.model.name == history[best.generation]["members"][best.member]["kind"]
+    assert "lambda_od by generation" in write_report(folder.path).read_text()
 
 
 def test_kinds_of_one_objective_are_numbered(tmp_path: Path) -> None:

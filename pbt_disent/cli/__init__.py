@@ -17,7 +17,10 @@ from pbt_disent.errors import PbtDisentError
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
 STOPPED = 130
-VERBS = ("run", "plan", "resume", "report", "figures", "ui", "sync", "score", "study", "bench", "data", "doctor")
+VERBS = (
+    "run", "plan", "resume", "submit", "status", "logs", "stop", "list", "report", "figures", "ui",
+    "sync", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:

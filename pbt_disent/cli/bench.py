@@ -121,7 +121,9 @@ def _print(findings: list[Finding], failures: list[tuple[str, str]], results: Js
 
 
 def _quartiles(spread: Spread) -> str:
-    return f"{spread.low:.3g} to {spread.high:.3g}" if spread.samples > 1 else "one round"
+    if spread.samples > 1:
+        return f"{spread.low:.3g} to {spread.high:.3g}"
+    return "one round" if spread.samples else ""
 
 
 def _cost(spread: Spread, unit: str) -> str:

@@ -8,7 +8,15 @@ from pathlib import Path
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 
-__all__ = ["add_changes", "add_config_arguments", "add_runs", "config_of", "duration", "resource_overrides"]
+__all__ = [
+    "add_changes",
+    "add_cluster",
+    "add_config_arguments",
+    "add_runs",
+    "config_of",
+    "duration",
+    "resource_overrides",
+]
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +43,16 @@ def add_changes(parser: argparse.ArgumentParser, use: str) -> None:
     parser.add_argument("--memory", metavar="GIB", help="use at most so much memory")
 
 
+def add_cluster(
+    parser: argparse.ArgumentParser, address: str = "join the Ray that runs there (auto: on this node)"
+) -> None:
+    """Add --address and --allow-unauthenticated, of a Ray that runs already."""
+    parser.add_argument("--address", metavar="HOST:PORT", help=address)
+    parser.add_argument(
+        "--allow-unauthenticated", action="store_true", help="join it even if anyone who reaches it may use it"
+    )
+
+
 def config_of(options: argparse.Namespace) -> tuple[str, Config]:
     """Return the name of the config that the arguments ask for, and the config."""
     overrides = [*resource_overrides(options), *options.overrides]
@@ -55,6 +73,8 @@ def resource_overrides(options: argparse.Namespace) -> list[str]:
         "resources.cpus": options.cpus,
         "resources.gpus": options.gpus,
         "resources.memory_gib": options.memory,
+        "resources.address": getattr(options, "address", None),
+        "resources.allow_unauthenticated": getattr(options, "allow_unauthenticated", None) or None,
     }
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 

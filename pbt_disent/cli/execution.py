@@ -30,11 +30,16 @@ SLOTS = 8
 
 
 def check_resources(config: Config) -> None:
-    """Refuse to ask for more than this machine has.
+    """Refuse to ask for more than this machine has; what a cluster has is known when it is joined.
 
     Raises:
-        UserError: more CPUs or more memory than there is.
+        UserError: more CPUs or more memory than there is, or a cluster that does not answer.
     """
+    from pbt_disent.tune.address import address_to_join, knock
+
+    if (address := address_to_join(config.resources.address)) is not None:
+        knock(address)
+        return
     cpus, memory = config.resources.cpus, config.resources.memory_gib
     if cpus is not None and cpus > usable_cpus():
         raise UserError(

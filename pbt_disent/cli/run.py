@@ -1,10 +1,10 @@
-"""Run a preset or a YAML file from start to end, on this machine."""
+"""Run a preset or a YAML file from start to end, on this machine or on the Ray that it belongs to."""
 
 from __future__ import annotations
 
 import argparse
 
-from pbt_disent.cli.common import add_config_arguments, add_runs, config_of
+from pbt_disent.cli.common import add_cluster, add_config_arguments, add_runs, config_of
 
 __all__ = ["add_arguments", "call"]
 
@@ -12,6 +12,7 @@ __all__ = ["add_arguments", "call"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_config_arguments(parser)
+    add_cluster(parser)
     add_runs(parser)
     parser.add_argument("--name", help="name of the run (default: the preset and the first free number)")
 

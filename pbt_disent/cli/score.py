@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
+from pbt_disent.cli.common import add_runs
+from pbt_disent.cli.trained import add_images
 from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "call"]
 
-ARRAYS = ("codes", "factors", "information", "test_codes", "test_factors")
+ARRAYS = ("codes", "factors", "information", "sigma", "test_codes", "test_factors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,30 +26,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="MODEL",
-        help=f"a model or run folder (then --data), or an npz file with arrays called {', '.join(ARRAYS)}",
+        help="a run, a model folder, runs:/<run id>/model or models:/<name>/<version> in MLflow, or an npz file with "
+        f"arrays called {', '.join(ARRAYS)} of which codes are needed",
     )
-    parser.add_argument("--data", metavar="DATA", help="images with known factors, to encode with the model")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="given", help="an option of the data"
-    )
+    add_images(parser)
     parser.add_argument("--metrics", default="all", help="names with commas between them, or all (%(default)s)")
     parser.add_argument("--budget", default="protocol", help="protocol (published sizes) or fast (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the error bars out")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the latent x factor matrices as PNG")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON; what is infinite is null")
+    add_runs(parser)
 
 
 def call(options: argparse.Namespace) -> int:
     """Gather the codes once, score them with every metric asked for, and print a table or JSON."""
     from pbt_disent.metrics import score
 
-    arrays, factors = _gather(options)
+    arrays, latents, factors = _gather(options)
     wanted = "all" if options.metrics == "all" else [name.strip() for name in options.metrics.split(",")]
     scored = score(
         arrays["codes"],
         arrays.get("factors"),
         information=arrays.get("information"),
+        sigma=arrays.get("sigma"),
         test_codes=arrays.get("test_codes"),
         test_factors=arrays.get("test_factors"),
         metrics=wanted,
@@ -57,7 +58,7 @@ def call(options: argparse.Namespace) -> int:
         intervals=not options.no_intervals,
     )
     if options.pictures:
-        _draw(options.pictures, scored, arrays["codes"].shape[-1], factors)
+        _draw(options.pictures, scored, latents, factors)
     if options.json:
         print(json.dumps({name: _as_json(one) for name, one in scored.items()}, indent=1))
     else:
@@ -65,14 +66,15 @@ def call(options: argparse.Namespace) -> int:
     return 0
 
 
-def _gather(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Return the arrays to score, and the names of the factors."""
+def _gather(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return the arrays to score, the names of the latents, and those of the factors."""
     path = Path(options.source)
     if path.suffix == ".npz":
         arrays = _read(path)
         columns = arrays["factors"].shape[1] if arrays.get("factors") is not None and arrays["factors"].ndim == 2 else 0
-        return arrays, [f"v{column}" for column in range(columns)]
-    return _encode(options, path)
+        latents = [f"f{column}" for column in range(arrays["codes"].shape[-1])]
+        return arrays, latents, [f"v{column}" for column in range(columns)]
+    return _encode(options)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -88,50 +90,51 @@ def _read(path: Path) -> dict[str, Any]:
     return arrays
 
 
-def _encode(options: argparse.Namespace, path: Path) -> tuple[dict[str, Any], list[str]]:
-    from pbt_disent import data as data_module
-    from pbt_disent.cli.data import parse_options
+def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Encode at most as many images as the protocol uses, drawn by the seed, and return codes and known factors."""
+    from pbt_disent.cli.trained import load_images, load_trained
     from pbt_disent.metrics.score import POINTS
-    from pbt_disent.models import LatentModel
+    from pbt_disent.report.truth import varying_factors
     from pbt_disent.seeds import Streams
 
-    folder = path / "model" if (path / "model" / "model.json").exists() else path
-    model = LatentModel.load(folder)
-    run = folder.parent / "config.yaml"
-    if options.data is None and not run.exists():
-        raise UserError(f"model {path}", "needs images to encode", "name them with --data")
-    if options.data is None:
-        section = yaml.safe_load(run.read_text(encoding="utf-8"))["data"]
-        world = data_module.load(section["name"], **{**section["options"], **parse_options(options.given)})
-    else:
-        world = data_module.load(options.data, **parse_options(options.given))
+    model, run = load_trained(options.source, options.runs)
+    world = load_images(options, options.source, run, held_out=True)
     count = min(len(world), sum(POINTS["protocol"]))
     drawn = np.sort(Streams(options.seed).generator("score", "images").choice(len(world), count, replace=False))
-    arrays: dict[str, Any] = {"codes": model.encode(world.images(drawn))}
+    encoded = model.posterior(world.images(drawn))
+    arrays: dict[str, Any] = {"codes": encoded.codes}
+    if encoded.log_sigma is not None:
+        arrays["sigma"] = np.exp(encoded.log_sigma)
     factors = world.factors(drawn)
-    names: list[str] = []
-    if factors is not None:
-        varying = [k for k in range(factors.shape[1]) if len(np.unique(factors[:, k])) > 1]
-        arrays["factors"], names = factors[:, varying], [world.factor_names[k] for k in varying]
-    return arrays, names
+    columns = [] if factors is None else varying_factors(factors)
+    if factors is not None and columns:
+        arrays["factors"] = factors[:, columns]
+    return arrays, model.latents, [world.factor_names[column] for column in columns]
 
 
 def _as_json(scored: Scored) -> dict[str, Any]:
     record = scored.result.record
     return {
-        "values": scored.values,
+        "values": {part: _finite(value) for part, value in scored.values.items()},
         "intervals": {
-            part: [{"low": one.low, "high": one.high, "level": one.level, "over": one.over} for one in found]
+            part: [
+                {"low": _finite(one.low), "high": _finite(one.high), "level": one.level, "over": one.over}
+                for one in found
+            ]
             for part, found in scored.intervals.items()
         },
         "higher_is_better": scored.result.higher_is_better,
-        "bounds": [bound if np.isfinite(bound) else None for bound in scored.result.bounds],
+        "bounds": [_finite(bound) for bound in scored.result.bounds],
         "budget": record.budget,
         "samples": dict(record.samples),
         "parameters": dict(record.parameters),
         "seed": record.seed,
         "version": record.version,
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _print(scored: dict[str, Scored]) -> None:
@@ -157,7 +160,7 @@ def _print(scored: dict[str, Scored]) -> None:
         console.print("Intervals are 95 %.", highlight=False)
 
 
-def _draw(folder: Path, scored: dict[str, Scored], latents: int, factors: list[str]) -> None:
+def _draw(folder: Path, scored: dict[str, Scored], latents: list[str], factors: list[str]) -> None:
     from pbt_disent.report.matrices import write_matrices
 
     results = {name: one.result for name, one in scored.items()}

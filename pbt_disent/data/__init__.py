@@ -13,6 +13,7 @@ from typing import Any
 
 from pbt_disent.data.base import UNKNOWN, ImageData, Subset
 from pbt_disent.data.labels import with_labels
+from pbt_disent.data.pictures import SUFFIXES
 from pbt_disent.data.readers import READERS, Match
 from pbt_disent.data.renderers import RENDERERS
 from pbt_disent.data.resize import Resized
@@ -84,6 +85,8 @@ def reader_of(path: Path) -> str:
     """
     matches = {name: READERS[name].match(path) for name in READERS}
     best = max(matches, key=lambda name: matches[name])
+    if matches[best] is Match.NO and path.suffix.lower() in SUFFIXES:
+        raise UserError(f"data {path}", "is a single picture: at least two are needed", "give a folder of pictures")
     if matches[best] is Match.NO:
         known = "; ".join(f"{name}: {READERS[name].description}" for name in READERS)
         raise UserError(f"data {path}", "is in no known format", f"give one of these ({known})")

@@ -88,25 +88,28 @@ def layout_of(name: str, shape: tuple[int, ...], layout: Layout | None = None) -
     """Return the layout of an array of images and (C, H, W) of one.
 
     Raises:
-        UserError: it holds one image only, or the channels cannot be told.
+        UserError: it holds one image only, the channels cannot be told, or the declared layout does not fit.
     """
     text = " x ".join(map(str, shape))
     if len(shape) not in (3, 4):
         raise UserError(f"array of {name}", f"has shape {text}, not N x H x W or N x C x H x W", "give many images")
     if shape[0] < 2 or min(shape) == 0:
         raise UserError(f"array of {name}", f"has shape {text}: at least two images are needed", "give more images")
+    colour = {"chw": 1, "hwc": 3}
+    possible = ["hw"] if len(shape) == 3 else [one for one, axis in colour.items() if shape[axis] in CHANNELS]
+    if not possible:
+        raise UserError(f"array of {name}", f"has shape {text}: no axis has 1 or 3 channels", "give grey or RGB images")
+    if layout is not None and layout not in possible:
+        raise UserError(f"layout {layout!r}", f"does not fit shape {text}", f"say {' or '.join(possible)}")
+    if layout is None and len(possible) > 1:
+        raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "say layout=chw or layout=hwc")
+    if layout is None and len(shape) == 3 and (shape[0] in CHANNELS or shape[2] in CHANNELS):
+        raise UserError(f"array of {name}", f"has shape {text}, as a single image has", "give many, or say layout=hw")
     if len(shape) == 3:
         return "hw", (1, shape[1], shape[2])
-    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
-    if layout not in (None, "chw", "hwc"):
-        raise UserError(f"layout {layout!r}", "is no order of channels, height and width", "say chw or hwc")
-    if layout is None and first and last:
-        raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "say layout=chw or layout=hwc")
-    if layout == "chw" or (layout is None and first):
+    if possible[0] == "chw" and layout != "hwc":
         return "chw", (shape[1], shape[2], shape[3])
-    if layout == "hwc" or last:
-        return "hwc", (shape[3], shape[1], shape[2])
-    raise UserError(f"array of {name}", f"has shape {text}: no axis has 1 or 3 channels", "give grey or RGB images")
+    return "hwc", (shape[3], shape[1], shape[2])
 
 
 def stretch_of(name: str, rows: Rows) -> int:

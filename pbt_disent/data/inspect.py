@@ -51,6 +51,7 @@ def info(name_or_path: str | Path, **options: Any) -> Json:
     """
     data = load(name_or_path, **options)
     drawn = str(name_or_path) in RENDERERS
+    known = data.factors([0]) is not None
     found: Json = {
         "name": data.name,
         "source": "rendered" if drawn else str(Path(name_or_path).expanduser().resolve()),
@@ -60,7 +61,7 @@ def info(name_or_path: str | Path, **options: Any) -> Json:
         "height": data.shape[1],
         "width": data.shape[2],
         "bytes": len(data) * math.prod(data.shape),
-        "factors": dict(zip(data.factor_names, data.factor_sizes, strict=True)),
+        "factors": dict(zip(data.factor_names, data.factor_sizes, strict=True)) if known else {},
         "fingerprint": data.fingerprint,
     }
     for detail in ("layout", "stretch", "skipped"):

@@ -51,9 +51,9 @@ class Labelled:
 def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None = None) -> Labelled:
     """Return `data` with the labels of a file as its factors.
 
-    A column ``index`` says which image a row belongs to, or a column ``file`` (``path``, ``filename``, ``image``) does
-    for a folder of pictures; images without a row, and empty cells, stay unknown. Without such a column there must be
-    one row per image. The values of each column are numbered in their order.
+    A column ``index`` says which image a row belongs to, or a column ``file`` (``path``, ``filename``, ``image``) with
+    its name does for a folder of pictures; images without a row, and empty cells, stay unknown. Without such a column
+    there must be one row per image. The values of each column are numbered in their order.
 
     Args:
         data: the images.
@@ -97,16 +97,21 @@ def _is_plain(kind: pa.DataType) -> bool:
         pa.types.is_integer,
         pa.types.is_floating,
         pa.types.is_boolean,
-        pa.types.is_string,
-        pa.types.is_large_string,
+        pa.types.is_null,
+        _is_text,
     )
-    return any(test(kind) for test in (*tests, pa.types.is_null))
+    return any(test(kind) for test in tests)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _rows_of(data: ImageData, table: pa.Table, path: str) -> tuple[IntArray, str | None]:
     """Return the image of each row, and the column that says so."""
     files = getattr(data, "files", None)
-    key = next((name for name in FILE_COLUMNS if files is not None and name in table.column_names), None)
+    named = [field.name for field in table.schema if _is_text(field.type)]
+    key = next((name for name in FILE_COLUMNS if files is not None and name in named), None)
     if key is not None and files is not None:
         place = {name: index for index, name in enumerate(files)}
         values = table.column(key).to_pylist()

@@ -1,7 +1,8 @@
 """Images written once per node and mapped into memory by every process that reads them.
 
 A store is a folder with one uint8 ``.npy`` file (N, C, H, W) and a sidecar ``images.json`` that is written last and
-names it. Factors are not stored: evaluation asks the set that the images came from.
+names it. Factors are not stored: evaluation asks the set that the images came from, or counts them from the indices
+where that set is a whole grid, which the sidecar says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import ImageData, Indices, as_indices
+from pbt_disent.data.world import World
 from pbt_disent.errors import UserError
 from pbt_disent.types import Json, UInt8Array
 
@@ -39,6 +41,7 @@ class StoredImages:
 
     Attributes:
         array: (N, C, H, W) the mapped images.
+        whole_grid: the images are every combination of the factors once, the last factor fastest.
 
     Raises:
         UserError: the folder is no store, is damaged, or was written by a later version.
@@ -53,6 +56,7 @@ class StoredImages:
             channels, height, width = described["shape"]
             self.factor_names: tuple[str, ...] = tuple(described["factor_names"])
             self.factor_sizes: tuple[int, ...] = tuple(described["factor_sizes"])
+            self.whole_grid = bool(described.get("whole_grid"))
             path = self.folder / str(described["file"])
             self.array = np.lib.format.open_memmap(path, mode="r")
             fits = self.array.dtype == np.uint8 and self.array.shape == (described["length"], channels, height, width)
@@ -124,6 +128,7 @@ def describe_store(folder: Path, file: str, data: ImageData, length: int) -> Non
         "shape": list(data.shape),
         "factor_names": list(data.factor_names),
         "factor_sizes": list(data.factor_sizes),
+        "whole_grid": isinstance(data, World),
         "file": file,
     }
     earlier = _earlier_file(folder)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError
-from pbt_disent.metrics._arrays import as_array, as_factors, as_pair
+from pbt_disent.metrics._arrays import MINIMUM_POINTS, as_array, as_factors, as_pair
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
@@ -57,7 +57,7 @@ def halves(
     if (test_codes is None) != (test_factors is None):
         raise UserError("a test half of codes or of factors alone", "must have both", "give both or neither")
     if test_codes is None or test_factors is None:
-        whole, _ = as_pair(codes, factors)
+        whole, _ = as_pair(codes, factors, TEST_SHARE * MINIMUM_POINTS)
         labels = as_array(factors, "factors")
         order = Streams(seed).generator("metrics", "halves").permutation(len(whole))
         held, kept = np.sort(order[: len(whole) // TEST_SHARE]), np.sort(order[len(whole) // TEST_SHARE :])
@@ -75,9 +75,9 @@ def halves(
     return Halves(train, numbered[: len(train)], given.astype(np.float64), test, numbered[len(train) :])
 
 
-def standardised(data: Halves) -> tuple[FloatArray, FloatArray]:
-    """Return the codes of both halves with the training half's mean 0 and variance 1; constant latents become 0."""
-    train, test = data.codes.astype(np.float64), data.test_codes.astype(np.float64)
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(np.ptp(train, axis=0) > 0, 1.0 / np.where(deviation > 0, deviation, 1.0), 0.0)
-    return np.asarray((train - mean) * scale), np.asarray((test - mean) * scale)
+def standardised(reference: FloatArray, codes: FloatArray) -> FloatArray:
+    """Return codes (N, Z) in units in which the reference (N', Z) has mean 0 and variance 1; constant latents are 0."""
+    known = reference.astype(np.float64)
+    mean, deviation = known.mean(axis=0), known.std(axis=0)
+    scale = np.where(np.ptp(known, axis=0) > 0, 1.0 / np.where(deviation > 0, deviation, 1.0), 0.0)
+    return np.asarray((codes - mean) * scale)

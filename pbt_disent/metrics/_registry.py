@@ -30,6 +30,7 @@ class Inputs:
         test_codes: (N', Z) of the test half, or None.
         test_factors: (N', K), or None.
         information: (M, Z) nats per latent, for rankings.
+        sigma: (N, Z) posterior standard deviations, for what is compared with samples, or None.
     """
 
     codes: ArrayLike
@@ -37,6 +38,7 @@ class Inputs:
     test_codes: ArrayLike | None = None
     test_factors: ArrayLike | None = None
     information: ArrayLike | None = None
+    sigma: ArrayLike | None = None
 
     @property
     def labels(self) -> ArrayLike:
@@ -69,7 +71,7 @@ class Metric:
         result: the type returned, which declares direction and bounds.
         run: computes it from the inputs, a budget and a seed.
         kind: ``labelled`` needs factors, ``unlabelled`` needs codes alone, ``ranking`` compares several models.
-        parts: the attributes of the result that are reported as numbers, the headline first.
+        parts: the attributes of the result that are reported as numbers, the headline first; None is left out.
         costly: whether a resample refits many classifiers, so that intervals are measured on the fast variant.
     """
 

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
+from pbt_disent.errors import UserError
+from pbt_disent.metrics._result import check_budget
 from pbt_disent.types import IntArray
 
-__all__ = ["Groups"]
+__all__ = ["VOTES_AT_ONCE", "Groups", "vote_counts"]
+
+VOTES = {"protocol": (10_000, 5_000), "fast": (2_000, 2_000)}
+VOTES_AT_ONCE = 500
+
+
+def vote_counts(
+    budget: str, batch: int, smallest_batch: int, num_train: int | None, num_eval: int | None
+) -> tuple[int, int]:
+    """Return the numbers of training and evaluation votes: those given, or else the budget's.
+
+    Raises:
+        UserError: an unknown budget, a batch smaller than the smallest, or no votes.
+    """
+    check_budget(budget)
+    train, evaluation = VOTES[budget]
+    train, evaluation = train if num_train is None else num_train, evaluation if num_eval is None else num_eval
+    if batch < smallest_batch or min(train, evaluation) < 1:
+        raise UserError(
+            f"batch={batch}, num_train={train}, num_eval={evaluation}",
+            f"must be at least {smallest_batch}, 1 and 1",
+            "use 64, 10000 and 5000, the published numbers",
+        )
+    return train, evaluation
 
 
 class Groups:

@@ -12,19 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import as_pair
 from pbt_disent.metrics._fit import quiet_fit
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import Record, Result, check_budget
-from pbt_disent.metrics._votes import Groups
+from pbt_disent.metrics._result import Record, Result
+from pbt_disent.metrics._votes import VOTES_AT_ONCE, Groups, vote_counts
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["BetaVAEScore", "beta_vae"]
-
-VOTES = {"protocol": (10_000, 5_000), "fast": (2_000, 2_000)}
-VOTES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,14 +63,7 @@ def beta_vae(
     """
     from sklearn.linear_model import LogisticRegression
 
-    check_budget(budget)
-    train_votes, eval_votes = num_train or VOTES[budget][0], num_eval or VOTES[budget][1]
-    if min(batch, train_votes, eval_votes) < 1:
-        raise UserError(
-            f"batch={batch}, num_train={train_votes}, num_eval={eval_votes}",
-            "must all be positive",
-            "use 64, 10000 and 5000, the published numbers",
-        )
+    train_votes, eval_votes = vote_counts(budget, batch, 1, num_train, num_eval)
     checked, classes = as_pair(codes, factors)
     values = np.ascontiguousarray(checked.T, dtype=np.float64)
     groups, streams = Groups(classes), Streams(seed)

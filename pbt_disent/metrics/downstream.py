@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.metrics._boosting import boosted_trees
 from pbt_disent.metrics._fit import quiet_fit
 from pbt_disent.metrics._halves import Halves, halves
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
@@ -104,19 +105,20 @@ def _accuracy(data: Halves, factor: int, size: int, classifier: str, seed: int, 
     labels, truth = data.classes[:size, factor], data.test_classes[:, factor]
     if len(np.unique(labels)) == 1:
         return float(np.mean(truth == labels[0]))
-    model = _boosted(seed, budget) if classifier == "boosted" else _logistic(labels, budget)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        fitted = quiet_fit(model, data.codes[:size], labels)
-    return float(np.mean(fitted.predict(data.test_codes) == truth))
+    if classifier == "boosted" and budget == "fast":
+        predicted = boosted_trees(data.codes[:size], labels, data.test_codes, seed=seed).test_predicted
+    else:
+        model = _boosted(seed) if classifier == "boosted" else _logistic(labels, budget)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            predicted = quiet_fit(model, data.codes[:size], labels).predict(data.test_codes)
+    return float(np.mean(predicted == truth))
 
 
-def _boosted(seed: int, budget: str) -> Classifier:
-    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
+def _boosted(seed: int) -> Classifier:
+    from sklearn.ensemble import GradientBoostingClassifier
 
-    if budget == "protocol":
-        return GradientBoostingClassifier(random_state=seed)
-    return HistGradientBoostingClassifier(max_depth=3, early_stopping=False, random_state=seed)
+    return GradientBoostingClassifier(random_state=seed)
 
 
 def _logistic(labels: IntArray, budget: str) -> Classifier:

@@ -59,7 +59,7 @@ def explicitness(
     from sklearn.linear_model import LogisticRegression
 
     data = halves(codes, factors, test_codes, test_factors, seed)
-    train, test = standardised(data)
+    train, test = standardised(data.codes, data.codes), standardised(data.codes, data.test_codes)
     areas = np.empty((2, data.classes.shape[1]))
     for k in range(data.classes.shape[1]):
         model = quiet_fit(LogisticRegression(), train, data.classes[:, k])

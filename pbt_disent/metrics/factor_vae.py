@@ -13,18 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import as_pair
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import Record, Result, check_budget
-from pbt_disent.metrics._votes import Groups
+from pbt_disent.metrics._result import Record, Result
+from pbt_disent.metrics._votes import VOTES_AT_ONCE, Groups, vote_counts
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["FactorVAEScore", "factor_vae"]
-
-VOTES = {"protocol": (10_000, 5_000), "fast": (2_000, 2_000)}
-VOTES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,14 +65,7 @@ def factor_vae(
     Raises:
         UserError: bad input, or fewer than two points in a batch or one vote.
     """
-    check_budget(budget)
-    train_votes, eval_votes = num_train or VOTES[budget][0], num_eval or VOTES[budget][1]
-    if batch < 2 or train_votes < 1 or eval_votes < 1:
-        raise UserError(
-            f"batch={batch}, num_train={train_votes}, num_eval={eval_votes}",
-            "must be at least 2, 1 and 1",
-            "use 64, 10000 and 5000, the published numbers",
-        )
+    train_votes, eval_votes = vote_counts(budget, batch, 2, num_train, num_eval)
     checked, classes = as_pair(codes, factors)
     values = checked.astype(np.float64)
     variance = values.var(axis=0, ddof=1)

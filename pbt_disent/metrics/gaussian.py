@@ -85,19 +85,14 @@ def gaussian_total_correlation(
     Raises:
         UserError: bad input.
     """
-    covariance, noise, points = _moments(codes, sigma)
-    kept = np.diag(covariance) > minimum_variance
-    means = covariance[np.ix_(kept, kept)]
-    sampled = bound = None
-    if noise is not None:
-        sampled = _total_correlation(means + np.diag(noise[kept]))
-        bound = float(0.5 * np.log1p(np.diag(means) / noise[kept]).sum())
+    moments = _moments(codes, sigma, minimum_variance)
+    bound = None if moments.noise is None else float(0.5 * np.log1p(np.diag(moments.means) / moments.noise).sum())
     return GaussianTotalCorrelation(
-        score=_total_correlation(means),
-        record=Record(budget, {"points": points}, {"minimum_variance": minimum_variance}),
-        sampled=sampled,
+        score=_total_correlation(moments.means),
+        record=Record(budget, {"points": moments.points}, {"minimum_variance": minimum_variance}),
+        sampled=None if moments.samples is None else _total_correlation(moments.samples),
         sampled_bound=bound,
-        covariance=covariance,
+        covariance=moments.covariance,
     )
 
 
@@ -115,28 +110,50 @@ def gaussian_wasserstein_correlation(
     Raises:
         UserError: bad input.
     """
-    covariance, noise, points = _moments(codes, sigma)
-    kept = np.diag(covariance) > minimum_variance
-    means = covariance[np.ix_(kept, kept)]
-    distance = _wasserstein(means)
-    total = float(np.trace(means))
+    moments = _moments(codes, sigma, minimum_variance)
+    distance = _wasserstein(moments.means)
+    total = float(np.trace(moments.means))
     return GaussianWassersteinCorrelation(
         score=distance,
-        record=Record(budget, {"points": points}, {"minimum_variance": minimum_variance}),
+        record=Record(budget, {"points": moments.points}, {"minimum_variance": minimum_variance}),
         normalised=distance / total if total > 0 else 0.0,
-        sampled=None if noise is None else _wasserstein(means + np.diag(noise[kept])),
-        covariance=covariance,
+        sampled=None if moments.samples is None else _wasserstein(moments.samples),
+        covariance=moments.covariance,
     )
 
 
-def _moments(codes: ArrayLike, sigma: ArrayLike | None) -> tuple[FloatArray, FloatArray | None, int]:
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Covariances of means and of samples.
+
+    Args:
+        covariance: (Z, Z) of the means.
+        means: the same of the latents that are kept.
+        noise: mean variance of the posterior of each of these, None without sigma.
+        points: N.
+    """
+
+    covariance: FloatArray
+    means: FloatArray
+    noise: FloatArray | None
+    points: int
+
+    @property
+    def samples(self) -> FloatArray | None:
+        """The covariance of samples of the latents that are kept, None without sigma."""
+        return None if self.noise is None else np.asarray(self.means + np.diag(self.noise))
+
+
+def _moments(codes: ArrayLike, sigma: ArrayLike | None, minimum_variance: float) -> _Moments:
     checked = as_codes(codes)
     values = checked.astype(np.float64)
     covariance = np.atleast_2d(np.cov(values, rowvar=False))
     constant = np.ptp(checked, axis=0) == 0
     covariance[constant], covariance[:, constant] = 0.0, 0.0
+    kept = np.diag(covariance) > minimum_variance
+    means = covariance[np.ix_(kept, kept)]
     if sigma is None:
-        return covariance, None, len(checked)
+        return _Moments(covariance, means, None, len(checked))
     deviations = as_array(sigma, "sigma").astype(np.float64)
     if deviations.shape != checked.shape:
         raise UserError(
@@ -146,7 +163,7 @@ def _moments(codes: ArrayLike, sigma: ArrayLike | None) -> tuple[FloatArray, Flo
         )
     if not (np.isfinite(deviations).all() and (deviations > 0).all()):
         raise UserError("sigma that is not finite and positive", "must be standard deviations", "give exp(log sigma)")
-    return covariance, (deviations**2).mean(axis=0), len(checked)
+    return _Moments(covariance, means, (deviations**2).mean(axis=0)[kept], len(checked))
 
 
 def _total_correlation(covariance: FloatArray) -> float:
@@ -154,24 +171,26 @@ def _total_correlation(covariance: FloatArray) -> float:
     values = np.linalg.eigvalsh(covariance / np.outer(scale, scale)) if len(scale) else np.ones(1)
     if values[0] <= len(values) * np.finfo(np.float64).eps:
         return float("inf")
-    return float(max(-0.5 * np.log(values).sum(), 0.0))
+    return float(max(0.0, -0.5 * np.log(values).sum()))
 
 
 def _wasserstein(covariance: FloatArray) -> float:
     scale = np.sqrt(np.diag(covariance))
     roots = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance * np.outer(scale, scale)), 0.0))
-    return float(max(2.0 * np.trace(covariance) - 2.0 * roots.sum(), 0.0))
+    return float(max(0.0, 2.0 * np.trace(covariance) - 2.0 * roots.sum()))
 
 
 def _run_total(data: Inputs, budget: str, seed: int) -> GaussianTotalCorrelation:
-    return gaussian_total_correlation(data.codes, budget=budget)
+    return gaussian_total_correlation(data.codes, data.sigma, budget=budget)
 
 
 def _run_wasserstein(data: Inputs, budget: str, seed: int) -> GaussianWassersteinCorrelation:
-    return gaussian_wasserstein_correlation(data.codes, budget=budget)
+    return gaussian_wasserstein_correlation(data.codes, data.sigma, budget=budget)
 
 
-METRICS.register("gaussian_total_correlation")(Metric(GaussianTotalCorrelation, _run_total, "unlabelled"))
+METRICS.register("gaussian_total_correlation")(
+    Metric(GaussianTotalCorrelation, _run_total, "unlabelled", ("score", "sampled", "sampled_bound"))
+)
 METRICS.register("gaussian_wasserstein_correlation")(
-    Metric(GaussianWassersteinCorrelation, _run_wasserstein, "unlabelled")
+    Metric(GaussianWassersteinCorrelation, _run_wasserstein, "unlabelled", ("score", "normalised", "sampled"))
 )

@@ -1,13 +1,17 @@
-"""InfoM, InfoC and InfoE (Hsu et al. 2023, arXiv 2305.18378, section 4): modularity, compactness, explicitness.
+"""InfoM, InfoE and InfoC (Hsu et al. 2023, arXiv 2305.18378, section 4): modularity, explicitness, compactness.
 
 All three are measured in information. With NMI (Z, K), the mutual information of latent and factor over the entropy
 of the factor, for active latents only,
 
     InfoM = (mean_j max_k NMI / sum_k NMI - 1 / K) / (1 - 1 / K),
     InfoC = (mean_k max_j NMI / sum_j NMI - 1 / Z) / (1 - 1 / Z),
-    InfoE = mean_k (1 - cross-entropy of a linear classifier / entropy of the factor).
+    InfoE = mean_k (1 - H(factor | all latents) / H(factor)),
 
-Information is estimated by nearest neighbours, since codes are continuous; the bins of MIG can be chosen instead.
+where both entropies of InfoE are the cross-entropy of a logistic regression without penalty, with balanced classes,
+on the points that it was fitted on: on few points InfoE flatters. Information is estimated from 10 nearest neighbours,
+since codes are continuous, and a latent is active if its range exceeds a twentieth of the largest range. All this is
+as in the authors' code; where that divides by zero, a latent that knows nothing counts 0, and so does InfoM or InfoC
+of no active latent, while InfoM of one factor and InfoC of one latent are 1. InfoE is cut off at 0.
 """
 
 from __future__ import annotations
@@ -18,16 +22,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pbt_disent.metrics._arrays import as_pair
 from pbt_disent.metrics._fit import quiet_fit
-from pbt_disent.metrics._halves import Halves, halves, standardised
+from pbt_disent.metrics._halves import standardised
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import Record, Result
 from pbt_disent.metrics.mutual_information import entropies, mutual_information_matrix
-from pbt_disent.types import FloatArray
+from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["InfoMEC", "infomec"]
 
-WEAKEST_PENALTY = 1e4
+NEIGHBOURS = 10
+SMALLEST_RANGE = 1 / 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,10 +43,10 @@ class InfoMEC(Result):
     Args:
         score: InfoM.
         infom: modularity: does every active latent know about one factor only?
-        infoe: explicitness: share of the factors' entropy that a linear classifier explains, test half.
+        infoe: explicitness: share of the factors' entropy that a linear classifier explains.
         infoc: compactness: is every factor known by one active latent only?
         normalised_information: (Z, K), in units of the factor's entropy.
-        active: (Z,) which latents take part.
+        active: (Z,) which latents take part in InfoM and InfoC.
     """
 
     infom: float
@@ -50,42 +56,29 @@ class InfoMEC(Result):
     active: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def infomec(
-    codes: ArrayLike,
-    factors: ArrayLike,
-    test_codes: ArrayLike | None = None,
-    test_factors: ArrayLike | None = None,
-    *,
-    estimator: str = "knn",
-    minimum_variance: float = 1e-2,
-    seed: int = 0,
-    budget: str = "protocol",
-) -> InfoMEC:
-    """Return InfoM, InfoE and InfoC of codes (N, Z) over factors (N, K); all are 0 if no latent is active.
+def infomec(codes: ArrayLike, factors: ArrayLike, *, estimator: str = "knn", budget: str = "protocol") -> InfoMEC:
+    """Return InfoM, InfoE and InfoC of codes (N, Z) over factors (N, K).
 
     Args:
-        codes: (N, Z), in the units of the prior: `minimum_variance` depends on them.
+        codes: (N, Z).
         factors: (N, K) class labels.
-        test_codes: (N', Z), for InfoE; without a test half a third of the points is held out.
-        test_factors: (N', K).
-        estimator: of the information: ``knn``, ``equal_width`` or ``quantile``.
-        minimum_variance: a latent is active if its codes vary more than this.
-        seed: of the split where there is no test half.
+        estimator: of the information: ``knn`` (published), ``equal_width`` or ``quantile``.
         budget: recorded; the computation is the same for both.
 
     Raises:
         UserError: bad input.
     """
-    data = halves(codes, factors, test_codes, test_factors, seed)
-    entropy = entropies(data.classes)
-    shares = mutual_information_matrix(data.codes, data.classes, estimator=estimator) / entropy
-    active = data.codes.var(axis=0, dtype=np.float64) > minimum_variance
+    checked, classes = as_pair(codes, factors)
+    scaled = standardised(checked, checked)
+    shares = mutual_information_matrix(scaled, classes, estimator=estimator, neighbours=NEIGHBOURS) / entropies(classes)
+    ranges = np.ptp(checked, axis=0)
+    active = ranges > SMALLEST_RANGE * ranges.max()
     modularity = _concentration(shares[active].T)
     return InfoMEC(
         score=modularity,
-        record=Record(budget, data.sizes, {"estimator": estimator, "minimum_variance": minimum_variance}, seed),
+        record=Record(budget, {"points": len(checked)}, {"estimator": estimator}),
         infom=modularity,
-        infoe=_explained(data, entropy) if active.any() else 0.0,
+        infoe=_explained(scaled, classes),
         infoc=_concentration(shares[active]),
         normalised_information=shares,
         active=active,
@@ -103,24 +96,20 @@ def _concentration(table: FloatArray) -> float:
     return float((share.mean() - 1.0 / len(table)) / (1.0 - 1.0 / len(table)))
 
 
-def _explained(data: Halves, entropy: FloatArray) -> float:
-    """Return the mean over the factors of 1 - cross-entropy / entropy on the test half, never below 0."""
+def _explained(codes: FloatArray, classes: IntArray) -> float:
+    """Return InfoE; with balanced classes the entropy of a factor is the logarithm of its number of levels."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
 
-    train, test = standardised(data)
     explained = []
-    for k, whole in enumerate(entropy):
-        model = quiet_fit(LogisticRegression(C=WEAKEST_PENALTY), train, data.classes[:, k])
-        column = np.searchsorted(model.classes_, data.test_classes[:, k]).clip(max=len(model.classes_) - 1)
-        known = model.classes_[column] == data.test_classes[:, k]
-        chance = model.predict_proba(test)[np.arange(len(test)), column]
-        surprise = -np.log(np.maximum(np.where(known, chance, 0.0), np.finfo(np.float64).tiny))
-        explained.append(max(1.0 - float(surprise.mean()) / float(whole), 0.0))
-    return float(np.mean(explained))
+    for labels in classes.T:
+        model = quiet_fit(LogisticRegression(C=np.inf, class_weight="balanced"), codes, labels)
+        explained.append(1.0 - log_loss(labels, model.predict_proba(codes)) / np.log(len(model.classes_)))
+    return float(max(np.mean(explained), 0.0))
 
 
 def _run(data: Inputs, budget: str, seed: int) -> InfoMEC:
-    return infomec(data.codes, data.labels, data.test_codes, data.test_factors, seed=seed, budget=budget)
+    return infomec(data.codes, data.labels, budget=budget)
 
 
 METRICS.register("infomec")(Metric(InfoMEC, _run, parts=("infom", "infoe", "infoc"), costly=True))

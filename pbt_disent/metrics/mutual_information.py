@@ -58,7 +58,7 @@ def entropies(classes: IntArray) -> FloatArray:
 
 
 def mutual_information_matrix(
-    codes: ArrayLike, factors: ArrayLike, bins: int = 20, estimator: str = "equal_width"
+    codes: ArrayLike, factors: ArrayLike, bins: int = 20, estimator: str = "equal_width", *, neighbours: int = 3
 ) -> FloatArray:
     """Return the mutual information (Z, K) in nats of every latent with every factor.
 
@@ -66,14 +66,15 @@ def mutual_information_matrix(
         codes: (N, Z).
         factors: (N, K) class labels of any kind of number.
         bins: per latent, for the two histogram estimators.
-        estimator: ``equal_width`` (published), ``quantile`` or ``knn`` (3 neighbours, no bins).
+        estimator: ``equal_width`` (published), ``quantile`` or ``knn`` (no bins).
+        neighbours: for ``knn``.
 
     Raises:
         UserError: bad input or an unknown estimator.
     """
     checked, classes = as_pair(codes, factors)
     if estimator == "knn":
-        return _nearest_neighbours(checked, classes)
+        return _nearest_neighbours(checked, classes, neighbours)
     if estimator not in ESTIMATORS:
         raise UserError(f"estimator {estimator!r}", "is no known estimator", nearest(estimator, ESTIMATORS))
     method: Literal["equal_width", "quantile"] = "quantile" if estimator == "quantile" else "equal_width"
@@ -107,8 +108,9 @@ def _entropy_rows(counts: IntArray, total: int) -> FloatArray:
     return np.asarray(-(share * np.log(np.where(counts > 0, share, 1.0))).sum(axis=1))
 
 
-def _nearest_neighbours(codes: FloatArray, classes: IntArray) -> FloatArray:
+def _nearest_neighbours(codes: FloatArray, classes: IntArray, neighbours: int) -> FloatArray:
     from sklearn.feature_selection import mutual_info_classif
 
     columns: Iterable[IntArray] = classes.T
-    return np.stack([mutual_info_classif(codes, column, random_state=0) for column in columns], axis=1)
+    found = [mutual_info_classif(codes, column, n_neighbors=neighbours, random_state=0) for column in columns]
+    return np.stack(found, axis=1)

@@ -15,7 +15,7 @@ from pbt_disent.metrics._result import Result, check_budget
 from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
 from pbt_disent.metrics.udr import UDR
 from pbt_disent.seeds import Streams
-from pbt_disent.types import IntArray
+from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["POINTS", "Scored", "applicable", "score"]
 
@@ -55,6 +55,7 @@ def score(
     factors: ArrayLike | None = None,
     *,
     information: ArrayLike | None = None,
+    sigma: ArrayLike | None = None,
     test_codes: ArrayLike | None = None,
     test_factors: ArrayLike | None = None,
     metrics: Sequence[str] | str = "all",
@@ -71,6 +72,7 @@ def score(
         codes: (N, Z), or (M, N, Z) for rankings.
         factors: (N, K) class labels, or None: then only metrics that need no labels apply.
         information: (M, Z) nats per latent, for rankings.
+        sigma: (N, Z) posterior standard deviations: the Gaussian terms are then measured of samples too.
         test_codes: (N', Z); without a test half a third of the points is held out where a metric needs one.
         test_factors: (N', K).
         metrics: names, or ``all`` that apply.
@@ -82,7 +84,7 @@ def score(
         UserError: an unknown metric or budget, a metric that these inputs lack something for, or bad input.
     """
     check_budget(budget)
-    inputs = Inputs(codes, factors, test_codes, test_factors, information)
+    inputs = Inputs(codes, factors, test_codes, test_factors, information, sigma)
     known = applicable(inputs)
     names = known if metrics == "all" else tuple([metrics] if isinstance(metrics, str) else metrics)
     for name in names:
@@ -98,7 +100,7 @@ def score(
 def _score_one(name: str, inputs: Inputs, budget: str, seed: int, intervals: bool) -> Scored:
     metric = METRICS[name]
     result = metric.run(inputs, budget, seed)
-    values = {part: float(getattr(result, part)) for part in metric.parts}
+    values = {part: float(value) for part in metric.parts if (value := getattr(result, part)) is not None}
     found: dict[str, tuple[Interval, ...]] = {}
     if intervals:
         found = _over_points(metric, inputs, values, budget, seed)
@@ -156,24 +158,40 @@ def _sizes(inputs: Inputs) -> list[int]:
         raise UserError(f"codes of shape {codes.shape}", "must have shape (N, Z) or (M, N, Z)", "reshape them")
     sizes = [codes.shape[-2]]
     if inputs.test_codes is not None:
-        sizes.append(len(as_array(inputs.test_codes, "test_codes")))
+        test = as_array(inputs.test_codes, "test_codes")
+        if test.ndim != 2:
+            raise UserError(f"test_codes of shape {test.shape}", "must have shape (N', Z)", "reshape them")
+        sizes.append(len(test))
     return sizes
 
 
 def _take(inputs: Inputs, rows: Sequence[IntArray]) -> Inputs:
     """Return the inputs at the given rows of the first and, where there is one, the test half."""
     codes = as_array(inputs.codes, "codes")
-    taken = replace(inputs, codes=codes[..., rows[0], :])
-    if inputs.factors is not None:
-        factors = as_array(inputs.factors, "factors")
-        if len(factors) != codes.shape[-2]:
-            raise UserError(
-                f"codes of shape {codes.shape} and factors of shape {factors.shape}",
-                "must have the same number of rows",
-                "give one row of factors per point",
-            )
-        taken = replace(taken, factors=factors[rows[0]])
-    if inputs.test_codes is not None and inputs.test_factors is not None:
-        test, labels = as_array(inputs.test_codes, "test_codes"), as_array(inputs.test_factors, "test_factors")
-        taken = replace(taken, test_codes=test[rows[1]], test_factors=labels[rows[1]])
-    return taken
+    taken = replace(
+        inputs,
+        codes=codes[..., rows[0], :],
+        factors=_beside(codes, "codes", inputs.factors, "factors", rows[0]),
+        sigma=_beside(codes, "codes", inputs.sigma, "sigma", rows[0]),
+    )
+    if inputs.test_codes is None or inputs.test_factors is None:
+        return taken
+    test = as_array(inputs.test_codes, "test_codes")
+    labels = _beside(test, "test_codes", inputs.test_factors, "test_factors", rows[1])
+    return replace(taken, test_codes=test[rows[1]], test_factors=labels)
+
+
+def _beside(
+    codes: FloatArray, name: str, values: ArrayLike | None, values_name: str, rows: IntArray
+) -> FloatArray | None:
+    """Return the rows of what belongs to the codes point by point."""
+    if values is None:
+        return None
+    array = as_array(values, values_name)
+    if array.ndim == 0 or len(array) != codes.shape[-2]:
+        raise UserError(
+            f"{name} of shape {codes.shape} and {values_name} of shape {array.shape}",
+            "must have the same number of rows",
+            f"give one row of {values_name} per point",
+        )
+    return array[rows]

@@ -28,7 +28,7 @@ from pbt_disent.metrics._result import Record, Result, check_budget
 from pbt_disent.metrics.lasso import lasso_coefficients
 from pbt_disent.types import FloatArray
 
-__all__ = ["UDR", "pair_scores", "udr"]
+__all__ = ["UDR", "column_medians", "pair_scores", "udr"]
 
 CORRELATIONS = ("lasso", "spearman")
 TOLERANCE: dict[str, float | None] = {"protocol": 1e-4, "fast": None}
@@ -108,8 +108,7 @@ def udr(
     else:
         raise UserError(f"correlation {correlation!r}", "is no known correlation", nearest(correlation, CORRELATIONS))
     pairwise = pair_scores(strengths, active)
-    others = ~np.eye(models, dtype=bool)
-    scores = np.array([np.median(pairwise[others[:, i], i]) for i in range(models)])
+    scores = column_medians(pairwise)
     return UDR(
         score=float(scores.mean()),
         record=Record(
@@ -135,6 +134,12 @@ def pair_scores(strengths: FloatArray, active: np.ndarray[Any, np.dtype[np.bool_
     scores = (rows + columns) / 2.0
     np.fill_diagonal(scores, 0.0)
     return np.asarray(scores)
+
+
+def column_medians(pairwise: FloatArray) -> FloatArray:
+    """Return every model's score (M,): the median of its column of pairwise (M, M) without the diagonal."""
+    others = ~np.eye(len(pairwise), dtype=bool)
+    return np.array([np.median(pairwise[others[:, i], i]) for i in range(len(pairwise))])
 
 
 def _relative_strength(strengths: FloatArray, axis: int) -> FloatArray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._result import Record, Result
-from pbt_disent.metrics.udr import UDR
+from pbt_disent.metrics.udr import UDR, column_medians
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["CoverageUDR", "MatchedUDR", "PopulationUDR", "coverage_udr", "matched_udr", "population_udr"]
@@ -88,7 +88,7 @@ def coverage_udr(ranking: UDR, *, share: float = 0.5) -> CoverageUDR:
     )
     matched = mutual.sum(axis=(2, 3))
     pairwise = ranking.pairwise * matched
-    scores = _medians(pairwise)
+    scores = column_medians(pairwise)
     return CoverageUDR(
         score=float(scores.mean()),
         record=_record(ranking, {"share": share}),
@@ -113,7 +113,7 @@ def matched_udr(ranking: UDR) -> MatchedUDR:
     for i, j in zip(*np.nonzero(~np.eye(len(count), dtype=bool)), strict=True):
         chosen = linear_sum_assignment(gains[i, j], maximize=True)
         pairwise[i, j] = gains[i, j][chosen].sum() / max(count[i], count[j], 1)
-    scores = _medians(pairwise)
+    scores = column_medians(pairwise)
     return MatchedUDR(score=float(scores.mean()), record=_record(ranking, {}), model_scores=scores, pairwise=pairwise)
 
 
@@ -151,11 +151,6 @@ def population_udr(ranking: UDR, member_of_model: IntArray, *, quantile: float =
         model_scores=scores,
         members=numbers,
     )
-
-
-def _medians(pairwise: FloatArray) -> FloatArray:
-    others = ~np.eye(len(pairwise), dtype=bool)
-    return np.array([np.median(pairwise[others[:, i], i]) for i in range(len(pairwise))])
 
 
 def _record(ranking: UDR, parameters: dict[str, float]) -> Record:

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.report.lineage import Step, ancestors, winner
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["ACCENT", "GRID", "INK", "MUTED", "hyperparameter_figure", "lineage_figure", "score_figure", "searched"]
 
@@ -41,13 +42,14 @@ def score_figure(manifests: Sequence[Manifest], label: str) -> Figure:
 def hyperparameter_figure(manifests: Sequence[Manifest], name: str) -> Figure:
     """Draw every member's value of a hyperparameter over the generations; beyond a factor of 5 on a log scale."""
     figure, axes = _axes(_SIZE)
-    values = [record.hyperparameters[name] for manifest in manifests for record in manifest.members]
+    records = [record for manifest in manifests for record in manifest.members]
+    values = [record.hyperparameters[name] for record in records if name in record.hyperparameters]
     if min(values) > 0 and max(values) > 5 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    _lines(axes, manifests, lambda record: record.hyperparameters[name])
+    _lines(axes, manifests, lambda record: record.hyperparameters.get(name))
     axes.set_ylabel(name)
     return figure
 
@@ -71,10 +73,13 @@ def lineage_figure(manifests: Sequence[Manifest]) -> Figure:
 
 
 def searched(manifests: Sequence[Manifest]) -> list[str]:
-    """Return the hyperparameters that differ between members or generations, by name."""
-    first = manifests[0].members[0].hyperparameters
-    records = [record for manifest in manifests for record in manifest.members]
-    return sorted(name for name in first if any(record.hyperparameters[name] != first[name] for record in records))
+    """Return the hyperparameters that differ between members of a kind, or between generations, by name."""
+    first: dict[str, Hyperparameters] = {}
+    found = set[str]()
+    for record in (record for manifest in manifests for record in manifest.members):
+        start = first.setdefault(record.kind, record.hyperparameters)
+        found |= {name for name, value in record.hyperparameters.items() if value != start[name]}
+    return sorted(found)
 
 
 def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:

@@ -15,7 +15,7 @@ from pbt_disent.report.pictures import strip
 from pbt_disent.report.run_reader import RunView
 from pbt_disent.types import FloatArray, UInt8Array
 
-__all__ = ["FRAMES", "LatentView", "ModelView", "view_model"]
+__all__ = ["FRAMES", "LatentView", "ModelView", "starting_point", "view_model"]
 
 FRAMES = 11
 _SEEN = 512
@@ -65,7 +65,7 @@ def view_model(run: RunView) -> ModelView | None:
     images = _images(run)
     size = len(model.latents)
     middle: tuple[FloatArray, ...] = (np.zeros(size), np.full(size, -2.0), np.full(size, 2.0))
-    start, low, high = middle if images is None else _starting_point(model.encode(images))
+    start, low, high = middle if images is None else starting_point(model.encode(images))
     order = sorted(range(size), key=lambda index: (-np.nan_to_num(model.information[index], nan=-1.0), index))
     latents = [_latent(run, model, index, start, (float(low[index]), float(high[index]))) for index in order]
     _, height, width = model.image_shape
@@ -99,7 +99,7 @@ def _images(run: RunView) -> UInt8Array | None:
     return stored.images(np.unique(np.linspace(0, len(stored) - 1, _SEEN).astype(np.int64)))
 
 
-def _starting_point(codes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def starting_point(codes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the code nearest to the middle of all codes (Z,), and the range of nearly all values of each latent."""
     spread = np.maximum(codes.std(axis=0), 1e-6)
     distance = (((codes - np.median(codes, axis=0)) / spread) ** 2).sum(axis=1)

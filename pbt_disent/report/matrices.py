@@ -16,14 +16,14 @@ from pbt_disent.types import FloatArray
 __all__ = ["matrix_figure", "write_matrices"]
 
 
-def matrix_figure(values: FloatArray, factors: Sequence[str], title: str) -> Figure:
+def matrix_figure(values: FloatArray, latents: Sequence[str], factors: Sequence[str], title: str) -> Figure:
     """Return a picture of a matrix (Z, K) with its values written into it."""
     rows, columns = values.shape
     figure = Figure(figsize=(1.6 + 0.8 * columns, 1.2 + 0.4 * rows), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(values, cmap="Oranges", vmin=0, aspect="auto")
     axes.set_xticks(range(columns), list(factors), rotation=30, ha="right")
-    axes.set_yticks(range(rows), [f"z{row}" for row in range(rows)])
+    axes.set_yticks(range(rows), list(latents))
     axes.set_title(title)
     top = float(values.max())
     for (row, column), value in np.ndenumerate(values):
@@ -32,13 +32,15 @@ def matrix_figure(values: FloatArray, factors: Sequence[str], title: str) -> Fig
     return figure
 
 
-def write_matrices(folder: Path, results: Mapping[str, Result], latents: int, factors: Sequence[str]) -> list[Path]:
+def write_matrices(
+    folder: Path, results: Mapping[str, Result], latents: Sequence[str], factors: Sequence[str]
+) -> list[Path]:
     """Write every (Z, K) array in the results as ``<metric>-<part>.png`` and return the files.
 
     Args:
         folder: created if need be.
         results: by name of the metric.
-        latents: Z.
+        latents: the Z names.
         factors: the K names.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +48,8 @@ def write_matrices(folder: Path, results: Mapping[str, Result], latents: int, fa
     for name, result in results.items():
         for field in fields(result):
             values = getattr(result, field.name)
-            if isinstance(values, np.ndarray) and values.shape == (latents, len(factors)):
+            if isinstance(values, np.ndarray) and values.shape == (len(latents), len(factors)):
                 title = f"{name}: {field.name.replace('_', ' ')}"
                 written.append(folder / f"{name}-{field.name}.png")
-                written[-1].write_bytes(figure_bytes(matrix_figure(values, factors, title), "png"))
+                written[-1].write_bytes(figure_bytes(matrix_figure(values, latents, factors, title), "png"))
     return written

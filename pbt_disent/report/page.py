@@ -18,12 +18,13 @@ from pbt_disent.report.lineage import Step, ancestors, replacements, winner
 from pbt_disent.report.pictures import data_uri, png
 from pbt_disent.report.run_reader import RoundView, RunView, parent_path, read_run
 from pbt_disent.report.svg import inline_svg
+from pbt_disent.rounds.held_out import LABELS
 from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["FITNESS_LABELS", "render", "write_report"]
 
-FITNESS_LABELS = {"udr": "UDR", "leaf_mig": "leaf-MIG", "mig": "MIG"}
+FITNESS_LABELS = {"udr": "UDR", "leaf_mig": "leaf-MIG", "mig": "MIG", "nmig": "nMIG", "dci": "DCI"}
 _REASONS = {
     "converged": "the best score stopped moving",
     "max_generations": "the last generation was reached",
@@ -66,6 +67,7 @@ def render(run: RunView) -> str:
         populations=[_population(view, index) for index, view in enumerate(run.rounds) if view.manifests],
         truth=(run.scores or {}).get("true_factors"),
         final=(run.scores or {}).get("final"),
+        held_out=_held_out(run),
         finished=run.scores is not None,
         frames=FRAMES,
     )
@@ -85,6 +87,17 @@ def _model(model: ModelView) -> Json:
     ]
     reconstructions = None if model.reconstructions is None else data_uri(png(model.reconstructions))
     return {"latents": shown, "width": model.width, "height": model.height, "reconstructions": reconstructions}
+
+
+def _held_out(run: RunView) -> Json | None:
+    """Return the scores on images that were never trained on, as pairs of name and value, and how many these are."""
+    scores = (run.scores or {}).get("held_out")
+    if not scores:
+        return None
+    return {
+        "images": scores["images"],
+        "scores": [(name, scores[key]) for key, name in LABELS.items() if scores.get(key) is not None],
+    }
 
 
 def _tree(run: RunView) -> list[Json]:
@@ -117,8 +130,8 @@ def _row(view: RoundView, depth: int) -> Json:
         "score": None if best is None else view.manifests[best.generation].members[best.member].score,
         "generations": len(view.manifests),
         "reason": _REASONS.get(reason, reason.replace("_", " ")) if finished else "not finished",
-        "frozen": sorted(f"z{name}" for name in cut.get("frozen", {})),
-        "learned": [f"z{latent}" for latent in labelled.get("latents", [])],
+        "frozen": sorted(f"f{name}" for name in cut.get("frozen", {})),
+        "learned": [f"f{latent}" for latent in labelled.get("latents", [])],
         "passes": view.images,
     }
 
@@ -169,7 +182,8 @@ def _median(manifests: Sequence[Manifest]) -> str:
 
 
 def _course(manifests: Sequence[Manifest], way: Sequence[Step], name: str) -> str:
-    values = [manifests[step.generation].members[step.member].hyperparameters[name] for step in way]
+    on_the_way = [manifests[step.generation].members[step.member].hyperparameters for step in way]
+    values = [one[name] for one in on_the_way if name in one]
     return f"The winner's line began at {_number(values[0])} and ended at {_number(values[-1])}." if values else ""
 
 

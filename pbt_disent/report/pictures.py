@@ -12,9 +12,10 @@ from PIL import Image
 
 from pbt_disent.types import FloatArray
 
-__all__ = ["GAP", "data_uri", "png", "strip"]
+__all__ = ["GAP", "data_uri", "gif", "png", "strip"]
 
 GAP = 1
+FRAME_MILLISECONDS = 100
 
 
 def strip(images: FloatArray, rows: int = 1) -> npt.NDArray[np.uint8]:
@@ -39,12 +40,26 @@ def strip(images: FloatArray, rows: int = 1) -> npt.NDArray[np.uint8]:
 
 def png(sheet: npt.NDArray[Any], scale: int = 1) -> bytes:
     """Return (H, W, C) pixels as a PNG file, each enlarged to `scale` by `scale`."""
-    grown = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
     buffer = io.BytesIO()
-    Image.fromarray(grown[:, :, 0] if grown.shape[2] == 1 else grown).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(_grown(sheet, scale)).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def gif(images: FloatArray, scale: int = 1) -> bytes:
+    """Return images (V, C, H, W) in 0 to 1 as an endless animation, forth and back, each pixel `scale` by `scale`."""
+    frames = [Image.fromarray(_grown(strip(image[None]), scale)) for image in images]
+    buffer = io.BytesIO()
+    first, *others = frames + frames[-2:0:-1]
+    first.save(buffer, format="GIF", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0)
     return buffer.getvalue()
 
 
 def data_uri(content: bytes) -> str:
     """Return a PNG file as a URI that holds it."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def _grown(sheet: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+    """Return (H, W, C) pixels enlarged, without the last axis where there is one channel."""
+    grown = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return grown[:, :, 0] if grown.shape[2] == 1 else grown

@@ -9,7 +9,7 @@ from pbt_disent.metrics.mig import mig
 from pbt_disent.models import LatentModel
 from pbt_disent.types import IntArray, Json
 
-__all__ = ["compare_with_factors"]
+__all__ = ["compare_with_factors", "varying_factors"]
 
 POINTS = 50_000
 
@@ -31,11 +31,7 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     factors = data.factors(order)
     if factors is None:
         return None
-    varying = [
-        column
-        for column in range(factors.shape[1])
-        if len(np.unique(factors[:, column])) > 1 and not np.any(factors[:, column] == UNKNOWN)
-    ]
+    varying = varying_factors(factors)
     if not varying:
         return None
     codes = model.encode(data.images(order))
@@ -54,3 +50,12 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
             for index, column in enumerate(varying)
         ],
     }
+
+
+def varying_factors(factors: IntArray) -> list[int]:
+    """Return the columns of factors (N, K) that are known of every image and have more than one value."""
+    return [
+        column
+        for column in range(factors.shape[1])
+        if len(np.unique(factors[:, column])) > 1 and not np.any(factors[:, column] == UNKNOWN)
+    ]

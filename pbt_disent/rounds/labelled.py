@@ -29,5 +29,5 @@ def labelled_round(setup: RunSetup) -> PopulationResult:
             f"{len(probe)} labelled images", f"must be at least {MINIMUM_POINTS} to rank by", "raise supervision.share"
         )
     population = setup.config.population.model_copy(update={"replicas": 1})
-    options = {"metric": supervision.metric, "labels": setup.blobs.put_array(labels[probe])}
-    return setup.run("0", population, subset=setup.images, probe=probe, fitness="labelled", options=options)
+    options = {"labels": setup.blobs.put_array(labels[probe])}
+    return setup.run("0", population, subset=setup.images, probe=probe, fitness=supervision.metric, options=options)

@@ -21,6 +21,7 @@ __all__ = [
     "finished_record",
     "generation_record",
     "member_name",
+    "model_record",
     "run_record",
     "trace",
 ]
@@ -121,6 +122,28 @@ def files_record(time: int, path: str, identity: str, files: Sequence[tuple[str,
         "path": path,
         "identity": identity,
         "files": [list(pair) for pair in files],
+    }
+
+
+def model_record(time: int, path: str, identity: str, generation: int, register: str | None = None) -> Json:
+    """Say that the run's model, as it lies in the run folder, is the best of a round.
+
+    Args:
+        time: milliseconds since 1970.
+        path: of the round.
+        identity: of the round.
+        generation: its last one.
+        register: name in the registry, if it is to be there.
+    """
+    return {
+        "key": f"model:{path}:{identity}:{time}",
+        "kind": "model",
+        "time": time,
+        "path": path,
+        "identity": identity,
+        "generation": generation,
+        "folder": "model",
+        "register": register,
     }
 
 

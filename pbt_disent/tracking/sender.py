@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT as CONTEXT
 
+from pbt_disent.errors import UserError
 from pbt_disent.tracking.describe import note, population_table
 from pbt_disent.tracking.destination import Destination
 from pbt_disent.tracking.records import member_name
@@ -85,6 +87,8 @@ class Sender:
                 self._finished(record)
             case "files":
                 self._files(record)
+            case "model":
+                self._model(record)
             case "closed":
                 self._terminate(self._round(record), "KILLED", record["time"])
 
@@ -120,6 +124,18 @@ class Sender:
                 self._client.log_artifact(runs.run_id, str(path), target or None)
             else:
                 _LOG.warning("%s is gone and was not sent to MLflow", path)
+
+    def _model(self, record: Json) -> None:
+        from pbt_disent.tracking.logged_model import log_model, register
+
+        run = self._client.get_run(self._round(record).run_id)
+        try:
+            logged = log_model(self._client, run, self._folder / record["folder"], record["generation"])
+        except UserError as error:
+            _LOG.warning("the model was not sent to MLflow: %s", error)
+            return
+        if record["register"]:
+            register(self._client, logged, record["register"])
 
     def _log(self, record: Json, run_id: str, metrics: dict[str, float], params: Json, tags: dict[str, str]) -> None:
         time, step = record["time"], record["generation"]
@@ -160,9 +176,8 @@ class Sender:
         run = self._client.create_run(self._experiment_id(), start_time=record["time"], tags=tags, run_name=name)
         data = self._run["data"]
         if data:
-            profile = json.dumps({"images": data["images"], "shape": data["shape"]})
-            dataset = Dataset(data["name"], data["fingerprint"][:12], "local", "{}", profile=profile)
-            self._client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
+            dataset = _dataset(data, record.get("data") or {})
+            self._client.log_inputs(run.info.run_id, [DatasetInput(dataset, [InputTag(CONTEXT, "training")])])
         return run
 
     def _member(self, runs: _Round, record: Json, member: int) -> str:
@@ -212,3 +227,12 @@ class Sender:
         for run_id in (*runs.members.values(), runs.run_id):
             self._client.set_terminated(run_id, status, time)
         runs.running = False
+
+
+def _dataset(data: Json, part: Json) -> Dataset:
+    """Return the images of a round as MLflow knows data: the whole set, or the part of it that the round trains on."""
+    known = {**data, **part}
+    subset = known.get("subset")
+    digest = known["fingerprint"][:12] + (f"-{subset[:12]}" if subset else "")
+    profile = {name: known.get(name) for name in ("images", "shape", "fingerprint", "subset")}
+    return Dataset(known["name"], digest, "local", "{}", profile=json.dumps(profile))

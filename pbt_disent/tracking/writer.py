@@ -25,6 +25,7 @@ from pbt_disent.tracking.records import (
     files_record,
     finished_record,
     generation_record,
+    model_record,
     run_record,
     trace,
 )
@@ -36,7 +37,6 @@ __all__ = ["ARTIFACTS", "MlflowWriter"]
 ARTIFACTS = {
     "report.html": "",
     "figures": "figures",
-    "model": "model",
     "labels": "labels",
     "scores.json": "",
     "lineage.jsonl": "",
@@ -97,18 +97,21 @@ class MlflowWriter:
                 self._append(finished_record(_now(), self._last[event.path], event.reason, event.summary))
 
     def finish(self, artifacts: Mapping[str, str] | None = None, path: str | None = None) -> None:
-        """Note files to be kept beside a round.
+        """Note files to be kept beside a round, and the run's model if it has one.
 
         Args:
             artifacts: file or folder in the run folder (relative) → the folder it goes to in MLflow, or ``""``. By
-                default what a finished run holds: report, figures, model, labels, scores, lineage and config.
+                default what a finished run holds: report, figures, labels, scores, lineage and config.
             path: of the round; by default the last one.
         """
         chosen = path if path is not None else next(reversed(self._last), None)
         if chosen in self._last:
             wanted = ARTIFACTS if artifacts is None else artifacts
             files = [(name, target) for name, target in wanted.items() if (self._folder.path / name).exists()]
-            self._append(files_record(_now(), chosen, self._last[chosen].identity, files))
+            last = self._last[chosen]
+            self._append(files_record(_now(), chosen, last.identity, files))
+            if self._folder.model.exists():
+                self._append(model_record(_now(), chosen, last.identity, last.generation))
 
     def backlog(self) -> Backlog:
         """Say how far MLflow is behind."""

@@ -1,4 +1,4 @@
-"""A Ray of our own for one run: private folder, private token, and nothing left behind."""
+"""A Ray of our own for one run (private folder, private token, nothing left behind), or one that runs already."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import ctypes
 import functools
 import logging
 import os
+import re
 import secrets
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray import _raylet
+from ray.exceptions import AuthenticationError
 
-from pbt_disent.errors import PbtDisentError
+from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.tune.access import TOKEN_REMEDY
+from pbt_disent.tune.address import knock
 from pbt_disent.tune.capacity import Capacity
 from pbt_disent.tune.reaper import Reaper, reap
 
-__all__ = ["private_cluster", "private_folder"]
+__all__ = ["joined_cluster", "private_cluster", "private_folder"]
 
 MODE = "RAY_AUTH_MODE"
 NICENESS = "RAY_worker_niceness"
@@ -47,7 +53,8 @@ def private_cluster(capacity: Capacity, namespace: str, folder: Path) -> Iterato
     """
     if ray.is_initialized():
         raise PbtDisentError("this process is connected to another Ray; run in a process of its own")
-    with _environment(capacity.cpus), _quiet():
+    # ray.init sets the mode to token for a cluster of its own, and refreshes what it read at import.
+    with _environment(capacity.cpus, {MODE: None, "RAY_AUTH_TOKEN": _token()}), _quiet():
         try:
             with _own_sigterm():
                 ray.init(
@@ -66,6 +73,58 @@ def private_cluster(capacity: Capacity, namespace: str, folder: Path) -> Iterato
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool) -> Iterator[None]:
+    """Connect to a Ray that runs already, with the token that Ray finds, and disconnect from it.
+
+    Args:
+        address: ``HOST:PORT`` or ``auto``.
+        namespace: of the actors' names.
+        allow_unauthenticated: do without a token.
+
+    Raises:
+        UserError: it does not answer, refuses the token, or has other versions.
+    """
+    if ray.is_initialized():
+        raise PbtDisentError("this process is connected to another Ray; run in a process of its own")
+    knock(address)
+    mode = os.environ.get(MODE, "disabled") if allow_unauthenticated else "token"
+    with _environment(os.cpu_count() or 1, {MODE: mode}), _quiet():
+        settings: Any = _raylet  # it has no annotations
+        settings.Config.initialize("")  # what Ray has read from the environment when it was imported is out of date
+        try:
+            with _own_sigterm(), _explained(address):
+                ray.init(address=address, namespace=namespace, configure_logging=False, log_to_driver=False)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Say in one line why Ray did not let us in."""
+    try:
+        yield
+    except AuthenticationError:
+        raise UserError(f"token for {address}", "is missing", TOKEN_REMEDY) from None
+    except ConnectionError:
+        if address == "auto":
+            raise UserError("address auto", "finds no Ray on this node", "start one, or give HOST:PORT") from None
+        raise UserError(
+            f"address {address}",
+            "let us not in: the token is wrong, nothing of Ray listens there, or this machine is no node of it",
+            f"{TOKEN_REMEDY}; from outside of the cluster use pbt-disent submit",
+        ) from None
+    except RuntimeError as error:
+        found = re.findall(r"(Ray|Python): (\S+)", str(error))
+        if "Version mismatch" not in str(error) or len(found) != 4:
+            raise
+        theirs, ours = (" and ".join(f"{name} {version}" for name, version in pair) for pair in (found[:2], found[2:]))
+        raise UserError(
+            f"address {address}", f"has {theirs}, here are {ours}", "install the same versions on all nodes"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -106,11 +165,10 @@ def _token() -> str:
 
 
 @contextlib.contextmanager
-def _environment(cpus: int) -> Iterator[None]:
+def _environment(cpus: int, access: Mapping[str, str | None]) -> Iterator[None]:
     """Set what Ray and Tune read from the environment, here and in the processes that they start."""
     wanted: dict[str, str | None] = {
-        MODE: None,  # ray.init sets it to token for a cluster of its own, and refreshes what it read at import
-        "RAY_AUTH_TOKEN": _token(),
+        **access,
         "RAY_USAGE_STATS_ENABLED": "0",
         NICENESS: os.environ.get(NICENESS, "0"),  # Ray would run workers and slots at 15
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

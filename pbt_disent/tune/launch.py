@@ -1,28 +1,36 @@
-"""Run an engine on a Ray of its own: started before it, stopped with it, whatever ends it."""
+"""Run an engine on a Ray of its own (started before it, stopped with it, whatever ends it), or on one that it joins."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 from pbt_disent.config import ResourcesConfig
+from pbt_disent.data.storage import StoredImages
 from pbt_disent.machine import usable_cpus
 from pbt_disent.population.executor import Executor
 from pbt_disent.training.tasks import WorkerContext
-from pbt_disent.tune.capacity import plan_capacity
+from pbt_disent.tune.address import address_to_join
+from pbt_disent.tune.capacity import Capacity, cluster_capacity, plan_capacity, workers_of
+from pbt_disent.tune.cluster import joined_cluster
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.link import Link
-from pbt_disent.tune.owner import Owner
+from pbt_disent.tune.nodes import check_nodes, living_nodes
+from pbt_disent.tune.owner import Joined, Owner
 from pbt_disent.tune.worker import Hiring, TrainerFactory
 
 __all__ = ["MOST_SLOTS", "launch"]
 
 MOST_SLOTS = 8
+TUNE_FILES = ".tune"
 SLOTS_PER_CPU = 2
 """A slot takes two seconds of CPU time to start; members beyond the slots share them without loss."""
 
@@ -39,14 +47,14 @@ def launch(
     *,
     trainer: TrainerFactory | None = None,
 ) -> T:
-    """Start Ray, run `main` with an executor on it, and end Ray.
+    """Start or join Ray, run `main` with an executor on it, and end or leave Ray.
 
     `main` starts at once, in the calling thread; its first call to the executor waits until Ray is up. SIGINT and
     SIGTERM make the executor's calls raise `Stopped`, and are handled as before once `launch` has returned.
 
     Args:
         context: what the workers need to know; its device is replaced by ``cuda`` where GPUs are used.
-        resources: caps on what is taken of the machine.
+        resources: the Ray to join, if any, and caps on what is taken of it or of this machine.
         run_name: names the run's actors.
         slots: Tune trials to spread the members over; at most 8, one per member and two per CPU are used.
         main: the engine.
@@ -57,24 +65,49 @@ def launch(
         What `main` returns.
 
     Raises:
-        UserError: the resources are not there.
+        UserError: the resources are not there, or the Ray to join is not there or not fit.
         Stopped: from `main`, after a signal.
         PbtDisentError: Ray did not start, or was lost for good.
     """
-    slots = max(1, min(slots, MOST_SLOTS, max_population, SLOTS_PER_CPU * (resources.cpus or usable_cpus())))
-    capacity = plan_capacity(resources, slots)
-    if capacity.gpus:
-        context = dataclasses.replace(context, device="cuda")
-    link = Link()
-    executor = RayExecutor(link, slots, capacity.workers)
-    hiring = Hiring(context, capacity.worker_cpus, capacity.worker_gpus, trainer)
-    owner = Owner(link, run_name, capacity, slots, min(capacity.workers, max_population), hiring)
-    with _on_signals(executor.stop):
-        owner.start()
+    address = address_to_join(resources.address)
+    slots = max(1, min(slots, MOST_SLOTS, max_population))
+    with contextlib.ExitStack() as stack:
+        joined = None
+        if address is None:
+            slots = min(slots, SLOTS_PER_CPU * (resources.cpus or usable_cpus()))
+            stored = StoredImages(context.images).array.nbytes if resources.images == "object-store" else 0
+            capacity = plan_capacity(resources, slots, stored)
+        else:
+            capacity, joined = stack.enter_context(_join(address, resources, run_name, slots, Path(context.store)))
+        if capacity.gpus:
+            context = dataclasses.replace(context, device="cuda")
+        link = Link()
+        executor = RayExecutor(link, slots, capacity.workers)
+        hiring = Hiring(context, capacity.worker_cpus, capacity.worker_gpus, trainer)
+        at_once = min(capacity.workers, max_population)
+        owner = Owner(link, run_name, capacity, slots, at_once, hiring, resources.images, joined)
+        with _on_signals(executor.stop):
+            owner.start()
+            try:
+                return main(executor)
+            finally:
+                owner.close()
+
+
+@contextlib.contextmanager
+def _join(
+    address: str, resources: ResourcesConfig, run_name: str, slots: int, store: Path
+) -> Iterator[tuple[Capacity, Joined]]:
+    """Connect to a Ray that runs already, see that its nodes can work on the run, and lay the run out on them."""
+    open_door = resources.allow_unauthenticated
+    with joined_cluster(address, run_name, allow_unauthenticated=open_door):
+        check_nodes(store, allow_unauthenticated=open_door)
+        capacity = cluster_capacity(resources, slots, living_nodes())
+        folder = store.parent / TUNE_FILES
         try:
-            return main(executor)
+            yield capacity, Joined(folder, partial(workers_of, capacity, resources))
         finally:
-            owner.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

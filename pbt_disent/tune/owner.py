@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,39 @@ from ray.tune import Tuner
 from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pbt_disent.config import ImagesPlace
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.tune.board import POSTING, Board
-from pbt_disent.tune.capacity import Capacity
+from pbt_disent.tune.capacity import Capacity, NodeResources
 from pbt_disent.tune.cluster import private_cluster, private_folder
+from pbt_disent.tune.images import share_images
 from pbt_disent.tune.link import Connection, Link
+from pbt_disent.tune.nodes import Growth
 from pbt_disent.tune.pool import Pool
 from pbt_disent.tune.reaper import reap
 from pbt_disent.tune.scheduler import Barrier, GenerationScheduler, SlotWatch
 from pbt_disent.tune.slots import Slot
 from pbt_disent.tune.worker import Hiring
 
-__all__ = ["Owner"]
+__all__ = ["Joined", "Owner"]
 
 INCARNATIONS = 4
 SLOT_FAILURES = 3
 ANSWER_SECONDS = 30.0
 CLOSE_SECONDS = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """A Ray that this process is connected to already.
+
+    Args:
+        folder: for Tune's files, seen by all nodes.
+        workers: says how many workers find a place on given nodes.
+    """
+
+    folder: Path
+    workers: Callable[[Sequence[NodeResources]], int]
 
 
 class Owner(threading.Thread):
@@ -43,9 +61,21 @@ class Owner(threading.Thread):
         slots: how many slots play.
         at_once: workers that are started before there is work for them.
         hiring: starts a worker.
+        images: where workers find the images.
+        joined: where a Ray was joined that is not ours to start and to end; none starts one.
     """
 
-    def __init__(self, link: Link, run_name: str, capacity: Capacity, slots: int, at_once: int, hiring: Hiring) -> None:
+    def __init__(
+        self,
+        link: Link,
+        run_name: str,
+        capacity: Capacity,
+        slots: int,
+        at_once: int,
+        hiring: Hiring,
+        images: ImagesPlace = "auto",
+        joined: Joined | None = None,
+    ) -> None:
         super().__init__(name="ray-owner", daemon=True)
         self._link = link
         self._run_name = run_name
@@ -53,6 +83,8 @@ class Owner(threading.Thread):
         self._slots = slots
         self._at_once = at_once
         self._hiring = hiring
+        self._images = images
+        self._joined = joined
         self._closing = threading.Event()
         self._connection: Connection | None = None
         self._folder: Path | None = None
@@ -60,15 +92,24 @@ class Owner(threading.Thread):
     def run(self) -> None:
         """Live: Ray up, one Tune experiment after the other as long as they are lost, Ray down."""
         try:
-            with private_folder() as self._folder, private_cluster(self._capacity, self._run_name, self._folder):
+            with self._ray() as folder:
                 try:
                     if not self._closing.is_set():
-                        self._incarnate(self._folder)
+                        self._incarnate(folder)
                 except Exception as error:
                     self._link.fail(error)
                 self._closing.wait()
         except Exception as error:  # the thread's boundary: whoever waits for a connection must hear of it
             self._link.fail(error)
+
+    @contextlib.contextmanager
+    def _ray(self) -> Iterator[Path]:
+        """Have a Ray, and a folder for Tune's files; `_folder` is only set where all processes that use it are ours."""
+        if self._joined is not None:
+            yield self._joined.folder
+            return
+        with private_folder() as self._folder, private_cluster(self._capacity, self._run_name, self._folder):
+            yield self._folder
 
     def close(self) -> None:
         """End everything; returns within seconds, whatever is going on."""
@@ -85,12 +126,15 @@ class Owner(threading.Thread):
             reap(self._folder, 0.0)
 
     def _incarnate(self, folder: Path) -> None:
+        shared = share_images(self._hiring.context.images, self._images)
+        hiring = dataclasses.replace(self._hiring, images=shared)
         for incarnation in range(1, INCARNATIONS + 1):
-            connection = self._connection = self._raise_up(incarnation)
+            connection = self._connection = self._raise_up(incarnation, hiring)
             if self._closing.is_set():
                 return
             self._link.offer(connection)
-            problem = self._play(connection, incarnation, folder)
+            with self._following(connection):
+                problem = self._play(connection, incarnation, folder)
             if self._closing.is_set():
                 return
             if connection.watch.hopeless:
@@ -100,7 +144,7 @@ class Owner(threading.Thread):
                 ray.kill(actor)
         raise PbtDisentError(f"the run's board, pool or slots were lost {INCARNATIONS} times; {self._link.reason}")
 
-    def _raise_up(self, incarnation: int) -> Connection:
+    def _raise_up(self, incarnation: int, hiring: Hiring) -> Connection:
         """Start board and pool on this node, with a first worker: its imports take as long as the slots' start."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         name = f"{self._run_name}/{incarnation}"
@@ -110,11 +154,25 @@ class Owner(threading.Thread):
             .options(name=f"{name}/board", num_cpus=0, scheduling_strategy=here)
             .remote(self._slots)
         )
-        pool = actor(Pool).options(name=f"{name}/pool", num_cpus=0, scheduling_strategy=here).remote(self._hiring)
+        pool = actor(Pool).options(name=f"{name}/pool", num_cpus=0, scheduling_strategy=here).remote(hiring)
         ray.get([board.ready.remote(), pool.allow.remote(1, 1)], timeout=ANSWER_SECONDS)
         limit, at_once = self._capacity.workers, self._at_once
         watch = SlotWatch(self._slots, lambda: pool.allow.remote(limit, at_once), board.retire.remote)
         return Connection(board, pool, Barrier(), watch)
+
+    @contextlib.contextmanager
+    def _following(self, connection: Connection) -> Iterator[None]:
+        """Let the pool grow and shrink with a cluster that was joined."""
+        if self._joined is None:
+            yield
+            return
+        at_once, pool = self._at_once, connection.pool
+        growth = Growth(self._joined.workers, self._capacity.workers, lambda now: pool.allow.remote(now, at_once))
+        growth.start()
+        try:
+            yield
+        finally:
+            growth.close()
 
     def _play(self, connection: Connection, incarnation: int, folder: Path) -> str:
         """Run the Tune experiment to its end, and say why it ended."""

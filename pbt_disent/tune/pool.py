@@ -74,14 +74,20 @@ class Pool:
         self._queue: asyncio.PriorityQueue[tuple[float, int, _Task]] = asyncio.PriorityQueue()
         self._arrivals = itertools.count()
         self._careers: dict[asyncio.Task[None], Hands] = {}
+        self._starting: set[asyncio.Task[None]] = set()
         self._busy = self._hired = self._lost = self._jobs = self._failed_starts = 0
         self._busy_seconds = 0.0
         self._bell = Bell()
         self._ended: PbtDisentError | None = None
 
     async def allow(self, limit: int, floor: int) -> None:
-        """Let the pool grow: to `floor` workers at once, and up to `limit` when there is work for them."""
+        """Let the pool have `floor` workers at once, and up to `limit` when there is work for them.
+
+        Called again with a lower limit, it gives up on workers that still wait for a place.
+        """
         self._limit, self._floor = limit, min(floor, limit)
+        for career in list(self._starting)[: max(0, len(self._careers) - limit)]:
+            career.cancel()
         self._grow()
 
     async def open(self, tick: int) -> None:
@@ -139,11 +145,13 @@ class Pool:
             self._hired += 1
             career = asyncio.create_task(self._career(hands))
             self._careers[career] = hands
+            self._starting.add(career)
             career.add_done_callback(self._retired)
 
     def _retired(self, career: asyncio.Task[None]) -> None:
         """Replace a worker whose career ended; in a healthy run none does before the pool's own end."""
         self._careers.pop(career).kill()
+        self._starting.discard(career)
         if career.cancelled():
             return
         self._lost += 1
@@ -152,17 +160,18 @@ class Pool:
         self._grow()
 
     async def _career(self, hands: Hands) -> None:
-        """Start a worker and give it tasks for as long as it lives."""
+        """Start a worker and give it tasks for as long as it lives; failed starts matter while no worker works."""
         try:
             async with asyncio.timeout(START_SECONDS):
                 await hands.start()
         except (WorkerLost, TimeoutError) as error:
             self._failed_starts += 1
-            if self._failed_starts >= START_ATTEMPTS:
+            if self._failed_starts >= START_ATTEMPTS and len(self._starting) == len(self._careers):
                 reason = str(error) or f"not ready after {START_SECONDS:.0f} s"
                 raise PbtDisentError(f"no worker starts ({self._failed_starts} tries): {reason}") from error
             return
         self._failed_starts = 0
+        self._starting = {one for one in self._starting if self._careers[one] is not hands}
         while True:
             *_, task = await self._queue.get()
             if not task.done.is_set() and not await self._attempt(hands, task):

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.tune.images import SharedImages
 from pbt_disent.tune.messages import Job, Result
 from pbt_disent.tune.pool import WorkerLost
 
@@ -34,7 +35,8 @@ class TrainerLike(Protocol):
         ...
 
 
-TrainerFactory = Callable[[WorkerContext], TrainerLike]
+TrainerFactory = Callable[..., TrainerLike]
+"""Called with the context, and with the images (N, C, H, W) too where they do not lie in the context's folder."""
 
 
 class Worker:
@@ -43,11 +45,15 @@ class Worker:
     Args:
         context: what the trainer needs.
         trainer: makes the trainer; none for the real one.
+        images: where the images are; none for the folder in the context.
     """
 
-    def __init__(self, context: WorkerContext, trainer: TrainerFactory | None) -> None:
+    def __init__(
+        self, context: WorkerContext, trainer: TrainerFactory | None, images: SharedImages | None = None
+    ) -> None:
         self._context = context
         self._make = trainer
+        self._images = images
         self._trainer: TrainerLike
 
     def start(self) -> PbtDisentError | None:
@@ -55,13 +61,10 @@ class Worker:
         try:
             # The scorers come with the first generation's end; imported now, they cost it nothing.
             from pbt_disent.population.executor import run_score_task  # noqa: F401
+            from pbt_disent.training.member import Trainer
 
-            if self._make is None:
-                from pbt_disent.training.member import Trainer
-
-                self._trainer = Trainer(self._context)
-            else:
-                self._trainer = self._make(self._context)
+            shared = () if self._images is None else (self._images.array(),)
+            self._trainer = (self._make or Trainer)(self._context, *shared)
         except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
             return _portable(error)
         return None
@@ -101,17 +104,22 @@ class Hiring:
         cpus: CPUs that a worker asks Ray for, a little less than it uses.
         gpus: GPUs that a worker asks for, often a fraction.
         trainer: see `Worker`.
+        images: see `Worker`.
     """
 
     context: WorkerContext
     cpus: float
     gpus: float
     trainer: TrainerFactory | None = None
+    images: SharedImages | None = None
 
     def __call__(self) -> _Hands:
         """Ask Ray for a worker; it may take a while until there is a place for it."""
-        worker: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0)(Worker)
-        return _Hands(worker.remote(self.context, self.trainer))
+        # SPREAD: to every node before a second one goes to any.
+        worker: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, scheduling_strategy="SPREAD")(
+            Worker
+        )
+        return _Hands(worker.remote(self.context, self.trainer, self.images))
 
 
 class _Hands:

@@ -80,13 +80,27 @@ def test_layouts_and_ranges_are_recognised(
         (IMAGES / 100.0 - 1.0, "values from -1"),
         (IMAGES.astype(np.int64) + 1, "to 256"),
         (GREY[0], "not N x H x W"),
+        (IMAGES[0], "3 x 8 x 10, as a single image has"),
+        (IMAGES[0].transpose(1, 2, 0), "8 x 10 x 3, as a single image has"),
         (IMAGES[:1], "at least two"),
         (IMAGES[:, :0], "at least two"),
         (IMAGES[:, :2], "no axis has 1 or 3 channels"),
         (IMAGES[:, :, :, :3], "which axis is colour"),
         (IMAGES.astype(np.complex64), "not numbers"),
     ],
-    ids=["nan", "negative", "256", "one image", "one", "none", "two channels", "ambiguous", "complex"],
+    ids=[
+        "nan",
+        "negative",
+        "256",
+        "one grey",
+        "one chw",
+        "one hwc",
+        "one",
+        "none",
+        "two channels",
+        "ambiguous",
+        "complex",
+    ],
 )
 def test_what_is_unclear_is_refused(tmp_path: Path, save: Save, images: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -102,6 +116,10 @@ def test_an_unclear_layout_can_be_declared(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load(path, layout="hwc").images([1]), IMAGES[[1], :, :, :3].transpose(0, 3, 1, 2))
     with pytest.raises(UserError, match="say chw or hwc"):
         load(path, layout="cwh")
+    path = save_npy(tmp_path, GREY[:3])
+    np.testing.assert_array_equal(load(path, layout="hw").images([2]), GREY[[2], None])
+    with pytest.raises(UserError, match="'chw': does not fit shape 3 x 8 x 10; say hw"):
+        load(path, layout="chw")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_wrong_labels_in_a_published_set_are_found_and_not_used(tmp_path: Path, 
 
 def test_a_published_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "my.npy"
-    np.save(path, np.zeros((3, 8, 8), dtype=np.uint8) + np.arange(8, dtype=np.uint8) * 30)
+    np.save(path, np.zeros((4, 8, 8), dtype=np.uint8) + np.arange(8, dtype=np.uint8) * 30)
     length = path.stat().st_size
     good = "1" * 64
     monkeypatch.setattr("pbt_disent.data.inspect.file_sha256", lambda _: good)
@@ -102,7 +102,7 @@ def test_blank_and_faint_images_are_found(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_loaded_is_an_error_not_an_exception(tmp_path: Path) -> None:
-    np.savez(tmp_path / "my.npz", images=np.full((3, 8, 8), np.nan))
+    np.savez(tmp_path / "my.npz", images=np.full((4, 8, 8), np.nan))
     assert "NaN" in texts(verify(tmp_path / "my.npz"), "error")
 
 

@@ -130,8 +130,9 @@ def test_a_corrupt_picture_is_named_or_skipped(tmp_path: Path, cache: Path, dama
 
 def test_a_single_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(encoded(RGB[0]))
-    with pytest.raises(UserError, match="at least two"):
-        load(tmp_path)
+    for given in (tmp_path, tmp_path / "one.png"):
+        with pytest.raises(UserError, match="at least two"):
+            load(given)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -145,10 +146,10 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_parquet(tmp_path: Path, nested: bool) -> None:
     contents = [encoded(image) for image in RGB]
     column = [{"bytes": content, "path": None} for content in contents] if nested else contents
-    pq.write_table(pa.table({"picture": column, "label": list("abcabc")}), tmp_path / "my.parquet", row_group_size=4)
+    pq.write_table(pa.table({"image": column, "label": list("abcabc")}), tmp_path / "my.parquet", row_group_size=4)
     data = load(tmp_path / "my.parquet")
     np.testing.assert_array_equal(data.images([5, 0]), RGB[[5, 0]].transpose(0, 3, 1, 2))
-    labelled = load(tmp_path / "my.parquet", labels=tmp_path / "my.parquet", column="picture")
+    labelled = load(tmp_path / "my.parquet", labels=tmp_path / "my.parquet", column="image")
     assert labelled.factor_names == ("label",)
     np.testing.assert_array_equal(labelled.factors([4, 2]), [[1], [2]])
 

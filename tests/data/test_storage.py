@@ -7,7 +7,6 @@ import json
 import pickle
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from pbt_disent.data import StoredImages, Subset, load, materialise
 from pbt_disent.data.base import ImageData, Indices
+from pbt_disent.data.inspect import info
 from pbt_disent.errors import UserError
 from pbt_disent.types import UInt8Array
 
@@ -178,23 +178,16 @@ def test_unfinished_files_of_a_killed_writer_are_removed(sprites: ImageData, tmp
     assert [path.exists() for path in (old, new, foreign)] == [False, True, True]
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="private memory is read from /proc")
-def test_private_memory_of_a_reader_does_not_grow_with_the_set(tmp_path: Path) -> None:
-    sprites = load("sprites", size=64, grid={"orientation": 4, "x": 16, "y": 16})
-    materialise(sprites, tmp_path)
-    script = (
-        "import sys, numpy as np\n"
-        "from pbt_disent.data import StoredImages\n"
-        "def dirty():\n"
-        "    lines = open('/proc/self/smaps_rollup').read().splitlines()\n"
-        "    return sum(int(l.split()[1]) for l in lines if l.startswith('Private_Dirty'))\n"
-        "stored = StoredImages(sys.argv[1])\n"
-        "stored.images(np.arange(64))\n"
-        "before = dirty()\n"
-        "total = sum(int(stored.images(np.arange(i, i + 64)).sum()) for i in range(0, len(stored), 64))\n"
-        "print(dirty() - before, stored.array.nbytes // 1024)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
-    grown, size = map(int, done.stdout.split())
-    assert size > 70_000
-    assert grown < 4_000
+def test_a_rendered_grid_is_opened_with_its_factors_and_a_part_of_one_without(
+    sprites: ImageData, tmp_path: Path
+) -> None:
+    materialise(sprites, tmp_path / "whole")
+    whole = load(tmp_path / "whole")
+    assert (whole.factor_names, whole.factor_sizes) == (sprites.factor_names, sprites.factor_sizes)
+    np.testing.assert_array_equal(whole.factors(np.arange(len(whole))), sprites.factors(np.arange(len(sprites))))
+    np.testing.assert_array_equal(whole.images([7, 3]), sprites.images([7, 3]))
+    assert whole.fingerprint == sprites.fingerprint
+    assert info(tmp_path / "whole")["factors"] == dict(zip(sprites.factor_names, sprites.factor_sizes, strict=True))
+    materialise(Subset(sprites, [5, 3, 8]), tmp_path / "part")
+    assert load(tmp_path / "part").factors([0]) is None
+    assert info(tmp_path / "part")["factors"] == {}

@@ -41,7 +41,7 @@ FACTORS = np.random.default_rng(1).integers(3, size=(60, 2))
         (np.where(CODES > 1, np.nan, CODES), FACTORS, "NaN or infinite values: must be finite"),
         (CODES, np.stack([FACTORS[:, 0], np.ones(60)], axis=1), "factors, column 1: has one value only"),
         (np.ones((30, 40)), FACTORS[:30], r"more latents \(40\) than points \(30\)"),
-        (CODES[:10], FACTORS[:10], "codes with 10 points: needs at least 20"),
+        (CODES[:10], FACTORS[:10], "codes with 10 points: needs at least (20|60)"),
         (CODES[:, 0], FACTORS, r"must have shape \(N, Z\)"),
         (CODES, FACTORS[:, 0], r"factors of shape \(60,\): must have shape \(N, K\)"),
         (CODES, np.where(FACTORS > 1, np.nan, 1.0), "factors with NaN"),
@@ -65,11 +65,29 @@ def test_halves_belong_together(function: Callable[..., Any]) -> None:
         function(CODES, FACTORS, CODES[:30], FACTORS)
 
 
+def test_without_a_test_half_both_parts_have_to_be_large_enough() -> None:
+    with pytest.raises(UserError, match="codes with 59 points: needs at least 60"):
+        metrics.sap(CODES[:59], FACTORS[:59])
+    assert metrics.sap(CODES, FACTORS).record.samples == {"train": 40, "test": 20}
+
+
 def test_torch_tensors_and_lists_are_taken() -> None:
     torch = pytest.importorskip("torch")
     expected = metrics.mig(CODES, FACTORS).score
     assert metrics.mig(torch.tensor(CODES, requires_grad=True), torch.tensor(FACTORS)).score == expected
     assert metrics.mig(CODES.tolist(), FACTORS.tolist()).score == expected
+
+
+@pytest.mark.parametrize("function", LABELLED)
+def test_layout_type_and_precision_do_not_matter(function: Callable[..., Any]) -> None:
+    options = {"budget": "fast"} if function is not metrics.nmig else {}
+    expected = function(CODES.astype(np.float32), FACTORS, **options).score
+    wide = np.zeros((60, 6), dtype=np.float32)
+    wide[:, ::2] = CODES
+    locked = CODES.astype(np.float32)
+    locked.setflags(write=False)
+    for codes in (wide[:, ::2], np.asfortranarray(CODES, dtype=np.float32), locked):
+        assert function(codes, FACTORS.astype(np.float64), **options).score == pytest.approx(expected, abs=1e-6)
 
 
 def test_float32_is_binned_as_float32() -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy.stats import entropy
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.feature_selection import mutual_info_classif
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.metrics import log_loss, mutual_info_score, roc_auc_score
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from pbt_disent import metrics
 from pbt_disent.errors import UserError
 from pbt_disent.metrics import Result
+from pbt_disent.metrics._boosting import boosted_trees
 from pbt_disent.metrics._halves import halves
 from pbt_disent.metrics._votes import Groups
-from pbt_disent.metrics.dci import importance_scores, split_gains
+from pbt_disent.metrics.dci import importance_scores
 from pbt_disent.metrics.explicitness import _mean_area
 from pbt_disent.types import FloatArray, IntArray
 
@@ -51,19 +57,52 @@ def test_fast_dci_tells_perfect_from_entangled() -> None:
     assert metrics.dci(split, factors, budget="fast").completeness < 0.8
 
 
-def test_gains_are_read_from_where_scikit_learn_keeps_them() -> None:
-    codes, factors = perfect(200)
-    model = HistGradientBoostingClassifier(max_iter=3, max_depth=2).fit(codes, factors[:, 0])
-    nodes = model._predictors[0][0].nodes
-    assert {"is_leaf", "feature_idx", "gain"} <= set(nodes.dtype.names)
-    by_hand = np.zeros(3)
-    for trees in model._predictors:
-        for tree in trees:
-            for node in tree.nodes:
-                if not node["is_leaf"]:
-                    by_hand[node["feature_idx"]] += node["gain"]
-    np.testing.assert_allclose(split_gains(model, 3), by_hand / by_hand.sum())
-    assert split_gains(model, 3).argmax() == 2
+@pytest.mark.parametrize("levels", [2, 5])
+def test_first_trees_equal_scikit_learn(levels: int) -> None:
+    """While residuals have one value per class, cutting at class boundaries finds the best splits exactly."""
+    rng = np.random.default_rng(levels)
+    labels = rng.integers(levels, size=2000) * 3
+    noise = rng.normal(size=(2000, 2))
+    codes = np.stack([labels + 2.0 * noise[:, 0], (labels % 2 + noise[:, 1]).round(1), np.full(2000, 0.1)], axis=1)
+    test = codes[:100] + 0.1
+    found = boosted_trees(codes, labels, test, rounds=1)
+    exact = GradientBoostingClassifier(n_estimators=1, random_state=0).fit(codes, labels)
+    np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=1e-5)
+    np.testing.assert_array_equal(found.predicted, exact.predict(codes))
+    np.testing.assert_array_equal(found.test_predicted, exact.predict(test))
+
+
+@pytest.mark.parametrize("noise", [0.4, 3.0])
+def test_all_trees_agree_with_scikit_learn(noise: float) -> None:
+    rng = np.random.default_rng(7)
+    factors = rng.integers([2, 6], size=(600, 2))
+    codes = np.concatenate([factors @ rng.normal(size=(2, 2)), factors], axis=1) + noise * rng.normal(size=(600, 4))
+    train, test = slice(0, 400), slice(400, 600)
+    for labels in factors.T:
+        found = boosted_trees(codes[train], labels[train], codes[test])
+        exact = GradientBoostingClassifier(random_state=0).fit(codes[train], labels[train])
+        np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=0.02)
+        accuracy = np.mean(found.test_predicted == labels[test])
+        assert accuracy == pytest.approx(exact.score(codes[test], labels[test]), abs=0.04)
+
+
+def test_trees_of_constant_codes_and_of_one_class() -> None:
+    labels = np.arange(60) % 3
+    dead = boosted_trees(np.full((60, 2), 0.1), labels, np.full((5, 2), 0.1))
+    assert not dead.importance.any()
+    assert set(dead.test_predicted) <= {0, 1, 2}
+    one = boosted_trees(np.random.default_rng(0).normal(size=(60, 2)), np.full(60, 4), np.zeros((5, 2)))
+    assert not one.importance.any()
+    np.testing.assert_array_equal(one.test_predicted, np.full(5, 4))
+
+
+def test_twin_latents_share_the_importance() -> None:
+    """Which of two equal latents is split is drawn anew each time: neither is favoured by its place."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(6, size=400)
+    column = labels + 0.3 * rng.normal(size=400)
+    found = boosted_trees(np.stack([column, column], axis=1), labels, np.zeros((1, 2)))
+    np.testing.assert_allclose(found.importance, 0.5, atol=0.1)
 
 
 def test_mean_area_equals_scikit_learn() -> None:
@@ -118,10 +157,54 @@ def test_infomec_of_perfect_merged_and_dead() -> None:
     both = metrics.infomec(merged, factors, estimator="equal_width")
     assert both.infom < 0.1
     assert both.infoc == pytest.approx(0, abs=1e-9)
-    dead = metrics.infomec(codes * 1e-3, factors)
-    assert (dead.infom, dead.infoe, dead.infoc) == (0, 0, 0)
+    dead = metrics.infomec(np.full_like(codes, 0.1), factors)
+    assert (dead.infom, dead.infoc) == (0, 0)
+    assert dead.infoe == pytest.approx(0, abs=1e-6)
     one_hot = np.concatenate([np.eye(3)[factors[:, 0]], np.eye(4)[factors[:, 1]]], axis=1)
     assert metrics.infomec(one_hot, factors, estimator="equal_width").infoe > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_infomec_equals_its_definition_step_by_step() -> None:
+    codes, factors = perfect(300)
+    codes[:, 0] += 0.8 * factors[:, 0]
+    codes += 0.3 * np.random.default_rng(1).normal(size=codes.shape)
+    found = metrics.infomec(codes, factors)
+    scaled = StandardScaler().fit_transform(codes)
+    shares, explained = np.empty((2, 3)), []
+    for k in range(2):
+        labels = factors[:, k]
+        for j in range(3):
+            information = mutual_info_classif(scaled[:, [j]], labels, n_neighbors=10, random_state=0)
+            shares[k, j] = information[0] / mutual_info_score(labels, labels)
+        losses = []
+        for inputs in (np.zeros_like(scaled), scaled):
+            model = LogisticRegression(C=np.inf, class_weight="balanced").fit(inputs, labels)
+            losses.append(log_loss(labels, model.predict_proba(inputs)))
+        explained.append((losses[0] - losses[1]) / losses[0])
+    np.testing.assert_allclose(found.normalised_information, shares.T, atol=0.01)
+    assert found.active.all()
+    assert found.infom == pytest.approx(2 * np.mean(shares.max(axis=0) / shares.sum(axis=0)) - 1, abs=0.01)
+    assert found.infoc == pytest.approx(1.5 * np.mean(shares.max(axis=1) / shares.sum(axis=1)) - 0.5, abs=0.01)
+    assert found.infoe == pytest.approx(np.mean(explained), abs=1e-5)
+
+
+def test_downstream_accuracy_equals_its_definition() -> None:
+    codes, factors = perfect(500)
+    codes += 0.5 * np.random.default_rng(2).normal(size=codes.shape)
+    train, test = slice(0, 300), slice(300, 500)
+    found = metrics.downstream(codes[train], factors[train], codes[test], factors[test], sizes=(100, 300))
+    trees = metrics.downstream(codes[train], factors[train], codes[test], factors[test], classifier="boosted")
+    for k in range(2):
+        for row, size in enumerate((100, 300)):
+            x, y = codes[:size], factors[:size, k]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                model = LogisticRegressionCV(Cs=10, cv=KFold(n_splits=5)).fit(x, y)
+            assert found.accuracy[row, k] == np.mean(model.predict(codes[test]) == factors[test, k])
+        exact = GradientBoostingClassifier(random_state=0).fit(codes[:100], factors[:100, k])
+        assert trees.sizes == (10, 100)
+        assert trees.accuracy[1, k] == exact.score(codes[test], factors[test, k])
 
 
 def test_downstream_grows_with_the_sample() -> None:
@@ -143,7 +226,7 @@ def test_unseen_classes_of_the_test_half_do_not_break_anything() -> None:
     codes, factors = perfect()
     test = factors.copy()
     test[:30, 0] = 7
-    for function in (metrics.dci, metrics.explicitness, metrics.infomec, metrics.downstream, metrics.sap):
+    for function in (metrics.dci, metrics.explicitness, metrics.downstream, metrics.sap):
         assert np.isfinite(function(codes, factors, codes, test, budget="fast").score)
 
 

@@ -32,7 +32,8 @@ def test_every_metric_keeps_the_contract(name: str) -> None:
     low, high = first.result.bounds
     assert isinstance(first.result, METRICS[name].result)
     assert isinstance(first.result, Result)
-    assert list(first.values) == list(METRICS[name].parts)
+    assert list(first.values) == [part for part in METRICS[name].parts if getattr(first.result, part) is not None]
+    assert METRICS[name].parts[0] in first.values
     assert first.values == second.values
     assert all(low <= value <= high for value in first.values.values())
     assert first.result.record.budget == "fast"
@@ -78,6 +79,17 @@ def test_points_are_drawn_once_within_the_budget() -> None:
     assert whole.values["score"] == metrics.mig(codes, factors).score
 
 
+def test_sigma_adds_what_is_measured_of_samples() -> None:
+    names = ["gaussian_total_correlation", "gaussian_wasserstein_correlation"]
+    sigma = np.random.default_rng(3).uniform(0.1, 2, size=CODES.shape)
+    found = score(CODES, sigma=sigma, metrics=names, intervals=False)
+    assert found[names[0]].values["sampled"] == metrics.gaussian_total_correlation(CODES, sigma).sampled
+    assert found[names[1]].values["sampled"] == metrics.gaussian_wasserstein_correlation(CODES, sigma).sampled
+    assert "sampled" not in score(CODES, metrics=names, intervals=False)[names[0]].values
+    some = score(CODES, sigma=sigma, metrics=names[0], budget="fast")[names[0]]
+    assert all(some.intervals[part] for part in some.values)
+
+
 def test_test_halves_reach_the_metric() -> None:
     shuffled = np.random.default_rng(0).permutation(FACTORS)
     good, bad = (
@@ -96,6 +108,14 @@ def test_test_halves_reach_the_metric() -> None:
         ((CODES, FACTORS), {"budget": "full"}, "budget 'full'"),
         ((CODES, FACTORS[:-1]), {}, "must have the same number of rows"),
         ((CODES[:, 0],), {}, "must have shape"),
+        ((CODES,), {"sigma": CODES[:-1]}, "and sigma of shape .*: must have the same number of rows"),
+        ((CODES,), {"sigma": CODES - 5, "metrics": "gaussian_total_correlation"}, "not finite and positive"),
+        (
+            (CODES, FACTORS),
+            {"test_codes": CODES, "test_factors": FACTORS[:-1]},
+            "test_codes of shape .* and test_factors of shape .*: must have the same number of rows",
+        ),
+        ((CODES, FACTORS), {"test_codes": CODES[0], "test_factors": FACTORS}, "test_codes of shape"),
     ],
 )
 def test_bad_requests(arguments: tuple[Any, ...], options: dict[str, Any], message: str) -> None:

@@ -24,7 +24,7 @@ def test_aligned_codes_rank_first(tmp_path: Path, metric: str) -> None:
         ScoredMember(index, (blobs.put_array(one.astype(np.float32)),), ((1.0, 1.0),) * 2)
         for index, one in enumerate(codes)
     ]
-    first, second = FITNESS["labelled"](members, {"metric": metric, "labels": blobs.put_array(labels)}, blobs)
+    first, second = FITNESS[metric](members, {"labels": blobs.put_array(labels)}, blobs)
     assert first.replica_scores[0] > first.replica_scores[1] + 0.2
     assert first.score == pytest.approx(np.mean(first.replica_scores))
     assert first.score > second.score

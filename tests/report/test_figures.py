@@ -108,7 +108,7 @@ def test_png_files_hold_the_pixels_enlarged(tmp_path: Path) -> None:
 
 def test_all_figures_of_a_run_as_files(finished_run: RunFolder, tmp_path: Path) -> None:
     written = {path.name for path in write_figures(finished_run.path, tmp_path / "out")}
-    assert {"0-score.png", "0-score.svg", "0-leaf1-1-lineage.svg", "final-beta.png", "traversal-z0.png"} <= written
+    assert {"0-score.png", "0-score.svg", "0-leaf1-1-lineage.svg", "final-beta.png", "traversal-f0.png"} <= written
     assert "reconstructions.png" in written
     assert written == {path.name for path in (tmp_path / "out").iterdir()}
 

@@ -104,7 +104,7 @@ def test_every_figure_can_be_read_aloud(page: Page) -> None:
 def test_latents_stand_by_information_with_the_factors_that_they_know(page: Page) -> None:
     text = words(page)
     assert "A model of 3 latents, 2 of them in use." in text
-    assert text.index("z1 2.50 nats") < text.index("z0 1.25 nats") < text.index("1 more, which carries next to nothing")
+    assert text.index("f1 2.50 nats") < text.index("f0 1.25 nats") < text.index("1 more, which carries next to nothing")
     assert "Best latent for x, by a gap of 0.70." in text
     assert "Best latent for y <b>, by a gap of 0.05." in text, "names are text, not markup"
     assert "Knows 30 % of y <b>, 10 % of x." in text
@@ -114,8 +114,8 @@ def test_latents_stand_by_information_with_the_factors_that_they_know(page: Page
 def test_the_rounds_say_what_they_were_cut_from_and_why_they_ended(page: Page) -> None:
     text = words(page)
     assert "0 96 images. 4 generations, best UDR" in text
-    assert "the best score stopped moving. Learned z0, z1." in text
-    assert "0/leaf1/1 96 images, z0 held still. 1 generation, best" in text
+    assert "the best score stopped moving. Learned f0, f1." in text
+    assert "0/leaf1/1 96 images, f0 held still. 1 generation, best" in text
     assert "nothing was learned." in text
     assert "Leaf run 0/leaf1 ended the greatest depth, 1, is reached" in text
     assert [item["style"] for item in page.all("li") if "style" in item] == ["--depth:0", "--depth:1", "--depth:0"]

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.events import GenerationCommitted
+from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.tracking.delivery import Courier, sync
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.writer import MlflowWriter
@@ -101,6 +102,22 @@ def test_rounds_are_kept_apart_and_their_population_is_a_table(ready_folder: Pat
     assert float(table[-1].split(",")[5]) == record.score
 
 
+def test_every_round_names_the_images_that_it_trains_on(ready_folder: Path, play: Play) -> None:
+    parts = {"0": (None, 40), "0/leaf1/1": ("cd" * 32, 12)}
+    with MlflowWriter(ready_folder, None, "one", "dots") as writer:
+        for path, (subset, images) in parts.items():
+            data = DataIdentity(name="dots", fingerprint="ab" * 32, subset=subset, images=images)
+            play(writer, [one.model_copy(update={"data": data}) for one in simulate(path, members=2, generations=1)])
+    seen = {}
+    for run in runs(ready_folder, "tags.kind = 'round'"):
+        (used,) = run.inputs.dataset_inputs
+        profile = json.loads(used.dataset.profile)
+        assert (used.dataset.name, profile["fingerprint"], profile["shape"]) == ("dots", "ab" * 32, [1, 8, 8])
+        assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
+        seen[run.data.tags["round"]] = (used.dataset.digest, profile["subset"], profile["images"])
+    assert seen == {"0": ("ab" * 6, None, 40), "0/leaf1/1": ("ab" * 6 + "-" + "cd" * 6, "cd" * 32, 12)}
+
+
 def test_sending_everything_again_changes_nothing(ready_folder: Path, play: Play) -> None:
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, simulate(members=3, generations=3))
@@ -139,8 +156,6 @@ def test_a_generation_that_a_crash_kept_out_of_the_spool_is_noted_on_resume(read
 
 def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> None:
     (ready_folder / "report.html").write_text("<p>found</p>")
-    (ready_folder / "model").mkdir()
-    (ready_folder / "model" / "model.json").write_text("{}")
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, simulate(members=3, generations=1))
         play(writer, simulate("final", members=3, generations=1))
@@ -150,7 +165,7 @@ def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> 
         run.data.tags["round"]: {entry.path for entry in store.list_artifacts(run.info.run_id)}
         for run in runs(ready_folder, "tags.kind = 'round'")
     }
-    assert by_round == {"0": set(), "final": {"report.html", "model", "config.yaml"}}
+    assert by_round == {"0": set(), "final": {"report.html", "config.yaml"}}
 
 
 def test_the_caller_never_waits(run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,22 @@ def test_too_little_memory_for_a_worker(machine: pytest.MonkeyPatch) -> None:
         plan_capacity(ResourcesConfig(memory_gib=1), 8)
 
 
+def test_the_object_store_grows_by_the_images_that_it_holds(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(capacity, "_store_room", lambda: 4_000_000_000)
+    plain, holding = (plan_capacity(ResourcesConfig(), 8, images) for images in (0, 3_000_000_000))
+    assert holding.object_store_bytes - plain.object_store_bytes == 3_000_000_000
+    assert holding.workers == plain.workers
+    with pytest.raises(UserError, match=r"object-store: needs 4\.15 GB of shared memory, and there are 4\.00 GB"):
+        plan_capacity(ResourcesConfig(), 8, 4_000_000_000)
+
+
+def test_images_in_the_object_store_leave_less_memory_for_workers(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(capacity, "_store_room", lambda: 4 * 2**30)
+    assert plan_capacity(ResourcesConfig(gpus=0, memory_gib=3.4), 8, 2**30).workers == 1
+    with pytest.raises(UserError, match=r"^resources\.memory_gib=3: must be at least 3\.1"):
+        plan_capacity(ResourcesConfig(gpus=0, memory_gib=3), 8, 2**30)
+
+
 @pytest.mark.parametrize(
     ("chosen", "count"),
     [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,-1,1", 1), ("0,7", 1), ("GPU-ab, MIG-cd", 2), (" 1 ", 1)],

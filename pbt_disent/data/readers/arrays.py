@@ -41,7 +41,7 @@ def open_array(
         path: the npy, npz, h5 or hdf5 file.
         key: the array of images; by default the only one with three or four dimensions, or one with a usual name.
         factor_key: an array (N, K) or (N,) of labels in the same file, taken as classes.
-        layout: ``chw`` or ``hwc`` where the shape leaves it open.
+        layout: ``hw``, ``chw`` or ``hwc`` where the shape leaves it open.
         cache: folder for the unpacked images of a compressed npz.
 
     Raises:

@@ -65,6 +65,7 @@ def open_dsprites(path: Path, variant: str = "binary", seed: int = 0, cache: Pat
         factors=factors,
         factor_names=GRID.names,
         factor_sizes=GRID.sizes,
+        layout="hw",
         stretch=255,
     )
     return data if variant == "binary" else Painted(data, variant, seed)

@@ -11,13 +11,13 @@ import colorsys
 
 import numpy as np
 
-from pbt_disent.data.base import Indices, as_indices, fingerprint_of
+from pbt_disent.data.base import Indices, as_indices
 from pbt_disent.data.grid import FactorGrid, GridOption
 from pbt_disent.data.renderers import RENDERERS
 from pbt_disent.data.scene import cast
 from pbt_disent.data.solids import SOLIDS
-from pbt_disent.errors import UserError
-from pbt_disent.types import FloatArray, IntArray, UInt8Array
+from pbt_disent.data.world import World
+from pbt_disent.types import FloatArray, UInt8Array
 
 __all__ = ["SIZES", "Rooms"]
 
@@ -29,7 +29,7 @@ AZIMUTHS = np.radians(np.linspace(-30.0, 30.0, SIZES["orientation"]))
 
 
 @RENDERERS.register("rooms")
-class Rooms:
+class Rooms(World):
     """Pictures of a room, (3, H, W): floor hue, wall hue, object hue, scale, shape, orientation.
 
     Args:
@@ -41,28 +41,12 @@ class Rooms:
     """
 
     def __init__(self, size: int = 64, grid: GridOption | None = None) -> None:
-        if not isinstance(size, int) or not 8 <= size <= 256:
-            raise UserError(f"rooms size {size}", "must be 8 to 256 pixels", "use 64 or 32")
-        self.grid = FactorGrid.full(SIZES).restricted(grid or {})
+        super().__init__("rooms", 3, size, FactorGrid.full(SIZES).restricted(grid or {}), version=VERSION)
         self._option = grid
-        self.name = "rooms"
-        self.shape = (3, size, size)
-        self.factor_names = self.grid.names
-        self.factor_sizes = self.grid.sizes
-        self.fingerprint = fingerprint_of(
-            {"renderer": self.name, "version": VERSION, "size": size, "levels": self.grid.levels}
-        )
         self._views: dict[tuple[int, int, int], FloatArray] = {}
 
     def __reduce__(self) -> tuple[type[Rooms], tuple[int, GridOption | None]]:
         return type(self), (self.shape[1], self._option)
-
-    def __len__(self) -> int:
-        return len(self.grid)
-
-    def factors(self, indices: Indices) -> IntArray:
-        """Return the class ids at `indices`, (N, 6), within the drawn grid."""
-        return self.grid.factors(indices)
 
     def images(self, indices: Indices) -> UInt8Array:
         """Return the images at `indices`, (N, 3, H, W); a view is cast when first asked for, and kept."""

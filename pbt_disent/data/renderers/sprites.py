@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pbt_disent.data.base import Indices, as_indices, fingerprint_of
+from pbt_disent.data.base import Indices, as_indices
 from pbt_disent.data.coverage import polygon_coverage
 from pbt_disent.data.grid import FactorGrid, GridOption
 from pbt_disent.data.renderers import RENDERERS
-from pbt_disent.errors import UserError
+from pbt_disent.data.world import World
 from pbt_disent.types import FloatArray, IntArray, UInt8Array
 
 __all__ = ["SIZES", "Sprites"]
@@ -35,7 +35,7 @@ HALF = 0.5 - 1e-9
 
 
 @RENDERERS.register("sprites")
-class Sprites:
+class Sprites(World):
     """White sprites on black: shape (square, ellipse, heart), scale, orientation, x and y.
 
     Args:
@@ -48,26 +48,11 @@ class Sprites:
     """
 
     def __init__(self, size: int = 64, grid: GridOption | None = None, antialias: bool = False) -> None:
-        if not isinstance(size, int) or not 8 <= size <= 256:
-            raise UserError(f"sprites size {size}", "must be 8 to 256 pixels", "use 64, as published, or 32")
-        self.grid = FactorGrid.full(SIZES).restricted(grid or {}, closed=("orientation",))
+        drawn = FactorGrid.full(SIZES).restricted(grid or {}, closed=("orientation",))
+        super().__init__("sprites", 1, size, drawn, version=VERSION, grey=antialias)
         self.antialias = antialias
-        self.name = "sprites"
-        self.shape = (1, size, size)
-        self.factor_names = self.grid.names
-        self.factor_sizes = self.grid.sizes
-        self.fingerprint = fingerprint_of(
-            {"renderer": self.name, "version": VERSION, "size": size, "levels": self.grid.levels, "grey": antialias}
-        )
         self._outlines = _outlines(size)
         self._centres = (16.0 + 32.0 * POSITIONS) * (size / 64)
-
-    def __len__(self) -> int:
-        return len(self.grid)
-
-    def factors(self, indices: Indices) -> IntArray:
-        """Return the class ids at `indices`, (N, 5): shape, scale, orientation, x, y within the drawn grid."""
-        return self.grid.factors(indices)
 
     def images(self, indices: Indices) -> UInt8Array:
         """Return the images at `indices`, (N, 1, H, W), white (255) on black (0)."""

@@ -1,8 +1,9 @@
-"""A metric on known labels: MIG, nMIG or DCI (PBT-VAE; papers.md 4.1)."""
+"""A metric on known labels, by its name: MIG, nMIG or DCI disentanglement (PBT-VAE; papers.md 4.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,32 +16,35 @@ from pbt_disent.types import FloatArray, IntArray, Json
 
 __all__ = ["labelled_fitness"]
 
+Score = Callable[[FloatArray, IntArray], float]
 
-@FITNESS.register("labelled")
-def labelled_fitness(members: Sequence[ScoredMember], options: Json, blobs: BlobStore) -> list[MemberScore]:
+
+def labelled_fitness(
+    score: Score, members: Sequence[ScoredMember], options: Json, blobs: BlobStore
+) -> list[MemberScore]:
     """Score each replica by a metric on labels, and each member by the mean of its replicas.
 
     Args:
+        score: the metric, of codes (N, Z) and labels (N, K).
         members: the members.
-        options: `metric`, one of mig, nmig and dci (its disentanglement, by the fast budget); `labels`, the digest of
-            an int64 array (N, K) of the probe's class ids.
+        options: `labels`, the digest of an int64 array (N, K) of the probe's class ids; a factor that does not vary on
+            the probe does not count.
         blobs: where the codes and the labels are.
     """
-    labels = np.asarray(blobs.get_array(options["labels"]))
+    labels = np.asarray(blobs.get_array(options["labels"]), dtype=np.int64)
     varying = labels[:, np.ptp(labels, axis=0) > 0]
     scores = []
     for member in members:
-        replicas = tuple(METRICS[options["metric"]](codes, varying) for codes in load_codes(member, blobs))
+        replicas = tuple(score(codes, varying) for codes in load_codes(member, blobs))
         scores.append(MemberScore(member.member, float(np.mean(replicas)), replicas))
     return scores
 
 
-def _disentanglement(codes: FloatArray, labels: IntArray) -> float:
-    return float(dci(codes, labels, budget="fast").disentanglement)
-
-
-METRICS: dict[str, Callable[[FloatArray, IntArray], float]] = {
+SCORES: dict[str, Score] = {
     "mig": lambda codes, labels: float(mig(codes, labels).score),
     "nmig": lambda codes, labels: float(nmig(codes, labels).score),
-    "dci": _disentanglement,
+    "dci": lambda codes, labels: float(dci(codes, labels, budget="fast").disentanglement),
 }
+
+for name, score in SCORES.items():
+    FITNESS.register(name)(partial(labelled_fitness, score))

@@ -1,0 +1,157 @@
+"""What a benchmark case is: our way and its peers on the same work, checked to agree before anything is timed.
+
+A file in `pbt_disent.bench.cases` adds a case, or a family of them, by registering it. Costs are seconds unless the
+contest says otherwise, and a smaller cost is always better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.registry import Registry
+
+__all__ = [
+    "CASES",
+    "Case",
+    "Computed",
+    "Contest",
+    "Disagreement",
+    "Goal",
+    "Measure",
+    "NotRun",
+    "Setting",
+    "Side",
+]
+
+Size = Literal["full", "quick", "tiny"]
+T = TypeVar("T")
+
+
+class Disagreement(PbtDisentError):
+    """The two sides of a case do not compute the same, so that timing them would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should be: at least `value`, or at most."""
+
+    value: float
+    at_most: bool = False
+
+    def met(self, figure: float) -> bool:
+        """Return whether a figure reaches the goal."""
+        return figure <= self.value if self.at_most else figure >= self.value
+
+    def __str__(self) -> str:
+        return f"{'at most' if self.at_most else 'at least'} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do a case's work.
+
+    Args:
+        name: what it is, as a row of the table.
+        costs: does the work once and returns its cost, or the costs of its parts in order (of each generation, say).
+    """
+
+    name: str
+    costs: Callable[[], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A peer whose cost follows from its description; it has a line of its own and is never the headline."""
+
+    name: str
+    cost: float
+    how: str
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A peer that could not run here, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure beside the ratio, such as a share of the machine's peak."""
+
+    name: str
+    value: float
+    unit: str
+    goal: Goal | None = None
+
+
+def _nothing(medians: Mapping[str, float]) -> Sequence[Measure]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A case, ready to run.
+
+    Args:
+        ours: our way.
+        peers: the other ways, in any order; the headline is against the best of those that run.
+        agree: has both sides do the work once, untimed, and says in one phrase how well their results agree; it raises
+            `Disagreement` where they do not.
+        repeats: how often each side is timed.
+        unit: of the costs.
+        measures: what else to report, given the median cost by the name of each side.
+    """
+
+    ours: Side
+    peers: Sequence[Side | Computed | NotRun]
+    agree: Callable[[], str]
+    repeats: int
+    unit: str = "s"
+    measures: Callable[[Mapping[str, float]], Sequence[Measure]] = _nothing
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large a case is to be, and where it may write.
+
+    Args:
+        size: ``full``; ``quick``, minutes for all cases together; or ``tiny``, which proves that a case runs.
+        folder: a temporary folder of the case's own.
+    """
+
+    size: Size
+    folder: Path
+
+    def pick(self, full: T, quick: T, tiny: T) -> T:
+        """Return the value for this size."""
+        return {"full": full, "quick": quick, "tiny": tiny}[self.size]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An entry of the registry.
+
+    Args:
+        summary: what is compared, in one line.
+        prepare: makes the contest; importing what it needs is its own business, so that listing cases stays quick.
+        goal: of the ratio. Where it is a lower bound the ratio is peer over ours, where it is an upper one ours over
+            peer: "at most 1.3 times the peer".
+    """
+
+    summary: str
+    prepare: Callable[[Setting], Contest]
+    goal: Goal | None = None
+
+    @property
+    def inverse(self) -> bool:
+        """Whether the ratio is ours over peer."""
+        return self.goal is not None and self.goal.at_most
+
+
+CASES: Registry[Case] = Registry("benchmark case", "pbt_disent.bench.cases")

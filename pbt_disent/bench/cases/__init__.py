@@ -1,0 +1,1 @@
+"""The cases, one file each or one per family."""

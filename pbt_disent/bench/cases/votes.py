@@ -1,0 +1,59 @@
+"""The two scores that are made of votes, at the published numbers of votes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Setting
+from pbt_disent.bench.peers.votes import beta_vae_by_votes, factor_vae_by_votes
+from pbt_disent.bench.representation import labelled_codes
+from pbt_disent.bench.timing import timed
+from pbt_disent.types import FloatArray, IntArray
+
+__all__ = ["prepare"]
+
+Loop = Callable[[FloatArray, IntArray, int, int], float]
+
+
+def prepare(name: str, loop: Loop, setting: Setting) -> Contest:
+    """10,000 training and 5,000 evaluation votes of 64 points each, from 10,000 labelled points.
+
+    Both sides draw votes of their own, so their scores agree within 0.03 or three standard errors of a difference.
+    """
+    from pbt_disent import metrics
+
+    codes, factors = labelled_codes(setting.pick(10_000, 10_000, 500))
+    train, evaluate = setting.pick((10_000, 5_000), (10_000, 5_000), (300, 300))
+
+    def ours() -> float:
+        return float(getattr(metrics, name)(codes, factors, num_train=train, num_eval=evaluate).score)
+
+    def theirs() -> float:
+        return loop(codes, factors, train, evaluate)
+
+    def agree() -> str:
+        a, b = ours(), theirs()
+        error = math.sqrt((a * (1 - a) + b * (1 - b)) / evaluate)
+        if abs(a - b) > max(0.03, 3 * error):
+            raise Disagreement(f"{name}: scores {a:.3f} and {b:.3f}")
+        return f"scores {a:.3f} and {b:.3f}"
+
+    return Contest(timed("all votes at once", ours), [timed("a loop over votes", theirs)], agree, setting.pick(7, 3, 1))
+
+
+CASES.register("factor-vae")(
+    Case(
+        "FactorVAE score, 15,000 votes: against a loop over votes",
+        partial(prepare, "factor_vae", factor_vae_by_votes),
+        Goal(10),
+    )
+)
+CASES.register("beta-vae")(
+    Case(
+        "beta-VAE score, 15,000 votes: against a loop over votes",
+        partial(prepare, "beta_vae", beta_vae_by_votes),
+        Goal(10),
+    )
+)

@@ -1,0 +1,268 @@
+"""Runs as jobs on a Ray cluster, through the HTTP interface of its dashboard (the Ray Jobs API).
+
+A run's first job has the run's name; a job that goes on with it is numbered from 2: ``name``, ``name.2``, ``name.3``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pbt_disent.errors import PbtDisentError, UserError, nearest
+from pbt_disent.tune.access import TOKEN_REMEDY, find_token
+
+__all__ = ["Job", "Jobs"]
+
+RUN, ATTEMPT, CONFIG, RUNS = (f"pbt-disent-{name}" for name in ("run", "attempt", "config", "runs"))
+ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+STOP_SECONDS = 60
+"""Ray kills a job this long after it was asked to stop; Ray's own default would be 3."""
+ANSWER_SECONDS = 10.0
+MOST_BYTES = 500 * 2**20
+"""Ray takes a working directory of at most 512 MiB."""
+LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The newest job of a run.
+
+    Args:
+        run: name of the run.
+        attempt: which job of the run this is, from 1.
+        config: name of the preset or file that it was submitted with.
+        runs: folder of all runs, as the cluster sees it.
+        status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        message: Ray's word on it.
+        begun: seconds since the epoch, as far as known.
+        ended: seconds since the epoch; none while it lives.
+    """
+
+    run: str
+    attempt: int
+    config: str
+    runs: str
+    status: str = "PENDING"
+    message: str = ""
+    begun: float | None = None
+    ended: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Ray's name of the job."""
+        return self.run if self.attempt == 1 else f"{self.run}.{self.attempt}"
+
+
+class Jobs:
+    """The runs that were submitted to a cluster.
+
+    Args:
+        address: URL of the dashboard, such as ``http://127.0.0.1:8265``.
+        allow_unauthenticated: do without a token.
+
+    Raises:
+        UserError: it does not answer, asks for no token, or for another one.
+    """
+
+    def __init__(self, address: str, *, allow_unauthenticated: bool = False) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise UserError(f"address {address}", "must be a dashboard's URL", "for example http://127.0.0.1:8265")
+        self.address = address.rstrip("/")
+        token = self._enter(allow_unauthenticated=allow_unauthenticated)
+        self._client = _client(self.address, token)
+
+    def submit(self, name: str, config: str, runs: str, files: Path, arguments: Sequence[str]) -> Job:
+        """Have the cluster run a new run.
+
+        Args:
+            name: of the run.
+            config: where its config came from, for people to read.
+            runs: folder of all runs, as the cluster sees it.
+            files: folder that the run starts in.
+            arguments: of `pbt_disent.tune.supervisor`, after the folder.
+
+        Raises:
+            UserError: the name is taken, or the folder is too large.
+        """
+        if name in (known := {job.run: job for job in self.all()}):
+            raise UserError(
+                f"run {name!r}",
+                f"was submitted to {self.address} already ({known[name].status})",
+                f"give another --name, or go on with it: pbt-disent resume {name} --address {self.address}",
+            )
+        size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
+        if size > MOST_BYTES:
+            raise UserError(
+                f"working directory of {size / 2**20:.0f} MiB",
+                f"must have at most {MOST_BYTES / 2**20:.0f} MiB",
+                "put large files where all nodes see them",
+            )
+        return self._start(Job(name, 1, config, runs), arguments, {"working_dir": str(files)})
+
+    def resume(self, name: str, runs: str, arguments: Sequence[str]) -> Job:
+        """Have the cluster go on with a run, whether it was submitted to this cluster before or not.
+
+        Args:
+            name: of the run.
+            runs: folder of all runs; where the cluster knows the run, it knows that better.
+            arguments: of `pbt_disent.tune.supervisor`, after the folder.
+
+        Raises:
+            UserError: it is running.
+        """
+        before = next((job for job in self.all() if job.run == name), None)
+        if before is None:
+            return self._start(Job(name, 1, "", runs), arguments, {})
+        if before.status not in ENDED:
+            raise UserError(f"run {name!r}", f"is {before.status.lower()} there", "stop it first, or let it end")
+        return self._start(Job(name, before.attempt + 1, before.config, before.runs), arguments, {})
+
+    def all(self) -> list[Job]:
+        """Return the newest job of every run, in the order in which they began."""
+        newest: dict[str, Job] = {}
+        for details in self._client.list_jobs():
+            job = _job(details)
+            if job is not None and (job.run not in newest or job.attempt > newest[job.run].attempt):
+                newest[job.run] = job
+        return sorted(newest.values(), key=lambda job: (job.begun or 0.0, job.run))
+
+    def find(self, name: str) -> Job:
+        """Return a run's newest job.
+
+        Raises:
+            UserError: there is none.
+        """
+        jobs = {job.run: job for job in self.all()}
+        if name not in jobs:
+            raise UserError(f"run {name!r}", f"was not submitted to {self.address}", nearest(name, jobs))
+        return jobs[name]
+
+    def log(self, job: Job) -> str:
+        """Return what a job has printed."""
+        text: str = self._client.get_job_logs(job.id)
+        return text
+
+    def follow(self, job: Job) -> Iterator[str]:
+        """Yield what a job has printed and prints, until it ends."""
+        pieces = self._client.tail_job_logs(job.id)
+        loop = asyncio.new_event_loop()
+        try:
+            while True:
+                try:
+                    yield loop.run_until_complete(anext(pieces))
+                except StopAsyncIteration:
+                    return
+        finally:
+            loop.run_until_complete(pieces.aclose())
+            loop.close()
+
+    def stop(self, job: Job) -> Job:
+        """Ask a job to commit what it is committing and to end, and wait until it has."""
+        if job.status not in ENDED:
+            self._client.stop_job(job.id)
+        deadline = time.monotonic() + STOP_SECONDS + ANSWER_SECONDS
+        while (job := self.find(job.run)).status not in ENDED:
+            if time.monotonic() > deadline:
+                raise PbtDisentError(f"run {job.run!r} has not ended in {STOP_SECONDS + ANSWER_SECONDS:.0f} s")
+            time.sleep(0.5)
+        return job
+
+    def _start(self, job: Job, arguments: Sequence[str], files: dict[str, str]) -> Job:
+        command = ["python", "-m", "pbt_disent.tune.supervisor", job.run, "--runs", job.runs, *arguments]
+        try:
+            self._client.submit_job(
+                entrypoint=shlex.join(command),
+                submission_id=job.id,
+                runtime_env={**files, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
+                metadata={RUN: job.run, ATTEMPT: str(job.attempt), CONFIG: job.config, RUNS: job.runs},
+            )
+        except RuntimeError as error:
+            if "already exists" in str(error):
+                raise UserError(
+                    f"run {job.run!r}", f"has had a job {job.id} on {self.address}", "give another --name"
+                ) from None
+            raise PbtDisentError(f"{self.address} refused the job: {str(error).strip().splitlines()[-1]}") from None
+        return job
+
+    def _enter(self, *, allow_unauthenticated: bool) -> str | None:
+        """Find out whether the cluster asks for a token, as a stranger would; return ours, if it takes it."""
+        if (status := self._ask(None)) == 200:
+            if not allow_unauthenticated:
+                raise UserError(
+                    f"address {self.address}",
+                    "asks for no token, so that whoever reaches it runs code there",
+                    "start every node with RAY_AUTH_MODE=token, or say --allow-unauthenticated",
+                )
+            return None
+        if status not in {401, 403}:
+            raise UserError(
+                f"address {self.address}",
+                f"has no Ray Jobs API (status {status})",
+                "give the URL of the dashboard of a Ray that was installed as ray[default]",
+            )
+        token = find_token()
+        if token is None:
+            raise UserError(f"token for {self.address}", "is missing", TOKEN_REMEDY)
+        if self._ask(token) != 200:
+            raise UserError(f"token for {self.address}", "is wrong", TOKEN_REMEDY)
+        return token
+
+    def _ask(self, token: str | None) -> int:
+        request = urllib.request.Request(f"{self.address}/api/jobs/", headers=_headers(token))
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise UserError(
+                f"address {self.address}",
+                f"does not answer ({getattr(reason, 'strerror', None) or reason})",
+                "open a tunnel to it (ssh -L 8265:127.0.0.1:8265 HEAD), or start Ray there: ray start --head",
+            ) from None
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def _client(address: str, token: str | None) -> Any:
+    """Return Ray's client, which would prefer an address in the environment to the one that it is given."""
+    try:
+        from ray.job_submission import JobSubmissionClient
+    except ImportError:
+        raise UserError("ray", "was installed without its Jobs API", "pip install 'pbt-disent[cluster]'") from None
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with contextlib.ExitStack() as stack:
+        for name in ADDRESSES:
+            if (value := os.environ.pop(name, None)) is not None:
+                stack.callback(os.environ.__setitem__, name, value)
+        return JobSubmissionClient(address, headers=_headers(token))
+
+
+def _job(details: Any) -> Job | None:
+    """Read Ray's description; none for a job that is no run."""
+    tags = details.metadata or {}
+    if details.submission_id is None or RUN not in tags:
+        return None
+    begun, ended = (None if stamp is None else stamp / 1000 for stamp in (details.start_time, details.end_time))
+    message = " ".join((details.message or "").split())
+    status = str(details.status.value)
+    return Job(tags[RUN], int(tags[ATTEMPT]), tags[CONFIG], tags[RUNS], status, message, begun, ended)

@@ -1,0 +1,49 @@
+"""Every case runs at a tiny size, and its sides agree; nothing here asserts a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pbt_disent.bench import CASES, Setting, run_case
+from pbt_disent.bench.case import Computed, NotRun, Side
+
+RAY = {"generation", "empty-generation"}
+SLOW = {"startup"}
+
+
+def marked(name: str) -> object:
+    ray = [pytest.mark.ray, pytest.mark.timeout(600)] if name in RAY else []
+    return pytest.param(name, marks=[*ray, *([pytest.mark.slow] if name in SLOW else [])])
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in CASES])
+def test_a_case_runs_and_both_sides_agree(name: str) -> None:
+    finding = run_case(name, "tiny", lambda text: None)
+    result = finding.as_json()
+    assert result["case"] == name
+    assert result["agreement"]
+    assert result["peer"] is not None, "no peer ran"
+    assert result["ratio"] > 0
+    assert result["spread"][0] <= result["ratio"] <= result["spread"][1]
+    assert all(line.ran or line.remark for line in finding.lines)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_a_case_has_a_summary_of_one_line(name: str) -> None:
+    summary = CASES[name].summary
+    assert "against" in summary
+    assert "\n" not in summary
+
+
+@pytest.mark.parametrize("name", ["step-32", "generation"])
+def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
+    for peer in CASES[name].prepare(Setting("tiny", tmp_path)).peers:
+        if isinstance(peer, Computed):
+            assert peer.how
+            assert peer.cost > 0
+        elif isinstance(peer, NotRun):
+            assert "not installed" in peer.reason
+        else:
+            assert isinstance(peer, Side)
