@@ -57,6 +57,7 @@ def halves(
     if (test_codes is None) != (test_factors is None):
         raise UserError("a test half of codes or of factors alone", "must have both", "give both or neither")
     if test_codes is None or test_factors is None:
+        as_pair(codes, factors)  # what is wrong with the two comes before what is too few to be halved
         whole, _ = as_pair(codes, factors, TEST_SHARE * MINIMUM_POINTS)
         labels = as_array(factors, "factors")
         order = Streams(seed).generator("metrics", "halves").permutation(len(whole))

@@ -84,12 +84,22 @@ def run_cells(
         pool = ProcessPoolExecutor(min(workers, len(waiting)), context, initializer=_one_thread)
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         running: dict[Future[Json], Cell] = {pool.submit(run, cell): cell for cell in waiting}
+        failures: list[BaseException] = []
         while running:
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ready:
-                cell, result = running.pop(future), future.result()
-                log.append([{"arm": cell.arm, "seed": cell.seed, "digest": cell.digest, "result": result}])
-                on_done(cell, result)
+                cell = running.pop(future)
+                failure = None if future.cancelled() else future.exception()
+                if failure is not None:
+                    failures.append(failure)
+                    for other in running:
+                        other.cancel()  # those that run already go on, and their results count
+                elif not future.cancelled():
+                    result = future.result()
+                    log.append([{"arm": cell.arm, "seed": cell.seed, "digest": cell.digest, "result": result}])
+                    on_done(cell, result)
+        if failures:
+            raise failures[0]
     return finished(cells, results)
 
 

@@ -58,9 +58,10 @@ def register(client: MlflowClient, logged: LoggedModel, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    if all(version.model_id != logged.model_id for version in client.search_model_versions(f"name = '{name}'")):
-        place = logged.artifact_location  # not models:/<id>, which would be looked up in the store of the environment
-        client.create_model_version(name, place, run_id=logged.source_run_id, model_id=logged.model_id)
+    place = logged.artifact_location  # not models:/<id>, which would be looked up in the store of the environment
+    versions = client.search_model_versions(f"name = '{name}'")
+    if all(version.tags.get(TAG) != logged.tags[TAG] for version in versions):  # SQL stores forget the model's id
+        client.create_model_version(name, place, run_id=logged.source_run_id, tags={TAG: logged.tags[TAG]})
 
 
 def _create(client: MlflowClient, run: Run, model: LatentModel, key: str) -> LoggedModel:

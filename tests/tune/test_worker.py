@@ -30,7 +30,7 @@ def test_what_a_worker_does_with_each_kind_of_job(tmp_path: Path) -> None:
     assert (trained.key, trained.ok, outcome.status, outcome.images) == ("k", True, "ok", 10)
     encoded: EncodeOutcome = pickle.loads(do(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
     assert encoded.codes == f"codes of {outcome.checkpoints[0]}"
-    scored = do(worker, "score", ScoreTask("0", 0, "udr", (), {}))
+    scored = do(worker, "score", ScoreTask("0", 0, "udr", (), {"against": "replicas"}))
     assert (scored.ok, pickle.loads(scored.payload)) == (True, [])
 
 
