@@ -108,6 +108,10 @@ class Manifest(Record):
         scored = [member for member in self.members if member.score is not None]
         return min(scored, key=lambda member: (-(member.score or 0.0), member.member)) if scored else None
 
+    def outline(self) -> Manifest:
+        """Return what later generations need of an old one: its best member and its number of image passes."""
+        return self.model_copy(update={"members": (self.best,) if self.best else (), "next": ()})
+
     def to_bytes(self) -> bytes:
         """Serialise canonically: sorted keys, floats that read back exactly."""
         return (json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n").encode()

@@ -23,7 +23,7 @@ class GrowingLog:
     def __init__(self, path: Path, closing: str | None = None) -> None:
         self.path = path
         self._closing = closing
-        self._keys = {self._key(row) for row in self._repair() if self._closes(row)}
+        self._keys = self._repair()
 
     def _closes(self, row: Json) -> bool:
         return self._closing is None or row.get("event") == self._closing
@@ -31,11 +31,12 @@ class GrowingLog:
     def _key(self, row: Json) -> str:
         return json.dumps(row, sort_keys=True)
 
-    def _repair(self) -> list[Json]:
+    def _repair(self) -> set[str]:
+        """Cut off what a crash left of a group, and return the keys of the whole ones; no row is kept in memory."""
+        keys: set[str] = set()
         if not self.path.exists():
-            return []
-        rows: list[Json] = []
-        end = position = kept = 0
+            return keys
+        end = position = 0
         with self.path.open("rb") as file:
             for line in file:
                 position += len(line)
@@ -45,15 +46,13 @@ class GrowingLog:
                     break
                 if not line.endswith(b"\n"):
                     break
-                rows.append(row)
                 if self._closes(row):
                     end = position
-                    kept = len(rows)
+                    keys.add(self._key(row))
         if end < self.path.stat().st_size:
             with self.path.open("r+b") as file:
                 file.truncate(end)
-            rows = rows[:kept]
-        return rows
+        return keys
 
     def append(self, group: Iterable[Json]) -> bool:
         """Append a group of rows durably, unless its closing row is in the log already; say whether it was new."""
