@@ -61,6 +61,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.cli.live import Progress
     from pbt_disent.cli.plan import print_plan
     from pbt_disent.cli.summary import print_summary
+    from pbt_disent.population.clock import Clock
     from pbt_disent.population.events import Observers
     from pbt_disent.population.executor import Stopped
     from pbt_disent.report.export import write_figures
@@ -75,7 +76,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     config = prepared.config
     print(f"Run folder {folder.path}")
     with contextlib.ExitStack() as stack:
-        watchers: list[Observer] = []
+        watchers: list[Observer] = [stack.enter_context(Clock(folder.path))]
         if config.tracking.enabled:
             writer = stack.enter_context(
                 MlflowWriter(folder.path, config.tracking.uri, folder.name, prepared.data.name)

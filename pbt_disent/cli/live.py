@@ -14,7 +14,7 @@ from pbt_disent.cli.common import duration
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "describe"]
 
 
 MOST_NAMED = 4
@@ -76,7 +76,7 @@ class Progress:
 
     def _generation(self, event: GenerationCommitted) -> None:
         manifest, left = event.manifest, duration(self._left())
-        cells = _describe(manifest)
+        cells = describe(manifest)
         self._rows.append((*cells, "replayed" if event.replayed else left))
         path, generation, best, median, replaced = cells
         note = "on record" if event.replayed else f"about {left} left"
@@ -105,7 +105,8 @@ class Progress:
         return table
 
 
-def _describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
+def describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
+    """Return round, generation (from 1), best and median score and replacements of a generation, in words."""
     scores = [record.score for record in manifest.members if record.score is not None]
     replaced = [
         f"{entry.member}<-{'new' if entry.parent is None else entry.parent}"

@@ -11,7 +11,7 @@ from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.types import Json
 
-__all__ = ["RoundView", "RunView", "parent_path", "read_run"]
+__all__ = ["RoundView", "RunView", "parent_path", "read_rows", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def read_run(folder: Path) -> RunView:
     if info is None:
         raise UserError(f"run {folder}", "must be a run folder (it has no readable run.json)", "give the run's path")
     events: dict[str, dict[str, Json]] = {}
-    for row in _rows(folder / "rounds.jsonl"):
+    for row in read_rows(folder / "rounds.jsonl"):
         events.setdefault(str(row.get("path", "")), {})[str(row.get("event", ""))] = row
     base = folder / "rounds"
     on_disk = {str(path.parent.relative_to(base)) for path in base.glob("**/generation-0000.json")}
@@ -106,8 +106,8 @@ def _document(path: Path) -> Json | None:
     return content if isinstance(content, dict) else None
 
 
-def _rows(path: Path) -> list[Json]:
-    """Return the whole rows of a log that may be growing at this moment."""
+def read_rows(path: Path) -> list[Json]:
+    """Return the whole rows of a log that may be growing at this moment; none if it does not exist."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -15,7 +15,7 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
-__all__ = ["Lease", "LeaseLost"]
+__all__ = ["Lease", "LeaseLost", "is_held"]
 
 HEARTBEAT_SECONDS = 5.0
 EXPIRES_SECONDS = 60.0
@@ -89,6 +89,15 @@ class Lease:
         self._thread.join()
         if self._mine():
             write_atomically(self._path, json.dumps({"epoch": self.epoch, "released": True}).encode(), durable=False)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a living driver holds the run whose lease file this is."""
+    try:
+        holder = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return _alive(holder)
 
 
 def _alive(holder: Json) -> bool:

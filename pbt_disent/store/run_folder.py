@@ -1,6 +1,6 @@
 """The folder of a run: its names, its birth, and finding it again.
 
-run.json config.yaml lease.json lineage.jsonl rounds.jsonl spool.jsonl
+run.json config.yaml lease.json lineage.jsonl rounds.jsonl clock.jsonl spool.jsonl
 rounds/<path>/generation-0000.json   superseded/   blobs/   labels/labels.parquet   model/
 scores.json report.html mlflow.db mlartifacts/
 """

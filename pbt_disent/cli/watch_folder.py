@@ -1,0 +1,125 @@
+"""What `watch` knows of a run: its folder, read again and again while a driver works on it, each manifest once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from pbt_disent.config import Config
+from pbt_disent.population.clock import Spent, read_clock, spent
+from pbt_disent.population.manifest import Manifest
+from pbt_disent.report.run_reader import read_rows
+from pbt_disent.rounds.budget import budget
+from pbt_disent.store.lease import is_held
+from pbt_disent.store.run_folder import RunFolder
+
+__all__ = ["Snapshot", "State", "WatchedFolder"]
+
+State = Literal["starting", "running", "stopped", "finished"]
+_STARTING_SECONDS = 600.0
+"""A run that no driver holds yet is starting for so long: images are read, and a plan is measured."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at one moment.
+
+    Args:
+        state: whether a driver is at work.
+        rounds: the generations of each round, by path, in the order in which the rounds began.
+        ended: why a round ended, by path.
+        images: number of images that a round trains on, by path.
+        fitness: what a round ranks by, by path.
+        spent: time and passes so far.
+        left: seconds that are left at most, as far as that can be told.
+    """
+
+    state: State
+    rounds: dict[str, list[Manifest]]
+    ended: dict[str, str]
+    images: dict[str, int]
+    fitness: dict[str, str]
+    spent: Spent
+    left: float | None
+
+    @property
+    def current(self) -> str | None:
+        """Path of the round that began last."""
+        return next(reversed(self.rounds), None)
+
+
+class WatchedFolder:
+    """Reads a run folder as it grows.
+
+    Args:
+        run: the folder.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.config: Config = run.config()
+        self._manifests: dict[str, list[Manifest]] = {}
+        self._identities: dict[str, str] = {}
+
+    def look(self) -> Snapshot:
+        """Return what the folder says now."""
+        rows = read_rows(self.run.path / "rounds.jsonl")
+        started = {row["path"]: row for row in rows if row.get("event") == "started"}
+        for path, row in started.items():
+            if self._identities.get(path) != row.get("identity"):  # the round was begun anew, on other inputs
+                self._manifests[path], self._identities[path] = [], str(row.get("identity"))
+            self._read_on(path)
+        time_spent = spent(read_clock(self.run.path))
+        finished = {row["path"]: row for row in rows if row.get("event") == "finished"}
+        ended = {
+            path: str(row.get("reason", ""))
+            for path, row in finished.items()
+            if row.get("generations") == len(self._manifests.get(path, []))
+        }
+        return Snapshot(
+            state=self._state(),
+            rounds={path: list(self._manifests[path]) for path in started},
+            ended=ended,
+            images={path: int(row.get("images", 0)) for path, row in started.items()},
+            fitness={path: str(row.get("fitness", "score")) for path, row in started.items()},
+            spent=time_spent,
+            left=self._left(time_spent),
+        )
+
+    def generations(self, path: str) -> int:
+        """Return how many generations a round has at most."""
+        if path == "final":
+            return self.config.final.generations
+        longest = self.config.population.max_generations
+        return longest if path == "0" else self.config.rounds.leaf_max_generations or longest
+
+    def _read_on(self, path: str) -> None:
+        known = self._manifests[path]
+        while (file := self.run.path / "rounds" / path / f"generation-{len(known):04d}.json").exists():
+            try:
+                manifest = Manifest.from_bytes(file.read_bytes())
+            except (ValidationError, FileNotFoundError):
+                return
+            if manifest.identity != self._identities[path]:
+                return
+            known.append(manifest)
+
+    def _state(self) -> State:
+        lease = self.run.path / "lease.json"
+        if is_held(lease):
+            return "running"
+        if self.run.scores.exists():
+            return "finished"
+        young = time.time() - (self.run.path / "run.json").stat().st_mtime < _STARTING_SECONDS
+        return "starting" if not lease.exists() and young else "stopped"
+
+    def _left(self, so_far: Spent) -> float | None:
+        paid = sum(one.images for one in so_far.rounds.values())
+        seconds = sum(one.seconds for one in so_far.rounds.values())
+        if not paid or not seconds:
+            return None
+        done = sum(manifests[-1].images for manifests in self._manifests.values() if manifests) + so_far.paid
+        return max(budget(self.config).passes - done, 0) * seconds / paid

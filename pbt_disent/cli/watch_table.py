@@ -1,0 +1,126 @@
+"""A run as tables on a terminal: its rounds, and the members of the round that began last."""
+
+from __future__ import annotations
+
+import statistics
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pbt_disent.cli.common import duration
+from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
+from pbt_disent.population.manifest import Manifest, MemberRecord
+
+__all__ = ["draw", "headline"]
+
+_SHOWN = 16
+"""So many members are shown, the best ones."""
+_BAR = 12
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
+
+
+def draw(folder: WatchedFolder, seen: Snapshot) -> Group:
+    """Return everything that `watch` shows of a moment."""
+    parts: list[Table | Text] = [Text(headline(folder, seen), style=_STYLES[seen.state])]
+    if seen.rounds:
+        parts.append(_rounds(folder, seen))
+    current = seen.current
+    if current is not None and seen.rounds[current]:
+        parts.append(_members(current, seen.rounds[current], seen.fitness[current]))
+    return Group(*parts)
+
+
+def headline(folder: WatchedFolder, seen: Snapshot) -> str:
+    """Return one line: the run, its state, how long it took and may take."""
+    data = (folder.run.description().get("data") or {}).get("name", folder.config.data.name)
+    words = [f"{folder.run.name}: {seen.state}", f"{folder.config.method} on {data}"]
+    if seen.spent.seconds >= 1:
+        words.append(f"{duration(seen.spent.seconds)} so far")
+    if seen.state == "running" and seen.left is not None:
+        words.append(f"about {duration(seen.left)} left at most")
+    if seen.state == "stopped":
+        words.append(f"go on with: pbt-disent resume {folder.run.path}")
+    return ", ".join(words)
+
+
+def _rounds(folder: WatchedFolder, seen: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("round", "images", "generation", "ranked by", "best", "median", "course", "state"):
+        table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
+    for path, manifests in seen.rounds.items():
+        longest = folder.generations(path)
+        best, median = _figures(manifests)
+        table.add_row(
+            path,
+            f"{seen.images[path]:,}",
+            f"{len(manifests)}/{longest}",
+            seen.fitness[path].replace("_", "-"),
+            best,
+            median,
+            _course(manifests),
+            seen.ended.get(path, "").replace("_", " ") or _progress(folder, seen, path, manifests),
+        )
+    return table
+
+
+def _figures(manifests: list[Manifest]) -> tuple[str, str]:
+    scores = [record.score for record in manifests[-1].members if record.score is not None] if manifests else []
+    return (f"{max(scores):.3f}", f"{statistics.median(scores):.3f}") if scores else ("none", "none")
+
+
+def _course(manifests: list[Manifest]) -> str:
+    """Return the best score of each generation as small bars from 0 to the best of all."""
+    best = [manifest.best.score or 0.0 if manifest.best else 0.0 for manifest in manifests[-20:]]
+    top = max(best, default=0.0)
+    return "".join(_BLOCKS[min(int(max(one, 0.0) / top * 8), 7)] if top > 0 else _BLOCKS[0] for one in best)
+
+
+def _progress(folder: WatchedFolder, seen: Snapshot, path: str, manifests: list[Manifest]) -> str:
+    if seen.state != "running" or path != seen.current or len(manifests) >= folder.generations(path):
+        return "not finished" if seen.state in {"stopped", "finished"} else ""
+    if not manifests:
+        return f"{seen.spent.paid:,} passes" if seen.spent.paid else "training"
+    wanted = sum(record.images for record in manifests[-1].members)
+    return f"training, {min(seen.spent.paid / max(wanted, 1), 1):.0%}"
+
+
+def _members(path: str, manifests: list[Manifest], fitness: str) -> Table:
+    last = manifests[-1]
+    ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
+    names = _searched(manifests)
+    left = f", {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
+    table = Table(
+        box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
+    )
+    for heading in ("member", fitness.replace("_", "-"), "", "from", *names, "next"):
+        table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
+    top = max((one.score or 0.0 for one in ranked), default=0.0)
+    following = {one.member: one for one in last.next}
+    for record in ranked[:_SHOWN]:
+        plan = following.get(record.member)
+        replaced = plan is not None and plan.operation != "continue"
+        table.add_row(
+            f"m{record.member:02d}",
+            "none" if record.score is None else f"{record.score:.3f}",
+            "█" * round(_BAR * max(record.score or 0.0, 0.0) / top) if top > 0 else "",
+            _origin(record),
+            *(f"{record.hyperparameters[name]:.3g}" if name in record.hyperparameters else "" for name in names),
+            f"replaced by {'a fresh start' if plan is None or plan.parent is None else f'm{plan.parent:02d}'}"
+            if replaced
+            else "",
+        )
+    return table
+
+
+def _origin(record: MemberRecord) -> str:
+    if record.status != "ok":
+        return record.status
+    return "start" if record.parent is None else "" if record.parent == record.member else f"m{record.parent:02d}"
+
+
+def _searched(manifests: list[Manifest]) -> list[str]:
+    from pbt_disent.report.figures import searched
+
+    return searched(manifests)

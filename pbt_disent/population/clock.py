@@ -1,0 +1,180 @@
+"""When things happened in a run: its clock, apart from the manifests, which hold none.
+
+    {"event": "opened", "time": 1790000000.0}                                a process has taken the run up
+    {"event": "began", "time": ..., "path": "0"}                             a round begins, or goes on
+    {"event": "beat", "time": ..., "path": "0", "generation": 3, "images": 12000}   image passes paid in it so far
+    {"event": "generation", "time": ..., "path": "0", "generation": 3, "images": 24000, "training": 28.1, "all": 30.2}
+    {"event": "ended", "time": ..., "path": "0"}                             the round has ended
+    {"event": "closed", "time": ...}                                         the process has let it go
+
+Times are seconds since 1970. Nothing depends on this file but what people are told of time and waste.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pbt_disent.population.events import (
+    Event,
+    GenerationCommitted,
+    Phase,
+    RoundFinished,
+    RoundStarted,
+    TaskDone,
+)
+from pbt_disent.types import Json
+
+__all__ = ["CLOCK", "Clock", "RoundTime", "Spent", "read_clock", "spent"]
+
+CLOCK = "clock.jsonl"
+_BEAT_SECONDS = 5.0
+
+
+class Clock:
+    """Writes the clock of a run: an observer, and a context manager around the process that executes it.
+
+    Args:
+        folder: of the run.
+        now: tells the time.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self._path = folder / CLOCK
+        self._now = now
+        self._start = self._trained = self._beat = 0.0
+        self._paid = 0
+
+    def __enter__(self) -> Self:
+        """Note that a process has taken the run up."""
+        self._write("opened")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note that it has let it go."""
+        self._write("closed")
+
+    def notify(self, event: Event) -> None:
+        """Take note of an event."""
+        if isinstance(event, RoundStarted):
+            self._write("began", path=event.path)
+            self._next()
+        elif isinstance(event, TaskDone):
+            self._paid += event.images
+            if self._now() - self._beat >= _BEAT_SECONDS:
+                self._beat = self._now()
+                self._write("beat", path=event.path, generation=event.generation, images=self._paid)
+        elif isinstance(event, Phase) and event.name == "trained":
+            self._trained = self._now()
+        elif isinstance(event, GenerationCommitted) and not event.replayed:
+            now, manifest = self._now(), event.manifest
+            took = {"training": round(self._trained - self._start, 3), "all": round(now - self._start, 3)}
+            self._write("generation", path=manifest.round, generation=manifest.generation, images=self._paid, **took)
+            self._next()
+        elif isinstance(event, RoundFinished):
+            self._write("ended", path=event.path)
+
+    def _next(self) -> None:
+        self._start = self._trained = self._beat = self._now()
+        self._paid = 0
+
+    def _write(self, event: str, **details: object) -> None:
+        line = json.dumps({"event": event, "time": round(self._now(), 3), **details}, sort_keys=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+@dataclass
+class RoundTime:
+    """Seconds of a round's committed generations, those of them in training, and the image passes paid in them."""
+
+    seconds: float = 0.0
+    training: float = 0.0
+    images: int = 0
+
+
+@dataclass
+class Spent:
+    """What a run has taken so far.
+
+    Args:
+        seconds: in which a process was at work on it, as far as known.
+        processes: how many were, one after the other.
+        rounds: the committed generations of each round, by path.
+        lost_seconds: in generations that a stop or a crash kept from being committed.
+        lost_images: image passes in those, as far as they were noted.
+        paid: image passes in the generation that is under way.
+        opened: when the process that is at work took the run up; none if none does.
+    """
+
+    seconds: float = 0.0
+    processes: int = 0
+    rounds: dict[str, RoundTime] = field(default_factory=dict)
+    lost_seconds: float = 0.0
+    lost_images: int = 0
+    paid: int = 0
+    opened: float | None = None
+
+
+def read_clock(folder: Path) -> list[Json]:
+    """Return the whole rows of a run's clock, which may be growing; none if it has none."""
+    try:
+        lines = (folder / CLOCK).read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # a crash cut it short
+            continue
+        if isinstance(row, dict) and "event" in row:
+            rows.append(row)
+    return rows
+
+
+def spent(rows: Iterable[Json]) -> Spent:
+    """Add up a run's clock."""
+    total = Spent()
+    last = since = 0.0
+    within = False
+
+    def lose() -> None:
+        nonlocal within
+        if within:
+            total.lost_seconds += last - since
+            total.lost_images += total.paid
+        total.paid, within = 0, False
+
+    for row in rows:
+        event, now = row["event"], float(row["time"])
+        if event == "opened":
+            lose()
+            total.processes += 1
+            total.opened = now
+        elif total.opened is not None:
+            total.seconds += max(now - last, 0.0)
+        last = now
+        if event == "began":
+            since, within = now, True
+        elif event == "beat":
+            total.paid = int(row["images"])
+        elif event == "generation":
+            one = total.rounds.setdefault(row["path"], RoundTime())
+            one.seconds += row["all"]
+            one.training += row["training"]
+            one.images += int(row["images"])
+            since, total.paid = now, 0
+        elif event == "ended":
+            within = False
+        elif event == "closed":
+            lose()
+            total.opened = None
+    return total

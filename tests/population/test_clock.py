@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pbt_disent.population.clock import CLOCK, Clock, read_clock, spent
+from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
+from tests.simulated import simulate
+
+
+class Time:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def begin(clock: Clock, path: str = "0") -> None:
+    clock.notify(RoundStarted(path, 3, 2, 9, 40, 1000, "udr", 0))
+
+
+def play(clock: Clock, time: Time, path: str = "0", generations: int = 2) -> None:
+    """A generation trains for 8 s, in two tasks of 500 passes, and is scored and committed in 2 s."""
+    for manifest in simulate(path, members=3, generations=generations):
+        for _ in range(2):
+            time.wait(4)
+            clock.notify(TaskDone(path, manifest.generation, 500))
+        clock.notify(Phase(path, manifest.generation, "trained"))
+        time.wait(2)
+        clock.notify(GenerationCommitted(manifest, replayed=False))
+
+
+def test_seconds_and_passes_add_up(tmp_path: Path) -> None:
+    time = Time()
+    with Clock(tmp_path, time) as clock:
+        time.wait(5)
+        begin(clock)
+        play(clock, time)
+        clock.notify(RoundFinished("0", "converged"))
+        time.wait(3)
+        begin(clock, "final")
+        play(clock, time, "final", generations=1)
+        clock.notify(RoundFinished("final", "max_generations"))
+        time.wait(7)
+    found = spent(read_clock(tmp_path))
+    assert found.seconds == pytest.approx(5 + 20 + 3 + 10 + 7)
+    assert (found.processes, found.opened) == (1, None)
+    first = found.rounds["0"]
+    assert (first.seconds, first.training, first.images) == (pytest.approx(20), pytest.approx(16), 2000)
+    assert found.rounds["final"].images == 1000
+    assert (found.lost_seconds, found.lost_images) == (0, 0), "what follows a round is no part of a generation"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_generation_that_was_not_committed_is_lost(tmp_path: Path, killed: bool) -> None:
+    time = Time()
+    clock = Clock(tmp_path, time)
+    clock.__enter__()
+    begin(clock)
+    play(clock, time, generations=1)
+    time.wait(6)
+    clock.notify(TaskDone("0", 1, 500))
+    if not killed:
+        time.wait(1)
+        clock.__exit__(None, None, None)
+    before = spent(read_clock(tmp_path))
+    assert (before.opened is None) == (not killed)
+    assert before.paid == (500 if killed else 0), "what is under way, while it is"
+    time.wait(500)
+    with Clock(tmp_path, time) as clock:
+        begin(clock)
+        play(clock, time, generations=1)
+        clock.notify(RoundFinished("0", "converged"))
+    found = spent(read_clock(tmp_path))
+    assert found.lost_images == 500
+    assert found.lost_seconds == pytest.approx(6 if killed else 7)
+    assert found.seconds == pytest.approx(10 + found.lost_seconds + 10), "the time between two processes does not count"
+    assert found.processes == 2
+
+
+def test_what_was_on_record_takes_no_time_again(tmp_path: Path) -> None:
+    clock = Clock(tmp_path, Time())
+    clock.notify(GenerationCommitted(simulate(members=2, generations=1)[0], replayed=True))
+    assert read_clock(tmp_path) == []
+
+
+def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
+    (tmp_path / CLOCK).write_text('{"event": "opened", "time": 1}\n{"event": "bea\n{"event": "clos')
+    assert [row["event"] for row in read_clock(tmp_path)] == ["opened"]
