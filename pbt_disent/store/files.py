@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from pbt_disent.errors import PbtDisentError
 
-__all__ = ["AlreadyCommitted", "commit_document", "write_atomically"]
+__all__ = ["AlreadyCommitted", "StorageFailed", "commit_document", "explained", "free_bytes", "write_atomically"]
 
 READABLE = 0o644
 """Permissions of what is written: temporary files start closed to everyone else."""
@@ -18,6 +20,33 @@ READABLE = 0o644
 
 class AlreadyCommitted(PbtDisentError):
     """A document of that name exists and holds something else: two writers worked on one run."""
+
+
+class StorageFailed(PbtDisentError):
+    """What a run is kept on cannot be read or written; nothing that was committed is lost."""
+
+
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "mount it for writing",
+    errno.EACCES: "see to its permissions",
+}
+
+
+def explained(error: OSError) -> StorageFailed:
+    """Say in one line what is wrong with the storage, and what to do."""
+    reason = " ".join((error.strerror or str(error)).split())
+    where = f"{error.filename}: " if error.filename else ""
+    remedy = REMEDIES.get(error.errno or 0, "see to the storage")
+    return StorageFailed(f"{where}{reason}; {remedy}, then resume: every committed generation is safe")
+
+
+def free_bytes(path: Path) -> int:
+    """Return how many bytes the file system of a path can still take, whether the path exists yet or not."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
 
-import psutil
-
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.store.files import write_atomically
+from pbt_disent.store.process import is_here, lives, myself
 from pbt_disent.types import Json
 
 __all__ = ["Lease", "LeaseLost", "is_held"]
@@ -28,7 +28,8 @@ class LeaseLost(PbtDisentError):
 class Lease:
     """The right to write a run, taken at construction and given back by `release`.
 
-    On the same host the owner is alive if its process is; on another, if its heartbeat is younger than a minute.
+    On the same machine the owner is alive if its process is; on another, if its heartbeat is younger than a minute by
+    the clock of the file system that both write to.
 
     Args:
         path: the lease file.
@@ -40,19 +41,14 @@ class Lease:
     def __init__(self, path: Path) -> None:
         self._path = path
         holder = self._read()
-        if holder is not None and _alive(holder):
+        if holder is not None and _alive(holder, path):
             raise UserError(
                 f"run {path.parent}",
                 f"is held by a live driver (pid {holder['pid']} on {holder['host']})",
                 "wait for it, or end it first",
             )
         self.epoch = 1 + (int(holder["epoch"]) if holder else 0)
-        self._claim = {
-            "epoch": self.epoch,
-            "pid": os.getpid(),
-            "started": psutil.Process().create_time(),
-            "host": socket.gethostname(),
-        }
+        self._claim = {"epoch": self.epoch, **myself()}
         self._write()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -70,9 +66,10 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
-            if not self._mine():
-                return
-            self._write()
+            with contextlib.suppress(OSError):  # a full disk: whoever commits will say so
+                if not self._mine():
+                    return
+                self._write()
 
     def _mine(self) -> bool:
         holder = self._read()
@@ -87,6 +84,10 @@ class Lease:
         """Give the run back; the epoch stays on record."""
         self._ended.set()
         self._thread.join()
+        with contextlib.suppress(OSError):  # on a full disk the end of this process gives it back
+            self._give_back()
+
+    def _give_back(self) -> None:
         if self._mine():
             write_atomically(self._path, json.dumps({"epoch": self.epoch, "released": True}).encode(), durable=False)
 
@@ -97,15 +98,20 @@ def is_held(path: Path) -> bool:
         holder = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return False
-    return _alive(holder)
+    return _alive(holder, path)
 
 
-def _alive(holder: Json) -> bool:
+def _alive(holder: Json, path: Path) -> bool:
     if holder.get("released"):
         return False
-    if holder["host"] != socket.gethostname():
-        return time.time() - float(holder["heartbeat"]) < EXPIRES_SECONDS
+    return lives(holder) if is_here(holder) else _age(path) < EXPIRES_SECONDS
+
+
+def _age(path: Path) -> float:
+    """Return how long ago a file was written, by the clock of its file system where that can be asked."""
     try:
-        return bool(abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1.0)
-    except psutil.NoSuchProcess:
-        return False
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-") as probe:
+            now = os.stat(probe.name).st_mtime
+    except OSError:
+        now = time.time()
+    return now - path.stat().st_mtime

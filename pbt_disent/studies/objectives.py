@@ -203,7 +203,7 @@ def _train(cell: Cell, world: ImageData, folder: Path) -> tuple[LatentModel, UIn
     training, _ = split(len(world), HELD_OUT)
     told = given_to([resolved.name], supervision, world, training, blobs)
     context = WorkerContext(
-        store=str(blobs.root),
+        store=blobs.root,
         images=str(stored.folder),
         objective=resolved.name,
         settings=resolved.settings,

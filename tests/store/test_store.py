@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from pbt_disent.config import load_config
@@ -116,7 +115,7 @@ def test_a_reused_pid_does_not_hold_a_lease(tmp_path: Path) -> None:
     lease = Lease(path)
     holder = json.loads(path.read_bytes())
     lease.release()
-    path.write_text(json.dumps({**holder, "started": psutil.Process().create_time() - 100}))
+    path.write_text(json.dumps({**holder, "started": holder["started"] - 100}))
     Lease(path).release()
 
 
@@ -125,10 +124,11 @@ def test_a_foreign_host_holds_a_lease_while_its_heart_beats(tmp_path: Path) -> N
     lease = Lease(path)
     holder = json.loads(path.read_bytes())
     lease.release()
-    path.write_text(json.dumps({**holder, "host": "elsewhere"}))
+    path.write_text(json.dumps({**holder, "machine": "another", "host": "elsewhere"}))
     with pytest.raises(UserError, match="on elsewhere"):
         Lease(path)
-    path.write_text(json.dumps({**holder, "host": "elsewhere", "heartbeat": holder["heartbeat"] - 61}))
+    then = path.stat().st_mtime - 61
+    os.utime(path, (then, then))
     Lease(path).release()
 
 
