@@ -21,7 +21,8 @@ def test_it_gives_the_codes_of_the_model(make: Make, name: str) -> None:
     archive, difference = export_encoder(LatentModel(name, make(name)))
     assert 0 <= difference <= TOLERANCE
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
-        assert not [one for one in files.namelist() if one.endswith((".pt", ".pkl"))]
+        pickled = [one for one in files.infolist() if one.filename.endswith((".pt", ".pkl"))]
+        assert not any(one.file_size for one in pickled)  # torch 2.13 leaves an empty file for the inputs
 
 
 def test_another_model_s_codes_are_noticed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
