@@ -48,6 +48,7 @@ class Group:
         self._stacked = context.stacked and len(replicas) > 1
         self._trained = [_stack(replicas)] if self._stacked else list(replicas)
         self._means = [TermMeans() for _ in self._trained]
+        self.passes = 0
 
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
@@ -63,7 +64,12 @@ class Group:
                 one.objective.scatter(one.optimizers, [(each.objective, each.optimizers) for each in self._replicas])
 
     def step(self, batch: Batch, step: int) -> None:
-        """Take one step with every replica; see `step_once`."""
+        """Take one step with every replica (see `step_once`) and count the images that pass through each, partners too.
+
+        `passes` is the only place where image passes are counted: manifests, budgets and studies add it up.
+        """
+        shown = len(batch.images) + (0 if batch.partner is None else len(batch.partner))
+        self.passes += len(self._replicas) * shown
         for one, means in zip(self._trained, self._means, strict=True):
             means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
 

@@ -57,7 +57,7 @@ class Trainer:
         group = Group(replicas, self._context)
         with group.training():
             taken = self._steps(task, group, age, size if indices is None else indices, batch)
-        losses, paid = tuple(group.means()), len(replicas) * taken * batch
+        losses, paid = tuple(group.means()), group.passes
         bad = _diverged(replicas, group)
         encoded = [] if bad else [self._probe(task, one, indices, batch) for one in replicas]
         bad += [place for place, seen in enumerate(encoded) if not _is_finite(seen)]

@@ -62,7 +62,8 @@ class TrainTask:
         seed: the run's seed; every stream is named by seed and key.
         origins: for each replica the digest of the checkpoint to start from, or none for a fresh start.
         hyperparameters: the member's values for this generation.
-        images: how many image passes each replica trains for in this generation (rounded up to whole batches).
+        images: for how many images each replica trains in this generation (rounded up to whole batches); a partner that
+            comes with an image does not count here.
         subset: digest of an int64 index array into the images, or none for all of them.
         probe: digest of the int64 index array of the images to encode afterwards.
         kind: index of the objective among those of the run.
@@ -91,7 +92,7 @@ class TrainOutcome:
         codes: digest of the float32 array (replicas, N, Z) of probe codes; none unless ok.
         information: nats per latent of each replica on the probe, (replicas, Z); empty unless ok.
         losses: mean of each loss term over the generation, one dict per replica.
-        images: image passes paid, over all replicas.
+        images: image passes paid, over all replicas, partners included.
         error: one line on what went wrong, if anything did.
     """
 

@@ -1,4 +1,4 @@
-"""Convolutional networks: small ones for 28x28 and 32x32, the paper's for 64x64, and one stage more for 128x128.
+"""Convolutional networks: small ones for 16x16, 28x28 and 32x32, the paper's for 64x64, and one stage more for 128x128.
 
 The 64x64 network is that of Estermann et al. 2020 (papers.md 4.2). Every convolution but the last is followed by
 batch norm, which has a bias of its own, and ReLU.
@@ -93,6 +93,7 @@ def paper_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
     return Network((size,), width, encoder, decoder)
 
 
+NETWORKS.register("conv16")(small_network(16, (1, 2), 16))
 NETWORKS.register("conv28")(small_network(28, (1, 2), 16))
 NETWORKS.register("conv32")(small_network(32, (1, 2, 2), 16))
 NETWORKS.register("conv64")(paper_network(64, (1, 1, 2, 2), 32))
