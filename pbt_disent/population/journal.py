@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import ValidationError
 
 from pbt_disent.errors import PbtDisentError
-from pbt_disent.population.manifest import Manifest, lineage_events
+from pbt_disent.population.manifest import Manifest, MemberRecord, lineage_events
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import commit_document
-from pbt_disent.store.lease import Lease
+from pbt_disent.store.documents import Documents, LocalDocuments
 from pbt_disent.store.log import GrowingLog
 
 __all__ = ["RoundJournal", "read_manifests"]
+
+
+DIGEST = re.compile(rb"[0-9a-f]{64}")
+
+
+class Held(Protocol):
+    """The right to write a run: `pbt_disent.store.lease.Lease` or `pbt_disent.store.claims.RemoteLease`."""
+
+    def check(self) -> None:
+        """Raise `LeaseLost` unless this driver still holds the run."""
+        ...
 
 
 class HasIdentity(Protocol):
@@ -41,7 +53,7 @@ def read_manifests(folder: Path) -> list[Manifest]:
     """
     manifests: list[Manifest] = []
     for generation in itertools.count():
-        path = folder / f"generation-{generation:04d}.json"
+        path = folder / _name(generation)
         if not path.exists():
             return manifests
         try:
@@ -59,13 +71,15 @@ class RoundJournal:
         folder: the run folder.
         blobs: the run's blobs.
         lease: checked before every commit.
+        documents: where manifests are committed, if that is not the folder.
     """
 
-    def __init__(self, folder: Path, blobs: BlobStore, lease: Lease) -> None:
+    def __init__(self, folder: Path, blobs: BlobStore, lease: Held, documents: Documents | None = None) -> None:
         self._rounds = folder / "rounds"
         self._superseded = folder / "superseded"
         self._blobs = blobs
         self._lease = lease
+        self._documents = documents or LocalDocuments(folder)
         self._lineage = GrowingLog(folder / "lineage.jsonl", closing="finished")
 
     def folder(self, path: str) -> Path:
@@ -75,9 +89,13 @@ class RoundJournal:
     def enter(self, spec: HasIdentity) -> list[Manifest]:
         """Return what a round has committed so far.
 
-        Generations of a round with other inputs (an earlier round was extended since) are moved aside.
+        Generations of a round with other inputs (an earlier round was extended since) are moved aside, and so is a
+        newest one whose file no longer holds what was written: it is trained again.
         """
+        self._lease.check()
+        self._documents.take_over(f"rounds/{spec.path}")
         folder = self.folder(spec.path)
+        self._set_aside_torn(spec.path)
         manifests = read_manifests(folder)
         if manifests and manifests[0].identity != spec.identity:
             self._supersede(spec.path, folder)
@@ -94,27 +112,79 @@ class RoundJournal:
             AlreadyCommitted: another driver has committed this generation.
         """
         self._lease.check()
-        path = self.folder(manifest.round) / f"generation-{manifest.generation:04d}.json"
-        commit_document(path, manifest.to_bytes())
+        self._documents.commit(f"rounds/{manifest.round}/{_name(manifest.generation)}", manifest.to_bytes())
         self._lineage.append(lineage_events(manifest))
         self._collect([*history, manifest])
 
+    def read(self, path: str, generation: int) -> Manifest | None:
+        """Return one generation of a round, if it is on record."""
+        file = self.folder(path) / _name(generation)
+        return Manifest.from_bytes(file.read_bytes()) if file.exists() else None
+
+    def sweep(self, spare: Iterable[str]) -> int:
+        """Delete what earlier drivers left behind when they were killed; return how many bytes that freed.
+
+        What stays: of each round the last two generations and the best member ever, whatever else of the run names a
+        blob (its logs, moved-aside rounds, index arrays), and `spare`. Call it before anything new is stored.
+        """
+        self._lease.check()
+        keep, dropped = set(spare), set[str]()
+        for folder in sorted({path.parent for path in self._rounds.rglob("generation-*.json")}):
+            history = read_manifests(folder)
+            keep |= _kept(history) | {one.data.subset for one in history if one.data and one.data.subset}
+            dropped |= {digest for one in history for record in one.members for digest in _written(record)}
+        for file in (*self._superseded.rglob("*"), *self._rounds.parent.glob("r*.json*")):
+            if file.is_file():
+                keep |= {digest.decode() for digest in DIGEST.findall(file.read_bytes())}
+        return self._blobs.collect(keep, dropped | self._blobs.all())
+
     def _collect(self, history: Sequence[Manifest]) -> None:
         """Keep the last two generations and the best member ever; drop codes as soon as they are scored."""
-        keep, former = _best_checkpoints(history), _best_checkpoints(history[:-1])
-        for manifest in history[-2:]:
-            keep |= {digest for record in manifest.members for digest in record.checkpoints}
+        former = _best_checkpoints(history[:-1])
         old = {digest for manifest in history[-3:-2] for record in manifest.members for digest in record.checkpoints}
         codes = {digest for record in history[-1].members for digest in record.codes}
-        self._blobs.collect(keep, old | former | codes)
+        self._blobs.collect(_kept(history), old | former | codes)
+
+    def _set_aside_torn(self, path: str) -> None:
+        """Move a newest manifest aside that is not even JSON any more."""
+        files = sorted(self.folder(path).glob("generation-*.json"))
+        if files and not _is_json(files[-1].read_bytes()):
+            self._move(path, files[-1], self._next_superseded())
 
     def _supersede(self, path: str, folder: Path) -> None:
+        """Move all manifests aside, the newest first: whatever is left by a crash still begins at generation 0."""
         self._lease.check()
+        target = self._next_superseded()
+        for document in sorted(folder.glob("generation-*.json"), reverse=True):
+            self._move(path, document, target)
+
+    def _move(self, path: str, document: Path, target: str) -> None:
+        self._documents.move(f"rounds/{path}/{document.name}", f"{target}/{path}/{document.name}")
+
+    def _next_superseded(self) -> str:
         number = next(number for number in itertools.count() if not (self._superseded / str(number)).exists())
-        target = self._superseded / str(number) / path
-        target.mkdir(parents=True)
-        for document in folder.glob("generation-*.json"):
-            document.rename(target / document.name)
+        return f"superseded/{number}"
+
+
+def _name(generation: int) -> str:
+    return f"generation-{generation:04d}.json"
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _written(record: MemberRecord) -> tuple[str, ...]:
+    return (*record.checkpoints, *record.codes)
+
+
+def _kept(history: Sequence[Manifest]) -> set[str]:
+    last = {digest for manifest in history[-2:] for record in manifest.members for digest in record.checkpoints}
+    return last | _best_checkpoints(history)
 
 
 def _best_checkpoints(history: Sequence[Manifest]) -> set[str]:

@@ -87,6 +87,10 @@ class BlobStore:
         there = self._files.look(_name(digest))
         return 0 if there is None else there.size
 
+    def all(self) -> set[str]:
+        """Return the digests of all blobs."""
+        return {name.replace("/", "") for entry in self._files.entries("") if len(name := entry.name) == 65}
+
     def free(self) -> int | None:
         """Return how many bytes can still be stored; none where that has no bound."""
         return self._files.free()
