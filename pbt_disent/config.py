@@ -53,7 +53,8 @@ class Section(BaseModel):
 class Mutable(Section):
     """One hyperparameter: its default, its bounds, and the scale on which it is drawn and mutated.
 
-    The same declaration makes the first draw, the mutation, the validation and the help text.
+    The same declaration makes the first draw, the mutation, the validation and the help text. With `choices` it has
+    one of these values alone, ascending, whose places are what is drawn and mutated.
     """
 
     default: float
@@ -61,6 +62,7 @@ class Mutable(Section):
     high: float
     log: bool = False
     integer: bool = False
+    choices: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Mutable:
@@ -68,18 +70,37 @@ class Mutable(Section):
             raise ValueError(f"must satisfy low <= default <= high, not {self.low} <= {self.default} <= {self.high}")
         if self.log and self.low <= 0:
             raise ValueError("a logarithmic scale needs low > 0")
+        if self.choices and (sorted(set(self.choices)) != list(self.choices) or self.default not in self.choices):
+            raise ValueError("needs choices that ascend, the default among them")
         return self
 
     def clip(self, value: float) -> float:
-        """Return the nearest allowed value: within the bounds, and whole where it must be."""
+        """Return the nearest allowed value: within the bounds, whole where it must be, one of the choices."""
+        if self.choices:
+            return min(self.choices, key=lambda choice: abs(choice - value))
         clipped = min(max(value, self.low), self.high)
         return float(round(clipped)) if self.integer else clipped
 
     def at(self, fraction: float) -> float:
         """Return the value at a fraction (0 to 1) of the way from low to high, on this scale."""
+        if self.choices:
+            return self.choices[min(int(fraction * len(self.choices)), len(self.choices) - 1)]
         if self.log:
             return self.clip(math.exp(math.log(self.low) + fraction * (math.log(self.high) - math.log(self.low))))
         return self.clip(self.low + fraction * (self.high - self.low))
+
+    def place(self, value: float) -> float:
+        """Return the fraction (0 to 1) of the way from low to high at which a value is: the inverse of `at`."""
+        if self.choices:
+            return (self.choices.index(self.clip(value)) + 0.5) / len(self.choices)
+        if self.high == self.low:
+            return 0.5
+        low, high, here = (math.log(one) if self.log else one for one in (self.low, self.high, self.clip(value)))
+        return (here - low) / (high - low)
+
+    def declaration(self) -> dict[str, Any]:
+        """Return what is declared as plain values, for the identity of what was searched with it."""
+        return self.model_dump(mode="json", exclude=None if self.choices else {"choices"})
 
 
 class DataConfig(Section):
@@ -138,6 +159,23 @@ class PopulationConfig(Section):
     images_per_generation: int = Field(480_000, ge=1, description="image passes of one replica in one generation")
     cutoff: float = Field(0.2, ge=0, le=0.5, description="share of members replaced, and share copied from")
     factors: tuple[float, ...] = Field((2.0, 1.2, 0.8, 0.5), min_length=1, description="what a mutation multiplies by")
+    exploit: Literal["truncation", "tournament", "gap"] = Field(
+        "truncation",
+        description="the worst copy the best; each copies a better one that it meets; the worst copy those of the best "
+        "who are better by more than the noise of the replicas (with one replica: truncation)",
+    )
+    significance: float = Field(0.05, gt=0, lt=0.5, description="gap: chance that equal members differ by so much")
+    explore: Literal["perturb", "resample", "pb2"] = Field(
+        "perturb",
+        description="each value times a factor; some values drawn afresh; what a Gaussian process of all generations "
+        "so far expects to improve most",
+    )
+    resample_share: float = Field(0.25, gt=0, le=1, description="resample: share of the values that are drawn afresh")
+    mode: Literal["synchronous", "asynchronous"] = Field(
+        "synchronous",
+        description="members wait for each other after every generation, or go on as their own results come, which "
+        "depends on who is faster and is not repeated by the same seed",
+    )
     converged_change: float = Field(0.005, ge=0, description="converged when the best score moves less than this ...")
     converged_generations: int = Field(6, ge=1, description="... in each of this many generations in a row")
     give_up_below: float = Field(0.1, description="a converged population whose best score is below this has failed")
@@ -233,6 +271,10 @@ class Config(Section):
 
     method: Literal["rpu-vae", "rpu-vae-plus", "pbt-u-vae", "pbt-vae", "random-search", "fixed"] = "rpu-vae"
     seed: int = Field(0, ge=0)
+    budget: int | None = Field(None, ge=1, description="image passes of the whole run, at most; default: no limit")
+    spend_budget: bool = Field(
+        False, description="the last round goes on until the budget is spent, whatever its number of generations"
+    )
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig | tuple[ObjectiveConfig, ...] = Field(
         ObjectiveConfig(), description="the objective, or several: members start with one after the other in turn"
@@ -246,10 +288,25 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
+    def _budgeted(self) -> Config:
+        if self.spend_budget and self.budget is None:
+            raise ValueError("spend_budget=true needs a budget")
+        return self
+
+    @model_validator(mode="after")
     def _scorable(self) -> Config:
         alone = self.population.replicas < 2 and self.udr.against == "replicas"
         if alone and self.method != "pbt-vae":
             raise ValueError("population.replicas must be at least 2: UDR compares the replicas of a member")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_on_alone(self) -> Config:
+        if self.population.mode == "asynchronous":
+            if self.udr.against == "population":
+                raise ValueError("population.mode must be synchronous where udr.against=population")
+            if max(self.population.oversize, self.final.oversize) > 1:
+                raise ValueError("population.mode must be synchronous where oversize thins a first generation out")
         return self
 
     @model_validator(mode="after")

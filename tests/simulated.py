@@ -9,7 +9,7 @@ import numpy as np
 
 from pbt_disent.config import Mutable
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.rule import decide, draw
+from pbt_disent.population.rule import Rule, decide, draw
 from pbt_disent.seeds import Streams
 
 SPACE = {
@@ -48,8 +48,7 @@ def simulate(
             [record.hyperparameters for record in records],
             [record.score for record in records],
             spaces=[SPACE] * len(records),
-            cutoff=0.34,
-            factors=(2.0, 1.2, 0.8, 0.5),
+            rule=Rule(cutoff=0.34, factors=(2.0, 1.2, 0.8, 0.5)),
             streams=streams,
             round_path=path,
             generation=generation,

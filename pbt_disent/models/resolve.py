@@ -45,8 +45,8 @@ class ResolvedObjective:
 def resolve(objective: ObjectiveConfig, image_shape: ImageShape) -> ResolvedObjective:
     """Check the objective's section against what that objective declares, and fill in the rest.
 
-    A hyperparameter given as a number is fixed, one given as ``{low, high}`` is searched within these, and one that
-    is not given is searched within its declared bounds.
+    A hyperparameter given as a number is fixed, one given as ``{low, high}`` is searched within these, one given as
+    ``{choices: [...]}`` is one of them, and one that is not given is searched within its declared bounds.
 
     Raises:
         UserError: unknown objective, key or choice, a value out of bounds, or a network that does not take the images.
@@ -113,8 +113,10 @@ def _number(name: str, value: Any, declared: Mutable) -> float:
 
 def _narrow(name: str, given: dict[str, Any], declared: Mutable) -> Mutable:
     for key in given:
-        if key not in {"low", "high", "default"}:
-            raise UserError(f"key '{name}.{key}'", "is unknown", nearest(key, ["low", "high", "default"]))
+        if key not in {"low", "high", "default", "choices"}:
+            raise UserError(f"key '{name}.{key}'", "is unknown", nearest(key, ["low", "high", "default", "choices"]))
+    if "choices" in given:
+        return _choose(name, given, declared)
     low = _number(f"{name}.low", given.get("low", declared.low), declared)
     high = _number(f"{name}.high", given.get("high", declared.high), declared)
     if low > high:
@@ -125,6 +127,17 @@ def _narrow(name: str, given: dict[str, Any], declared: Mutable) -> Mutable:
         return Mutable(default=default, low=low, high=high, log=declared.log, integer=declared.integer)
     except ValidationError:
         raise UserError(f"{name}.default={default:g}", f"must be in {low:g} to {high:g}", "leave it out") from None
+
+
+def _choose(name: str, given: dict[str, Any], declared: Mutable) -> Mutable:
+    if {"low", "high"} & given.keys() or not isinstance(given["choices"], list) or not given["choices"]:
+        raise UserError(f"{name}={given}", "must have choices alone, a list of numbers", _example(declared))
+    choices = tuple(sorted({_number(f"{name}.choices", value, declared) for value in given["choices"]}))
+    default = given.get("default", min(choices, key=lambda value: abs(value - declared.default)))
+    if default not in choices:
+        raise UserError(f"{name}.default={default}", f"must be one of {list(choices)}", "leave it out")
+    bounds = {"low": choices[0], "high": choices[-1], "log": declared.log, "integer": declared.integer}
+    return Mutable(default=default, choices=choices, **bounds)
 
 
 def _example(declared: Mutable) -> str:

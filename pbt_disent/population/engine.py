@@ -6,101 +6,26 @@ goes on behind the last manifest and arrives at the same bytes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 
-from pbt_disent.config import Mutable, PopulationConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.convergence import verdict
 from pbt_disent.population.events import GenerationCommitted, Observer, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore, ScoredMember
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.manifest import Assignment, DataIdentity, Manifest, MemberRecord
-from pbt_disent.population.rule import decide, draw_population, survivors
-from pbt_disent.seeds import Streams
-from pbt_disent.training.tasks import Status, TaskKey, Teaching, TrainOutcome, TrainTask
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
+from pbt_disent.population.plan import first_plan, next_plan
+from pbt_disent.population.spec import Kind, RoundSpec
+from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["Best", "Kind", "PopulationResult", "RoundSpec", "run_population"]
 
-
-@dataclass(frozen=True)
-class Kind:
-    """One objective of a population, whose members share it until a copy of another kind takes their place.
-
-    Args:
-        name: of the objective, with a number behind it where several kinds share one.
-        space: the searched hyperparameters.
-        fixed: the other hyperparameters.
-    """
-
-    name: str
-    space: dict[str, Mutable]
-    fixed: Hyperparameters
-
-
-@dataclass(frozen=True)
-class RoundSpec:
-    """Everything that a round depends on.
-
-    Args:
-        path: of the round, such as ``0`` or ``0/leaf1/1``.
-        seed: the run's seed.
-        population: sizes, rule and stop conditions.
-        kinds: the objectives; members start with one after the other in turn.
-        fitness: name in the fitness registry, and its `options`.
-        subset: digest of the indices that it trains on, or none for all images.
-        set_size: how many images that is.
-        probe: digest of the indices that are encoded for scoring.
-        context: whatever else the training depends on (data, objective, settings), for the identity.
-        data: the same images by name, for the record.
-        stacked: whether a task is all replicas of a member, which train as one model, or one replica; that is no part
-            of the identity.
-        teaching: what is trained instead of the run's objectives; `kinds` are then its own.
-    """
-
-    path: str
-    seed: int
-    population: PopulationConfig
-    kinds: tuple[Kind, ...]
-    fitness: str
-    options: Json
-    subset: str | None
-    set_size: int
-    probe: str
-    context: Json = field(default_factory=dict)
-    data: DataIdentity | None = None
-    stacked: bool = False
-    teaching: Teaching | None = None
-
-    @property
-    def identity(self) -> str:
-        """Digest of all inputs but the stop conditions: rounds of one identity share their generations."""
-        rule = self.population.model_dump(
-            mode="json", include={"size", "oversize", "replicas", "images_per_generation", "cutoff", "factors"}
-        )
-        inputs = {
-            "path": self.path,
-            "seed": self.seed,
-            "population": rule,
-            "kinds": [
-                {
-                    "name": kind.name,
-                    "space": {name: mutable.model_dump(mode="json") for name, mutable in kind.space.items()},
-                    "fixed": kind.fixed,
-                }
-                for kind in self.kinds
-            ],
-            "fitness": [self.fitness, self.options],
-            "data": [self.subset, self.set_size, self.probe],
-            "context": self.context,
-            "teaching": None if self.teaching is None else asdict(self.teaching),
-        }
-        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+_REMEMBERED = 3
+"""Whole generations in memory: the journal drops the checkpoints of the one before the last two."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +82,26 @@ def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, o
             len(history),
         )
     )
-    for manifest in history:
+    for place, manifest in enumerate(history):
         observer.notify(GenerationCommitted(manifest, replayed=True))
+        _forget(spec, history, place)
     while (reason := verdict(_best_scores(history), population)) is None:
         manifest = _advance(spec, history, executor, observer)
         journal.commit(manifest, history)
         history.append(manifest)
+        _forget(spec, history, len(history) - 1)
         observer.notify(Phase(spec.path, manifest.generation, "committed"))
         observer.notify(GenerationCommitted(manifest, replayed=False))
     considered = history[: population.max_generations]
     result = PopulationResult(spec.path, reason, _best(considered), len(considered), considered[-1].images)
     observer.notify(RoundFinished(spec.path, reason))
     return result
+
+
+def _forget(spec: RoundSpec, history: list[Manifest], newest: int) -> None:
+    """Keep no more than an outline of the generation that has just got too old for the journal; PB2 needs them all."""
+    if newest >= _REMEMBERED and spec.population.explore != "pb2":
+        history[newest - _REMEMBERED] = history[newest - _REMEMBERED].outline()
 
 
 def _best_scores(history: Sequence[Manifest]) -> list[float | None]:
@@ -196,7 +129,7 @@ def _best(history: Sequence[Manifest]) -> Best | None:
 def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer) -> Manifest:
     """Train, score and decide one generation; nothing of it is on record before the manifest is committed."""
     generation = len(history)
-    plan = history[-1].next if history else _first_plan(spec)
+    plan = history[-1].next if history else first_plan(spec)
     outcomes = _train(spec, generation, plan, executor, observer)
     observer.notify(Phase(spec.path, generation, "trained"))
     scores = _score(spec, generation, plan, outcomes, executor)
@@ -204,7 +137,7 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     records = tuple(_record(assignment, outcomes[assignment.member], scores) for assignment in plan)
     if all(record.status == "failed" for record in records):
         raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
-    following = _next_plan(spec, generation, records)
+    following = next_plan(spec, history, records)
     observer.notify(Phase(spec.path, generation, "decided"))
     paid = (history[-1].images if history else 0) + sum(record.images for record in records)
     return Manifest(
@@ -215,54 +148,6 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
         members=records,
         next=following,
         images=paid,
-    )
-
-
-def _first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
-    none = (None,) * spec.population.replicas
-    plan: dict[int, Assignment] = {}
-    for index, kind in enumerate(spec.kinds):
-        members = range(index, spec.population.first_size, len(spec.kinds))
-        generator = Streams(spec.seed).generator(spec.path, "draw", *([index] if index else []))
-        for member, values in zip(members, draw_population(kind.space, len(members), generator), strict=True):
-            plan[member] = Assignment(
-                member=member,
-                operation="start",
-                parent=None,
-                origins=none,
-                hyperparameters={**kind.fixed, **values},
-                kind=kind.name,
-            )
-    return tuple(plan[member] for member in sorted(plan))
-
-
-def _next_plan(spec: RoundSpec, generation: int, trained: Sequence[MemberRecord]) -> tuple[Assignment, ...]:
-    """Decide what the members train next; a first generation that is larger than the others is only thinned out."""
-    thinned = len(trained) > spec.population.size
-    kept = survivors([record.score for record in trained], spec.population.size)
-    records = [trained[index] for index in kept]
-    spaces = {kind.name: kind.space for kind in spec.kinds}
-    decisions = decide(
-        [record.hyperparameters for record in records],
-        [record.score for record in records],
-        spaces=[spaces[record.kind] for record in records],
-        cutoff=0.0 if thinned else spec.population.cutoff,
-        factors=spec.population.factors,
-        streams=Streams(spec.seed),
-        round_path=spec.path,
-        generation=generation,
-    )
-    none = (None,) * spec.population.replicas
-    return tuple(
-        Assignment(
-            member=decision.member,
-            operation=decision.operation,
-            parent=None if decision.parent is None else kept[decision.parent],
-            origins=none if decision.parent is None else records[decision.parent].checkpoints,
-            hyperparameters=decision.hyperparameters,
-            kind=records[decision.member if decision.parent is None else decision.parent].kind,
-        )
-        for decision in decisions
     )
 
 

@@ -1,9 +1,11 @@
 """The rule of population-based training as a pure function: scores in, decisions out.
 
-Truncation selection and perturbation (Jaderberg et al. 2017, arXiv 1711.09846; values of Estermann et al. 2020,
-arXiv 2010.13527): the worst `ceil(cutoff * n)` members are replaced, each by a copy of a member drawn uniformly
+Truncation selection and perturbation by default (Jaderberg et al. 2017, arXiv 1711.09846; values of Estermann et al.
+2020, arXiv 2010.13527): the worst `ceil(cutoff * n)` members are replaced, each by a copy of a member drawn uniformly
 from the best `ceil(cutoff * n)`, and each searched hyperparameter of the copy is multiplied by a factor of its own.
-Beyond the papers: members without a finite score are always replaced, and every value stays within its bounds.
+Other ways to choose and to move are in `exploit` and `explore`, by name. Beyond the papers: members without a finite
+score are always replaced, every value stays within its bounds, and each draw comes from a stream named by seed, round,
+generation and member.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from typing import Literal
 import numpy as np
 
 from pbt_disent.config import Mutable
+from pbt_disent.population.exploit import EXPLOIT, Standing
+from pbt_disent.population.explore import EXPLORE, Child, Observation, Surroundings
+from pbt_disent.population.explore.perturb import mutate
 from pbt_disent.seeds import Streams
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["Decision", "Operation", "decide", "draw", "draw_population", "mutate", "survivors"]
+__all__ = ["Decision", "Operation", "Rule", "decide", "draw", "draw_population", "mutate", "survivors"]
 
 Operation = Literal["start", "continue", "exploit", "restart"]
 
@@ -59,24 +64,6 @@ def draw_population(space: Mapping[str, Mutable], size: int, generator: np.rando
     return members
 
 
-def mutate(
-    values: Hyperparameters, space: Mapping[str, Mutable], factors: Sequence[float], generator: np.random.Generator
-) -> Hyperparameters:
-    """Multiply each searched value by an independently drawn factor, within its bounds.
-
-    A whole number that rounding would leave in place moves by one in the factor's direction.
-    """
-    child = dict(values)
-    for name in sorted(space):
-        factor = float(factors[int(generator.integers(len(factors)))])
-        before = values[name]
-        after = space[name].clip(before * factor)
-        if space[name].integer and after == before and factor != 1:
-            after = space[name].clip(before + math.copysign(1, factor - 1))
-        child[name] = after
-    return child
-
-
 def survivors(scores: Sequence[float | None], size: int) -> list[int]:
     """Return the indices of the `size` best members, ascending: what is left of a first generation that was larger.
 
@@ -90,16 +77,30 @@ def survivors(scores: Sequence[float | None], size: int) -> list[int]:
     return sorted(sorted(range(len(scores)), key=place)[:size])
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How a population selects; the fields are those of `PopulationConfig`."""
+
+    cutoff: float
+    factors: Sequence[float]
+    exploit: str = "truncation"
+    explore: str = "perturb"
+    significance: float = 0.05
+    resample_share: float = 0.25
+
+
 def decide(
     members: Sequence[Hyperparameters],
     scores: Sequence[float | None],
     *,
     spaces: Sequence[Mapping[str, Mutable]],
-    cutoff: float,
-    factors: Sequence[float],
+    rule: Rule,
     streams: Streams,
     round_path: str,
     generation: int,
+    replicas: Sequence[Sequence[float]] = (),
+    kinds: Sequence[str] = (),
+    observations: Mapping[str, Sequence[Observation]] | None = None,
 ) -> list[Decision]:
     """Decide who is replaced by whom, with which hyperparameters.
 
@@ -107,33 +108,51 @@ def decide(
         members: the hyperparameters that each member was trained with.
         scores: the fitness of each, higher is better; none, NaN and infinite are worst.
         spaces: the searched hyperparameters of each member; a copy has those of its parent.
-        cutoff: share replaced and share copied from, at most 0.5; 0 replaces nobody with a score.
-        factors: what a mutation multiplies by.
+        rule: how to select; a cutoff of 0 replaces nobody with a score.
         streams: the run's random streams.
         round_path: path of the round, which names the streams.
         generation: the generation just scored, which names the streams.
+        replicas: the scores of each member's replicas; none where that does not matter.
+        kinds: the objective of each member; members of a kind have the same space. None for one kind.
+        observations: what was seen of each kind so far, for rules that learn from it.
 
     Returns:
         One decision per member, in order. Ties rank by index, the lower index first.
     """
-    size = len(members)
-    usable = {index: score for index, score in enumerate(scores) if score is not None and math.isfinite(score)}
-    ranked = sorted(usable, key=lambda index: (-usable[index], index))
-    count = min(math.ceil(cutoff * size), size // 2)
-    unusable = size - len(ranked)
-    replaced = set(range(size)) - set(ranked) | set(ranked[len(ranked) - max(count - unusable, 0) :])
-    donors = [index for index in ranked[:count] if index not in replaced]
-    decisions = []
-    for member in range(size):
-        if member not in replaced:
-            decisions.append(Decision(member, "continue", member, dict(members[member])))
-            continue
-        generator = streams.generator(round_path, "explore", generation, member)
-        if donors:
-            parent = donors[int(generator.integers(len(donors)))]
-            child = mutate(members[parent], spaces[parent], factors, generator)
-            decisions.append(Decision(member, "exploit", parent, child))
-        else:
-            fresh = {**members[member], **draw(spaces[member], generator)}
-            decisions.append(Decision(member, "restart", None, fresh))
-    return decisions
+    generators: dict[int, np.random.Generator] = {}
+
+    def stream(member: int) -> np.random.Generator:
+        if member not in generators:
+            generators[member] = streams.generator(round_path, "explore", generation, member)
+        return generators[member]
+
+    standing = Standing(scores, replicas or [()] * len(members), rule.cutoff, rule.significance)
+    pairs = EXPLOIT[rule.exploit](standing, stream)
+    fit, donors = set(standing.ranked), [one for one in standing.donors if one not in pairs]
+    for member in range(len(members)):
+        if member not in fit and donors:
+            pairs[member] = donors[int(stream(member).integers(len(donors)))]
+    seen = observations or {}
+    values: dict[int, Hyperparameters] = {}
+    names = kinds or [""] * len(members)
+    for kind in sorted({names[parent] for parent in pairs.values()}):
+        children = [member for member in sorted(pairs) if names[pairs[member]] == kind]
+        going_on = [member for member in sorted(fit - pairs.keys()) if names[member] == kind]
+        surroundings = Surroundings(
+            spaces[pairs[children[0]]],
+            rule.factors,
+            rule.resample_share,
+            generation,
+            seen.get(kind, ()),
+            [members[member] for member in going_on],
+        )
+        copies = [Child(members[pairs[one]], standing.score(pairs[one]), stream(one)) for one in children]
+        values.update(zip(children, EXPLORE[rule.explore](copies, surroundings), strict=True))
+    return [
+        Decision(member, "exploit", pairs[member], values[member])
+        if member in pairs
+        else Decision(member, "continue", member, dict(members[member]))
+        if member in fit
+        else Decision(member, "restart", None, {**members[member], **draw(spaces[member], stream(member))})
+        for member in range(len(members))
+    ]

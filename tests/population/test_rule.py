@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbt_disent.config import Mutable
-from pbt_disent.population.rule import Decision, decide, draw, draw_population, mutate
+from pbt_disent.population.rule import Decision, Rule, decide, draw, draw_population, mutate
 from pbt_disent.seeds import Streams
 
 SPACE = {
@@ -24,8 +24,7 @@ def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, s
         members,
         scores,
         spaces=[SPACE] * len(members),
-        cutoff=cutoff,
-        factors=FACTORS,
+        rule=Rule(cutoff, FACTORS),
         streams=Streams(seed),
         round_path="0",
         generation=generation,
@@ -152,8 +151,7 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
                 members,
                 scores,
                 spaces=[space] * len(members),
-                cutoff=cutoff,
-                factors=FACTORS,
+                rule=Rule(cutoff, FACTORS),
                 streams=streams,
                 round_path="0",
                 generation=generation,
