@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pbt_disent.config import ObjectiveConfig
 from pbt_disent.errors import UserError
 from pbt_disent.models import Objective, resolve
 from pbt_disent.models.contract import Batch, LossTerms
 from pbt_disent.models.gaussian import kl_per_latent
+from pbt_disent.models.objectives.betavae import BetaVAE
 from pbt_disent.models.objectives.provlae import ProVLAE
+from pbt_disent.training.loop import step_once
 
 Make = Callable[..., Objective]
 LADDER = {"latents": 6, "levels": 3, "stage_steps": 100, "fade_in": 40}
@@ -46,10 +48,21 @@ def test_the_schedule(ladder: ProVLAE, make: Make) -> None:
     assert whole.schedule(0) == (2, [1, 1, 1])
 
 
-def test_a_new_level_changes_no_image_at_first(ladder: ProVLAE, images: Tensor) -> None:
-    before, after = part_of(ladder, images, 99), part_of(ladder, images, 100)
-    assert before.terms["reconstruction"].item() == after.terms["reconstruction"].item()
-    assert part_of(ladder, images, 120).terms["reconstruction"].item() != before.terms["reconstruction"].item()
+@pytest.mark.parametrize("switch", [100, 200])
+def test_a_new_level_changes_nothing_at_first(ladder: ProVLAE, images: Tensor, switch: int) -> None:
+    """The images and the codes of the older levels, bit for bit."""
+    seen = []
+    for step in (switch - 1, switch, switch + 20):
+        stage, gates = ladder.schedule(step)
+        mean, log_sigma = ladder.encoder(images, [gate if i <= stage else 1.0 for i, gate in enumerate(gates)])
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
+        older = 2 * (switch // 100)
+        seen.append((mean[:, :older], log_sigma[:, :older], ladder.decoder(mean + log_sigma.exp() * noise, gates)))
+        assert part_of(ladder, images, step).terms["stage"].item() == stage
+    assert all(torch.equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
+    assert not torch.equal(seen[1][2], seen[2][2])
+    losses = [part_of(ladder, images, step).terms["reconstruction"].item() for step in (switch - 1, switch)]
+    assert losses[0] == losses[1]
 
 
 def test_dormant_levels_are_silent(ladder: ProVLAE) -> None:
@@ -80,6 +93,54 @@ def test_the_whole_ladder_weighs_every_kl_alike(make: Make, images: Tensor) -> N
     kl = kl_per_latent(mean, log_sigma).sum(1).mean()
     expected = parts[1].terms["reconstruction"] + 4 * kl
     assert parts[1].loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_one_level_is_a_betavae(make: Make, images: Tensor) -> None:
+    """With the ladder's networks, whose gates are open at every step."""
+    ladder, plain = make("provlae", latents=4, levels=1, beta=3), make("betavae", latents=4, beta=3)
+    assert isinstance(ladder, ProVLAE)
+    assert isinstance(plain, BetaVAE)
+
+    class Encoder(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.cat(ladder.encoder(images, [1.0]), 1)
+
+    class Decoder(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            logits: Tensor = ladder.decoder(z, [1.0])
+            return logits
+
+    plain.encoder, plain.decoder = Encoder(), Decoder()
+    for step in (0, 7, 100_000):
+        one, other = part_of(ladder, images, step), part_of(plain, images, step)
+        torch.testing.assert_close(one.loss, other.loss)
+        torch.testing.assert_close(one.terms["elbo"], other.terms["elbo"])
+
+
+def test_growing_keeps_parameters_and_what_the_optimiser_knows(make: Make, images: Tensor) -> None:
+    """Dormant levels stay within 0.05 nats of the prior, and Adam's moments go on through both switches."""
+    objective = make("provlae", **{**LADDER, "stage_steps": 15, "fade_in": 5}, lr=4e-3)
+    assert isinstance(objective, ProVLAE)
+    optimizers = objective.optimizers()
+    shapes = {name: p.shape for name, p in objective.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    for step in range(45):
+        switches = step in (15, 30)
+        moments = {name: optimizers["model"].state[p]["exp_avg"].clone() for name, p in _tracked(objective, step)}
+        part = step_once(objective, optimizers, Batch(images), step, generator)["model"]
+        if switches:
+            assert moments
+            assert all(moment.any() for name, moment in moments.items() if name.startswith("encoder"))
+        if step in (14, 29):
+            assert part.terms["dormant_kl"].item() < 0.05
+        assert {name: p.shape for name, p in objective.named_parameters()} == shapes
+        steps = {float(optimizers["model"].state[p]["step"]) for p in objective.parameters()}
+        assert steps == {step + 1}
+    assert int(objective.stage) == 2
+
+
+def _tracked(objective: Objective, step: int) -> list[tuple[str, nn.Parameter]]:
+    return list(objective.named_parameters()) if step else []
 
 
 def test_loss_of_a_middle_stage_by_hand(ladder: ProVLAE, images: Tensor) -> None:

@@ -68,6 +68,37 @@ def test_hidden_total_correlation_is_bounded() -> None:
         assert 0 <= total.item() <= 0.5 * torch.log1p(means.diagonal() / noise).sum().item()
 
 
+def test_samples_without_noise_are_the_means() -> None:
+    """TC(z) tends to TC(mean) as sigma tends to 0, and is below it before."""
+    root = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means, active = root @ root.t(), torch.ones(3, dtype=torch.bool)
+    bare = gaussian_total_correlation(means, active, ridge=0).item()
+    eye = torch.eye(3, dtype=torch.float64)
+    sampled = [gaussian_total_correlation(means + sigma**2 * eye, active, ridge=0).item() for sigma in (1, 0.1, 1e-6)]
+    assert sampled[0] < sampled[1] < bare
+    assert sampled[2] == pytest.approx(bare, abs=1e-6)
+
+
+def test_covariance_of_samples_is_that_of_means_plus_the_variances(make: Make, images: Tensor) -> None:
+    """The law of total covariance on an encoder; the difference falls as the root of the number of samples."""
+    objective = make("rtcvae").double()
+    assert isinstance(objective, RTCVAE)
+    with torch.no_grad():
+        mean, log_sigma = objective.posterior(images.double())
+    expected = covariance(mean) + torch.diag(torch.exp(2 * log_sigma).mean(0))
+    generator = torch.Generator().manual_seed(0)
+    differences = []
+    for copies in (40, 40 * 16**2):
+        parts = []
+        for _ in range(8):
+            noise = torch.randn(copies, *mean.shape, generator=generator, dtype=torch.float64)
+            z = (mean + log_sigma.exp() * noise).flatten(0, 1)
+            parts.append((covariance(z) - expected).square().mean())
+        differences.append(torch.stack(parts).mean().sqrt().item())
+    assert differences[1] < 0.01
+    assert differences[0] / differences[1] == pytest.approx(16, rel=0.35)
+
+
 def test_passive_latents_do_not_count(make: Make) -> None:
     generator = torch.Generator().manual_seed(0)
     mean = torch.randn(100, 1, generator=generator) * torch.tensor([1.0, 1e-3])

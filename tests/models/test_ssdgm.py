@@ -15,7 +15,7 @@ from pbt_disent.config import ObjectiveConfig
 from pbt_disent.errors import UserError
 from pbt_disent.models import Objective, resolve
 from pbt_disent.models.contract import Batch, LossTerms
-from pbt_disent.models.gaussian import kl_per_latent
+from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.likelihoods import negative_log_likelihoods
 from pbt_disent.models.objectives.ssdgm import SSDGM
 
@@ -130,6 +130,63 @@ def test_weighted_bound_approaches_the_exact_one(make: Make, images: Tensor) -> 
             values[samples] = [part_of(objective, batch, seed).loss.item() for seed in range(150)]
     mean = {samples: sum(v) / len(v) for samples, v in values.items()}
     assert abs(mean[4] - mean[64]) < 0.6 * abs(mean[1] - mean[64])
+
+
+def test_the_bias_of_weighted_samples_shrinks_with_their_number(make: Make, images: Tensor) -> None:
+    """Against the exact bound, by quadrature over the one free latent: the bias at S is about 1 / S of its size."""
+    objective = ssdgm(make, classes=[2], latents=2, labels_see_latents=True, alpha=0, beta=1).double()
+    assert objective.link is not None
+    one, label = images[:1].double(), torch.zeros(1, 1, dtype=torch.long)
+    with torch.no_grad():
+        objective.link.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        _, mean, log_sigma = (part.double() for part in objective.posterior(one))
+        z = mean + log_sigma.exp() * torch.linspace(-8, 8, 4001, dtype=torch.float64).unsqueeze(1)
+        mass = log_normal(z, mean, log_sigma).exp()[:, 0]
+        mass = mass / mass.sum()
+        log_weight = objective.classify(objective.posterior(one)[0], z.unsqueeze(1))[0][:, 0, 0]
+        code = functional.one_hot(torch.zeros(len(z), dtype=torch.long), 2).double()
+        nll = negative_log_likelihoods(
+            "bernoulli", objective.decoder(torch.cat([code, z], 1)), one.expand(4001, -1, -1, -1)
+        )
+        inside = -nll - (log_normal(z, mean, log_sigma) - log_prior(z))[:, 0] - log_weight - math.log(2)
+        exact = (mass * log_weight.exp() * inside).sum() / (mass * log_weight.exp()).sum() + (mass * log_weight).sum()
+        bias = {}
+        for samples in (2, 8):
+            many = ssdgm(
+                make, classes=[2], latents=2, labels_see_latents=True, alpha=0, beta=1, samples=samples
+            ).double()
+            many.load_state_dict(objective.state_dict())
+            batch = labelled(one.expand(4000, -1, -1, -1), label.expand(4000, -1))
+            bias[samples] = -part_of(many, batch).loss.item() - exact.item()
+    assert abs(bias[2]) > 1e-3
+    assert bias[2] / bias[8] == pytest.approx(4, rel=0.4)
+
+
+def test_enumeration_is_the_mean_over_sampled_labels(make: Make, images: Tensor) -> None:
+    """Labels drawn by Gumbel noise, at the same latents: their mean bound is the enumerated one, within its error."""
+    objective = ssdgm(make, classes=[3])
+    nll, log_q, kl = by_hand(objective, images)
+    uniform = torch.rand((5000, *log_q.shape), generator=torch.Generator().manual_seed(0))
+    drawn = (log_q - (-uniform.clamp(1e-9, 1 - 1e-7).log()).log()).argmax(2, keepdim=True)
+    value = (-nll - log_q - math.log(3)).expand(5000, -1, -1).gather(2, drawn)[:, :, 0] - kl
+    per_draw = value.mean(1)
+    error = (per_draw.std() / math.sqrt(len(per_draw))).item()
+    assert 0 < error < 0.1
+    assert -part_of(objective, Batch(images)).loss.item() == pytest.approx(per_draw.mean().item(), abs=4 * error)
+
+
+def test_alpha_weighs_the_cross_entropy_of_the_classifier(make: Make, images: Tensor) -> None:
+    """What alpha adds to the gradient is exactly that of a classifier's loss, so a large alpha trains one."""
+    labels = torch.arange(len(images)).remainder(3).unsqueeze(1)
+    gradients = []
+    for alpha in (1000, 2000):
+        objective = ssdgm(make, classes=[3], alpha=alpha).double()
+        batch = labelled(images.double(), labels)
+        gradients.append(torch.autograd.grad(part_of(objective, batch).loss, list(objective.encoder.parameters())))
+    loss = functional.cross_entropy(objective.posterior(images.double())[0], labels[:, 0])
+    expected = torch.autograd.grad(loss, list(objective.encoder.parameters()))
+    for one, two, alone in zip(*gradients, expected, strict=True):
+        torch.testing.assert_close(two - one, 1000 * alone, rtol=1e-6, atol=1e-6)
 
 
 def test_a_large_alpha_makes_a_classifier(make: Make, images: Tensor) -> None:

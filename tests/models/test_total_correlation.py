@@ -42,6 +42,7 @@ def test_parts_sum_to_the_sampled_kl(estimator: str) -> None:
         (0.5, 64, 120.5, 2.8, -2.3),
         (0.5, 1024, 118.8, 1.1, -0.7),
         (0.2, 64, 128.9, 11.5, 3.8),
+        (0.2, 1024, 126.8, 9.2, 3.0),
     ],
 )
 def test_bias_on_independent_gaussians(sigma: float, batch: int, mws: float, plain: float, mss: float) -> None:
@@ -90,3 +91,13 @@ def test_weighted_estimate_by_hand() -> None:
     expected = sum(math.log(a / b) for a, b in zip(own, aggregate, strict=True)) / 2
     assert parts.mutual_information.item() == pytest.approx(expected, rel=1e-5)
     assert parts.total_correlation.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 3.0])
+def test_mutual_information_of_a_gaussian_channel(ratio: float) -> None:
+    """1/2 ln(1 + SNR), within 2 %, from the part that the decomposition calls mutual information."""
+    generator = torch.Generator().manual_seed(0)
+    mean = math.sqrt(ratio) * torch.randn(4000, 1, generator=generator, dtype=torch.float64)
+    z = mean + torch.randn(4000, 1, generator=generator, dtype=torch.float64)
+    parts = decompose(z, mean, torch.zeros_like(mean), N, "mws").without_offset(math.log(N), 1)
+    assert parts.mutual_information.item() == pytest.approx(0.5 * math.log1p(ratio), rel=0.02)
