@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,16 +23,17 @@ from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES, LatentModel, ResolvedObjective, resolve
 from pbt_disent.models.latent_names import kept_names
 from pbt_disent.population.engine import Kind
-from pbt_disent.population.events import Observer
+from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
 from pbt_disent.population.executor import Executor, InProcessExecutor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.rounds.spending import check_budget
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import write_atomically
-from pbt_disent.store.lease import Lease
+from pbt_disent.store.files import explained, write_atomically
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.calibrate import choose_stacked
@@ -134,7 +136,7 @@ class Prepared:
     def context(self) -> WorkerContext:
         """What workers need to know."""
         return WorkerContext(
-            store=str(self.folder.blobs),
+            store=self.folder.blobs,
             images=str(self.images.folder),
             objective=self.objectives[0].name,
             settings=self.objectives[0].settings,
@@ -172,6 +174,7 @@ def check(config: Config) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
     if config.final.objective is not None:
         OBJECTIVES[config.final.objective.name]
     sections = [with_classes(one, config.supervision, data) for one in config.objectives]
+    check_budget(config, len(split(len(data), config.data.held_out)[0]) if config.data.held_out else len(data))
     return data, tuple(resolve(section, data.shape) for section in sections)
 
 
@@ -231,11 +234,17 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         Stopped: the run was stopped; executing again goes on.
     """
     folder, config = prepared.folder, prepared.config
-    blobs = BlobStore(folder.blobs)
-    with contextlib.closing(_Held(Lease(folder.path / "lease.json"))) as held:
-        journal = RoundJournal(folder.path, blobs, held.lease)
+    blobs, changed = BlobStore(folder.blobs), threading.Event()
+    with _explained(), contextlib.ExitStack() as stack:
+        lease = folder.lease()
+        stack.callback(lease.release)
+        stack.enter_context(folder.published(changed))
+        observer = Observers([observer, _Bell(changed)])
+        journal = RoundJournal(folder.path, blobs, lease, folder.documents(lease.epoch))
+        journal.sweep([digest for digest in (*prepared.given.values(), prepared.ranking) if digest])
 
         def main(executor: Executor) -> Result:
+            executor = Safekeeping(executor, journal, blobs, GrowingLog(folder.path / "incidents.jsonl"))
             setup = RunSetup(
                 config=config,
                 images=prepared.training,
@@ -265,14 +274,24 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
     return Outcome(result, model, scores, told=bool(prepared.told))
 
 
-class _Held:
-    """A lease that `contextlib.closing` gives back."""
+class _Bell:
+    """Rings whenever a generation is committed."""
 
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
+    def __init__(self, bell: threading.Event) -> None:
+        self._bell = bell
 
-    def close(self) -> None:
-        self.lease.release()
+    def notify(self, event: Event) -> None:
+        if isinstance(event, GenerationCommitted):
+            self._bell.set()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say in one line why the storage does not do."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error) from error
 
 
 def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pbt_disent.config import Config
-from pbt_disent.rounds.method import RECURSIVE
-from pbt_disent.rounds.recursion import CONTROLS
+from pbt_disent.config import Config, ObjectiveConfig, PopulationConfig
+from pbt_disent.rounds.populations import RECURSIVE, final_population, first_population, leaf_population
+from pbt_disent.rounds.spending import rate_of_sections
 
 __all__ = ["Budget", "RoundBudget", "budget"]
 
@@ -22,7 +22,8 @@ class RoundBudget:
         models: models trained at the same time.
         generations: at most.
         images: image passes of one model in one generation.
-        first: models of the first generation, where it has more.
+        first: models of the first generation.
+        shown: images that pass through a model for each that it trains on: 2 where they come in pairs.
     """
 
     name: str
@@ -30,30 +31,39 @@ class RoundBudget:
     models: int
     generations: int
     images: int
-    first: int = 0
+    first: int
+    shown: int = 1
 
     @property
     def passes(self) -> int:
         """Image passes at most."""
-        first = max(self.first, self.models)
-        return self.rounds * (first + self.models * (self.generations - 1)) * self.images
+        return self.rounds * (self.first + self.models * (self.generations - 1)) * self.images * self.shown
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that a run can cost; convergence and other stop conditions only make it cheaper."""
+    """The most that a run can cost; convergence and other stop conditions only make it cheaper.
+
+    Args:
+        parts: its rounds.
+        limit: image passes that the run was given; none for no limit.
+        spent: whether it spends them all.
+    """
 
     parts: Sequence[RoundBudget]
+    limit: int | None = None
+    spent: bool = False
 
     @property
     def passes(self) -> int:
         """Image passes at most."""
-        return sum(part.passes for part in self.parts)
+        configured = sum(part.passes for part in self.parts)
+        return configured if self.limit is None else self.limit if self.spent else min(self.limit, configured)
 
     @property
     def models(self) -> int:
         """Models trained at the same time at most."""
-        return max(max(part.models, part.first) for part in self.parts)
+        return max(part.first for part in self.parts)
 
     def disk(self, checkpoint: int) -> int:
         """Bytes of checkpoints at most: two generations and the best member of each round are kept.
@@ -66,22 +76,23 @@ class Budget:
 
 def budget(config: Config) -> Budget:
     """Return the budget of a config. Subsets are not known yet: leaf rounds count the least that they may train."""
-    population, rounds, final = config.population, config.rounds, config.final
-    replicas = 1 if config.method == "pbt-vae" else population.replicas
-    models, first = population.size * replicas, population.first_size * replicas
-    if config.method in CONTROLS:
-        first = models
-    parts = [RoundBudget("first round", 1, models, population.max_generations, population.images_per_generation, first)]
+    parts = [_part("first round", 1, first_population(config), config.objectives)]
     if config.method in RECURSIVE:
-        parts.append(
-            RoundBudget(
-                "leaf rounds",
-                rounds.leaf_runs * rounds.max_depth,
-                models,
-                rounds.leaf_max_generations or population.max_generations,
-                rounds.leaf_images_per_generation or 10_000,
-            )
-        )
-        larger = final.size * final.oversize
-        parts.append(RoundBudget("final round", 1, final.size, final.generations, final.images_per_generation, larger))
-    return Budget(parts)
+        rounds, final = config.rounds, config.final
+        below = leaf_population(config, 0)
+        taught = config.objectives if final.objective is None else (final.objective,)
+        parts.append(_part("leaf rounds", rounds.leaf_runs * rounds.max_depth, below, config.objectives))
+        parts.append(_part("final round", 1, final_population(config), taught))
+    return Budget(parts, config.budget, config.spend_budget)
+
+
+def _part(name: str, rounds: int, population: PopulationConfig, objectives: Sequence[ObjectiveConfig]) -> RoundBudget:
+    return RoundBudget(
+        name,
+        rounds,
+        population.size * population.replicas,
+        population.max_generations,
+        population.images_per_generation,
+        population.first_size * population.replicas,
+        rate_of_sections(objectives).shown,
+    )

@@ -12,6 +12,7 @@ import numpy as np
 
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.population.engine import PopulationResult
+from pbt_disent.rounds.populations import final_population
 from pbt_disent.rounds.recursion import Leaf
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.teaching import teach
@@ -20,12 +21,13 @@ from pbt_disent.types import Json
 __all__ = ["final_round"]
 
 
-def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
+def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None = None) -> PopulationResult:
     """Run the final population. Levels too small to be scored (fewer than 20 images) take no part.
 
     Args:
         setup: the run.
         leaves: leaf runs with at least one level each.
+        allowance: image passes that it may pay, at least the cost of the configured generations; none for no limit.
     """
     final = setup.config.final
     chosen = [
@@ -47,15 +49,10 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
         ]
         for leaf in chosen
     ]
-    population = setup.config.population.model_copy(
-        update={
-            "size": final.size,
-            "oversize": final.oversize,
-            "replicas": 1,
-            "max_generations": final.generations,
-            "images_per_generation": final.images_per_generation,
-        }
-    )
+    taught = teach(setup, leaves)
+    population = setup.afford(final_population(setup.config), allowance, setup.size, last=True, taught=taught)
+    if population is None:
+        raise AssertionError("what the final round costs was kept for it")
     return setup.run(
         "final",
         population,
@@ -63,5 +60,5 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf]) -> PopulationResult:
         probe=probe,
         fitness="leaf_mig",
         options={"leaves": options},
-        taught=teach(setup, leaves),
+        taught=taught,
     )

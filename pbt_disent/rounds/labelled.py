@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pbt_disent.config import PopulationConfig
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.population.engine import PopulationResult
@@ -12,7 +13,7 @@ from pbt_disent.rounds.setup import RunSetup
 __all__ = ["labelled_round"]
 
 
-def labelled_round(setup: RunSetup) -> PopulationResult:
+def labelled_round(setup: RunSetup, population: PopulationConfig) -> PopulationResult:
     """Run the population. The labels act by selection alone: they never enter a loss.
 
     Raises:
@@ -28,6 +29,5 @@ def labelled_round(setup: RunSetup) -> PopulationResult:
         raise UserError(
             f"{len(probe)} labelled images", f"must be at least {MINIMUM_POINTS} to rank by", "raise supervision.share"
         )
-    population = setup.config.population.model_copy(update={"replicas": 1})
     options = {"labels": setup.blobs.put_array(labels[probe])}
     return setup.run("0", population, subset=setup.images, probe=probe, fitness=supervision.metric, options=options)

@@ -13,12 +13,15 @@ from pbt_disent.population.engine import PopulationResult
 from pbt_disent.rounds.final import final_round
 from pbt_disent.rounds.labelled import labelled_round
 from pbt_disent.rounds.labels import write_labels
+from pbt_disent.rounds.populations import RECURSIVE, first_population
 from pbt_disent.rounds.recursion import Leaf, first_round, leaf_run
 from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.rounds.spending import check_budget, reserve
 
-RECURSIVE = ("rpu-vae", "rpu-vae-plus")
+__all__ = ["Result", "run_method"]
 
-__all__ = ["RECURSIVE", "Result", "run_method"]
+WENT_ON = "went_on"
+"""The event that says that the X-run goes on alone."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,55 @@ def run_method(setup: RunSetup, labels: Path) -> Result:
     Raises:
         Stopped: asked to stop; calling again goes on.
     """
-    first = labelled_round(setup) if setup.config.method == "pbt-vae" else first_round(setup)
-    learned = first.best is not None and first.reason != "nothing_learned"
-    if setup.config.method not in RECURSIVE or not learned or first.best is None:
+    config = setup.config
+    recursive = config.method in RECURSIVE
+    budget = config.budget
+    kept = reserve(config, setup.size)
+    first = _first_round(setup, None if budget is None else budget - kept, last=not recursive)
+    if not recursive:
         return Result(first, (), first, first.images)
-    best = first.best
-    runs = [leaf_run(setup, number, best) for number in range(1, setup.config.rounds.leaf_runs + 1)]
+    if _went_on(setup):
+        return _without_labels(setup, first, ())
+    best = first.best if first.reason != "nothing_learned" else None
+    leaf_runs = config.rounds.leaf_runs
+    share = None if budget is None else (budget - first.images - kept) // max(leaf_runs, 1)
+    runs = [leaf_run(setup, number, best, share) for number in range(1, leaf_runs + 1)] if best is not None else []
     leaves = tuple(leaf for leaf in runs if leaf.levels)
-    write_labels(leaves, labels)
+    if best is not None:
+        write_labels(leaves, labels)
     if not leaves:
-        return Result(first, tuple(runs), first, _paid(setup))
-    last = final_round(setup, leaves)
+        return _without_labels(setup, first, tuple(runs))
+    left = None if budget is None else budget - first.images - sum(leaf.paid for leaf in runs)
+    last = final_round(setup, leaves, left)
     setup.record("final", "final", model=last.best.checkpoint if last.best else None)
     return Result(first, tuple(runs), last, _paid(setup))
+
+
+def _first_round(setup: RunSetup, allowance: int | None, *, last: bool) -> PopulationResult:
+    population = setup.afford(first_population(setup.config), allowance, setup.size, last=last)
+    if population is None:
+        check_budget(setup.config, setup.size)
+        raise AssertionError("a budget that passes its check pays one generation")
+    return labelled_round(setup, population) if setup.config.method == "pbt-vae" else first_round(setup, population)
+
+
+def _without_labels(setup: RunSetup, first: PopulationResult, runs: tuple[Leaf, ...]) -> Result:
+    """Return the X-run as the result, and let it spend what the other rounds would have, where the config says so.
+
+    That is put on record first: the model that began the leaf runs may be gone once the X-run has gone on.
+    """
+    if setup.config.spend_budget and setup.config.budget is not None:
+        if not _went_on(setup):
+            setup.record(WENT_ON, "0", reason="the leaf runs have nothing to begin with")
+        population = first_population(setup.config)
+        longer = setup.rate(setup.size).affordable(population, setup.config.budget)
+        without_end = {"max_generations": longer, "converged_generations": longer}
+        first = first_round(setup, population.model_copy(update=without_end))
+    return Result(first, runs, first, _paid(setup))
+
+
+def _went_on(setup: RunSetup) -> bool:
+    return any(row["event"] == WENT_ON for row in setup.log.rows())
 
 
 def _paid(setup: RunSetup) -> int:

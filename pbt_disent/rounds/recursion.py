@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pbt_disent.config import Config, PopulationConfig
+from pbt_disent.config import PopulationConfig
 from pbt_disent.population.engine import Best, PopulationResult
+from pbt_disent.rounds.populations import leaf_population
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.subset import Cut, cut_subset
 from pbt_disent.training.tasks import EncodeTask
 from pbt_disent.types import FloatArray, IntArray
 
-CONTROLS = ("random-search", "fixed")
-
-__all__ = ["CONTROLS", "Leaf", "Level", "first_round", "leaf_run"]
+__all__ = ["Leaf", "Level", "first_round", "leaf_run"]
 
 
 @dataclass(frozen=True)
@@ -43,52 +42,61 @@ class Level:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A chain of levels, from all images down, and why it ended."""
+    """A chain of levels, from all images down, why it ended, and the image passes that its rounds paid."""
 
     number: int
     levels: tuple[Level, ...]
     reason: str
+    paid: int = 0
 
 
-def first_round(setup: RunSetup) -> PopulationResult:
-    """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model.
-
-    The controls `random-search` and `fixed` are the same population without selection.
-    """
-    population = setup.config.population
-    if setup.config.method in CONTROLS:
-        population = population.model_copy(update={"cutoff": 0.0, "oversize": 1})
+def first_round(setup: RunSetup, population: PopulationConfig) -> PopulationResult:
+    """Run the X-run: one population on all images, ranked without labels; all leaf runs start from its best model."""
     return _run_udr(setup, "0", population, setup.images)
 
 
-def leaf_run(setup: RunSetup, number: int, best: Best) -> Leaf:
-    """Run leaf run `number` (from 1) from the best model of the X-run until a stop condition holds."""
+def leaf_run(setup: RunSetup, number: int, best: Best, allowance: int | None = None) -> Leaf:
+    """Run leaf run `number` (from 1) from the best model of the X-run until a stop condition holds.
+
+    Args:
+        setup: the run.
+        number: of the leaf run; each takes another subset of all images.
+        best: of the X-run.
+        allowance: image passes that it may pay; none for no limit.
+    """
     levels: list[Level] = []
+    paid = 0
     images = setup.images
     path = "0"
     while True:
         level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
         if level is None:
-            return _end(setup, number, levels, f"round {path} learned no latent with enough information")
+            reason = f"round {path} learned no latent with enough information"
+            break
         levels.append(level)
         below = f"0/leaf{number}/{len(levels)}"
         if len(levels) > setup.config.rounds.max_depth:
-            return _end(setup, number, levels, f"the greatest depth, {setup.config.rounds.max_depth}, is reached")
+            reason = f"the greatest depth, {setup.config.rounds.max_depth}, is reached"
+            break
         if cut.reason is not None:
-            return _end(setup, number, levels, cut.reason)
+            reason = cut.reason
+            break
         images = level.images[cut.subset]
-        setup.record(
-            "cut", below, parent=path, images=len(images), frozen={str(key): value for key, value in cut.frozen.items()}
-        )
-        result = _run_udr(setup, below, _leaf_population(setup.config, len(images)), images)
+        left = None if allowance is None else allowance - paid
+        population = setup.afford(leaf_population(setup.config, len(images)), left, len(images))
+        if population is None:
+            reason = f"the budget leaves {left:,} image passes, not enough for a generation of round {below}"
+            break
+        frozen = {str(key): value for key, value in cut.frozen.items()}
+        setup.record("cut", below, parent=path, images=len(images), frozen=frozen)
+        result = _run_udr(setup, below, population, images)
+        paid += result.images
         if result.best is None or result.reason == "nothing_learned":
-            return _end(setup, number, levels, f"round {below} learned nothing")
+            reason = f"round {below} learned nothing"
+            break
         best, path = result.best, below
-
-
-def _end(setup: RunSetup, number: int, levels: list[Level], reason: str) -> Leaf:
     setup.record("leaf_stopped", f"0/leaf{number}", reason=reason, levels=len(levels))
-    return Leaf(number, tuple(levels), reason)
+    return Leaf(number, tuple(levels), reason, paid)
 
 
 def _run_udr(setup: RunSetup, path: str, population: PopulationConfig, subset: IntArray | None) -> PopulationResult:
@@ -101,17 +109,6 @@ def _run_udr(setup: RunSetup, path: str, population: PopulationConfig, subset: I
         probe=setup.sample(images, udr.points, path, "probe"),
         fitness="udr",
         options=udr.model_dump(exclude={"points"}),
-    )
-
-
-def _leaf_population(config: Config, size: int) -> PopulationConfig:
-    rounds = config.rounds
-    return config.population.model_copy(
-        update={
-            "images_per_generation": rounds.leaf_images_per_generation or max(10_000, size),
-            "max_generations": rounds.leaf_max_generations or config.population.max_generations,
-            "oversize": 1,
-        }
     )
 
 

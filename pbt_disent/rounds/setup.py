@@ -12,6 +12,7 @@ from pbt_disent.population.events import Observer
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.rounds.spending import Rate, rate_of_kinds
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import GrowingLog
@@ -72,6 +73,35 @@ class RunSetup:
             return np.sort(indices)
         chosen = Streams(self.config.seed).generator(*names).choice(len(indices), size=count, replace=False)
         return np.sort(indices[chosen])
+
+    def rate(self, size: int, taught: tuple[Kind, Teaching] | None = None) -> Rate:
+        """Return what a model pays that trains on so many images."""
+        if taught is not None:
+            return rate_of_kinds(taught[:1], [taught[1].objective], size)
+        return rate_of_kinds(self.kinds, [section.name for section in self.config.objectives], size)
+
+    def afford(
+        self,
+        population: PopulationConfig,
+        allowance: int | None,
+        size: int,
+        *,
+        last: bool = False,
+        taught: tuple[Kind, Teaching] | None = None,
+    ) -> PopulationConfig | None:
+        """Return a population with as many generations as its allowance pays; none where it pays not even one.
+
+        Args:
+            population: as configured.
+            allowance: image passes; none for no limit.
+            size: number of images that it trains on.
+            last: whether it is the last round, which spends what is left where the config says so.
+            taught: what is trained instead of the run's objectives.
+        """
+        rate = self.rate(size, taught)
+        if last and self.config.spend_budget and allowance is not None:
+            return rate.spending(population, allowance)
+        return rate.within(population, allowance)
 
     def run(
         self,
