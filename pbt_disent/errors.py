@@ -26,7 +26,7 @@ class UserError(PbtDisentError, ValueError):
     exit_code = 2
 
     def __init__(self, value: str, rule: str, remedy: str) -> None:
-        super().__init__(f"{value}: {rule}; {remedy}")
+        super().__init__(" ".join(f"{value}: {rule}; {remedy}".splitlines()))
         self.value, self.rule, self.remedy = value, rule, remedy
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
@@ -34,9 +34,9 @@ class UserError(PbtDisentError, ValueError):
         return type(self), (self.value, self.rule, self.remedy)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return a remedy that names the closest known name and lists them all."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(names) if names else 'none'}"

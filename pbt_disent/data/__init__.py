@@ -71,6 +71,8 @@ def _open(name_or_path: str | Path, options: dict[str, Any]) -> ImageData:
     if not path.exists():
         raise UserError(f"data {str(name_or_path)!r}", "is neither a renderer nor a file", _suggest(name_or_path))
     wanted = options.pop("reader", None)
+    if not isinstance(wanted, str | None):
+        raise UserError(f"reader {wanted!r}", "must be a name", nearest("", READERS))
     name = wanted if wanted is not None else reader_of(path)
     size = None if "size" in signature(READERS[name].open).parameters else options.pop("size", None)
     data = _call(READERS[name].open, f"reader {name}", (path,), options)

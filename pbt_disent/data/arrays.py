@@ -33,10 +33,10 @@ class ArrayImages:
         rows: the array.
         factors: the factor grid, or the class ids (N, K) together with `factor_names` and `factor_sizes`.
         layout: where the channels are; found from the shape when not given.
-        stretch: what values are multiplied by, 1 or 255; found from the values when not given.
+        stretch: what bytes are multiplied by, 1 or 255; without it values may be of any type, and tell.
 
     Raises:
-        UserError: the array holds no images.
+        UserError: the array holds no images, or no bytes where `stretch` is given.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class ArrayImages:
         self.name = name
         self.fingerprint = fingerprint
         self.layout, self.shape = layout_of(name, rows.shape, layout)
+        if stretch is not None and rows.dtype != np.uint8:
+            raise UserError(f"images of {name}", f"are {rows.dtype}, not uint8 as published", "or say reader=arrays")
         self.stretch = stretch if stretch is not None else stretch_of(name, rows)
         self._rows = rows
         self._factors = factors
@@ -68,12 +70,18 @@ class ArrayImages:
         return self._rows.shape[0]
 
     def images(self, indices: Indices) -> UInt8Array:
-        """Return the images at `indices`, (N, C, H, W)."""
+        """Return the images at `indices`, (N, C, H, W).
+
+        Raises:
+            UserError: bytes that should be 0 or 1 are not.
+        """
         found = self._rows.read(as_indices(indices, len(self)))
         if self.layout == "hw":
             found = found[:, None]
         elif self.layout == "hwc":
             found = found.transpose(0, 3, 1, 2)
+        if self.stretch == 255 and found.dtype == np.uint8 and found.max(initial=0) > 1:
+            raise UserError(f"images of {self.name}", f"reach {found.max()}, not 1", "say reader=arrays")
         return _to_uint8(np.ascontiguousarray(found), self.stretch)
 
     def factors(self, indices: Indices) -> IntArray | None:

@@ -18,7 +18,9 @@ __all__ = ["writing"]
 ABANDONED_SECONDS = 3600.0
 UNFINISHED = ".pbt-disent-"
 ELSEWHERE = "make room or choose another folder (PBT_DISENT_CACHE names the one for converted images)"
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+FORBIDDEN = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP
+)  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

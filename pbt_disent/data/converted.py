@@ -14,6 +14,7 @@ import numpy as np
 from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import Indices, as_indices, fingerprint_of
 from pbt_disent.data.cache import cache_folder
+from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.pictures import Header, decode, header
 from pbt_disent.data.storage import Progress, StoredImages, materialise
 from pbt_disent.errors import UserError
@@ -54,7 +55,7 @@ class Converted(StoredImages):
             listed: Json = json.loads((self.folder / FILES).read_text(encoding="utf-8"))
             self.files: tuple[str, ...] = tuple(listed["files"])
             self.skipped: tuple[str, ...] = tuple(listed["skipped"])
-        except (OSError, ValueError, KeyError) as error:
+        except DAMAGE as error:
             raise UserError(f"image store {folder}", f"has no sound {FILES} ({error})", "delete the folder") from error
 
 

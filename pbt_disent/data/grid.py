@@ -61,6 +61,8 @@ class FactorGrid:
         Raises:
             UserError: a factor that does not exist, too many or too few levels, a level that does not exist.
         """
+        if not isinstance(option, Mapping):
+            raise UserError(f"grid {option!r}", "must give levels by factor", "say grid={x: 4, shape: [0, 2]}, say")
         for name in option:
             if name not in self.names:
                 raise UserError(f"grid factor {name!r}", "is no factor of this set", nearest(name, self.names))

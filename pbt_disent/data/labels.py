@@ -12,6 +12,7 @@ from pyarrow import csv
 
 from pbt_disent.data.base import UNKNOWN, ImageData, Indices, as_indices
 from pbt_disent.data.classes import class_ids
+from pbt_disent.data.damage import reading
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.types import IntArray, UInt8Array
 
@@ -63,6 +64,8 @@ def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None
     Raises:
         UserError: an unreadable file, labels of another length, an image that is not there or is named twice.
     """
+    if not isinstance(path, str | Path):
+        raise UserError(f"labels {path!r}", "must be a path", "give a parquet or CSV file")
     table = _read(Path(path))
     rows, key = _rows_of(data, table, str(path))
     usable = [field.name for field in table.schema if field.name != key and _is_plain(field.type)]
@@ -82,12 +85,10 @@ def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None
 
 
 def _read(path: Path) -> pa.Table:
-    try:
+    with reading(path, "cannot be read", "give a parquet or CSV file", kind="labels"):
         if path.suffix in (".parquet", ".pq"):
             return pq.read_table(path)
         return csv.read_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"labels {path}", f"cannot be read ({error})", "give a parquet or CSV file") from error
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -115,9 +116,9 @@ def _rows_of(data: ImageData, table: pa.Table, path: str) -> tuple[IntArray, str
     if key is not None and files is not None:
         place = {name: index for index, name in enumerate(files)}
         values = table.column(key).to_pylist()
-        missing = next((value for value in values if value not in place), None)
-        if missing is not None:
-            raise UserError(f"label of {missing!r} in {path}", "belongs to no picture", "remove the row")
+        missing = [value for value in values if value not in place]
+        if missing:
+            raise UserError(f"label of {missing[0]!r} in {path}", "belongs to no picture", "remove the row")
         rows = np.array([place[value] for value in values], dtype=np.int64)
     elif INDEX in table.column_names:
         key = INDEX

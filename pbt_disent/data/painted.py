@@ -26,7 +26,7 @@ class Painted:
         seed: of the colours or the noise; they depend on it and on the index alone.
 
     Raises:
-        UserError: the images are not grey.
+        UserError: the images are not grey, or the seed is none.
     """
 
     def __init__(self, data: ImageData, how: str, seed: int = 0) -> None:
@@ -34,6 +34,8 @@ class Painted:
             raise UserError(
                 f"data {data.name}", f"has {data.shape[0]} channels: only grey images are painted", "drop it"
             )
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise UserError(f"seed {seed!r}", "must be a whole number, 0 or more", "leave it out")
         self._data, self._how, self._seed = data, how, seed
         self.name = f"{data.name}-{how}"
         self.fingerprint = fingerprint_of({"of": data.fingerprint, "how": how, "seed": seed, "version": VERSION})

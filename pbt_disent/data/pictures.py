@@ -8,12 +8,13 @@ nothing is cut or resized.
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from pbt_disent.errors import UserError
+from pbt_disent.data.damage import reading
 from pbt_disent.types import UInt8Array
 
 __all__ = ["SUFFIXES", "Header", "decode", "header", "resized"]
@@ -21,7 +22,6 @@ __all__ = ["SUFFIXES", "Header", "decode", "header", "resized"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 GREY_MODES = ("1", "L", "LA", "I;16", "I")
 REMEDY = "repair or remove it, or pass on_corrupt=skip"
-UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,10 @@ def header(name: str, content: bytes) -> Header:
     Raises:
         UserError: it is no picture.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            sideways = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = reversed(picture.size) if sideways else picture.size
-            return Header(height, width, picture.mode in GREY_MODES)
-    except UNREADABLE as error:
-        raise UserError(f"picture {name}", f"cannot be read ({error})", REMEDY) from error
+    with _reading(name), Image.open(io.BytesIO(content)) as picture:
+        sideways = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        width, height = reversed(picture.size) if sideways else picture.size
+        return Header(height, width, picture.mode in GREY_MODES)
 
 
 def decode(name: str, content: bytes, grey: bool, size: int | None) -> UInt8Array:
@@ -54,17 +51,14 @@ def decode(name: str, content: bytes, grey: bool, size: int | None) -> UInt8Arra
     Raises:
         UserError: it is truncated or otherwise damaged.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode in ("I;16", "I"):
-                upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
-            if upright.has_transparency_data:
-                clear = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "black"), clear)
-            plain = upright.convert("L" if grey else "RGB")
-    except UNREADABLE as error:
-        raise UserError(f"picture {name}", f"cannot be read ({error})", REMEDY) from error
+    with _reading(name), Image.open(io.BytesIO(content)) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode in ("I;16", "I"):
+            upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+        if upright.has_transparency_data:
+            clear = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", clear.size, "black"), clear)
+        plain = upright.convert("L" if grey else "RGB")
     return resized(_channels_first(plain), size) if size is not None else _channels_first(plain)
 
 
@@ -78,6 +72,10 @@ def resized(image: UInt8Array, size: int) -> UInt8Array:
         return square
     picture = Image.fromarray(square[0] if len(square) == 1 else np.ascontiguousarray(square.transpose(1, 2, 0)))
     return _channels_first(picture.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _reading(name: str) -> AbstractContextManager[None]:
+    return reading(name, "cannot be read", REMEDY, kind="picture", also=(Image.DecompressionBombError,))
 
 
 def _channels_first(picture: Image.Image) -> UInt8Array:

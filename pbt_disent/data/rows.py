@@ -5,7 +5,6 @@ Nothing here unpickles. Each class pickles as its path, so that worker processes
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -16,13 +15,13 @@ import numpy.typing as npt
 
 from pbt_disent.data.atomic import writing
 from pbt_disent.data.cache import cache_folder
+from pbt_disent.data.damage import parts, reading
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.errors import UserError, nearest
 
-__all__ = ["Hdf5Rows", "NpyRows", "Rows", "npz_keys", "npz_rows", "npz_shape", "read_npz"]
+__all__ = ["Hdf5Rows", "NpyRows", "Rows", "hdf5_shapes", "npz_keys", "npz_rows", "npz_shape", "read_npz"]
 
 AnyArray = npt.NDArray[Any]
-WHOLE = "download or write it again"
 
 
 class Rows(Protocol):
@@ -53,16 +52,12 @@ class NpyRows:
 
     def __init__(self, path: Path, start: int = 0) -> None:
         self._path, self._start = path, start
-        try:
+        with reading(path, "is truncated or no array file"):
             with path.open("rb") as file:
                 file.seek(start)
                 self.shape, fortran, self.dtype = _npy_header(file, path)
                 offset = file.tell()
             self._array = np.memmap(path, self.dtype, "r", offset, self.shape, "F" if fortran else "C")
-        except (OSError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"file {path}", f"is truncated or no array file ({error})", WHOLE) from error
 
     def __reduce__(self) -> tuple[type[NpyRows], tuple[Path, int]]:
         return type(self), (self._path, self._start)
@@ -82,17 +77,13 @@ class Hdf5Rows:
 
     def __init__(self, path: Path, key: str) -> None:
         self._path, self._key = path, key
-        try:
+        with reading(path, "is truncated or no HDF5 file"):
             self._file: h5py.File = h5py.File(path, "r")
-        except OSError as error:
-            raise UserError(f"file {path}", f"is truncated or no HDF5 file ({error})", WHOLE) from error
-        if key not in self._file or not isinstance(self._file[key], h5py.Dataset):
-            names: list[str] = []
-            self._file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            raise UserError(f"key {key!r} of {path}", "is not in the file", nearest(key, names))
-        self._set: h5py.Dataset = self._file[key]
-        self.shape: tuple[int, ...] = tuple(self._set.shape)
-        self.dtype: np.dtype[Any] = self._set.dtype
+            if not isinstance(key, str) or key not in self._file or not isinstance(self._file[key], h5py.Dataset):
+                raise UserError(f"key {key!r} of {path}", "is not in the file", nearest(key, hdf5_shapes(path)))
+            self._set: h5py.Dataset = self._file[key]
+            self.shape: tuple[int, ...] = tuple(self._set.shape)
+            self.dtype: np.dtype[Any] = self._set.dtype
 
     def __reduce__(self) -> tuple[type[Hdf5Rows], tuple[Path, str]]:
         return type(self), (self._path, self._key)
@@ -104,16 +95,28 @@ class Hdf5Rows:
             UserError: the file is damaged there.
         """
         wanted, back = np.unique(indices, return_inverse=True)
-        found = np.empty((len(wanted), *self.shape[1:]), dtype=self.dtype)
         ends = np.flatnonzero(np.diff(wanted, append=-1) != 1) + 1
         start = 0
-        try:
+        with reading(self._path, f"is damaged in {self._key!r}"):
+            found = np.empty((len(wanted), *self.shape[1:]), dtype=self.dtype)
             for end in ends:
                 found[start:end] = self._set[int(wanted[start]) : int(wanted[end - 1]) + 1]
                 start = int(end)
-        except OSError as error:
-            raise UserError(f"file {self._path}", f"is damaged in {self._key!r} ({error})", WHOLE) from error
-        return found[back]
+        return np.asarray(found[back])
+
+
+def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all data sets in an HDF5 file, by name.
+
+    Raises:
+        UserError: it is none, or is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    with reading(path, "is truncated or no HDF5 file"), h5py.File(path, "r") as file:
+        file.visititems(
+            lambda name, item: shapes.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
+        )
+    return shapes
 
 
 def npz_keys(path: Path) -> list[str]:
@@ -122,7 +125,8 @@ def npz_keys(path: Path) -> list[str]:
     Raises:
         UserError: it is none.
     """
-    return [name.removesuffix(".npy") for name in _open_zip(path).namelist()]
+    with _open_zip(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def npz_shape(path: Path, key: str) -> tuple[int, ...]:
@@ -131,8 +135,10 @@ def npz_shape(path: Path, key: str) -> tuple[int, ...]:
     Raises:
         UserError: there is none of that name, it is pickled, or the file is damaged.
     """
-    with _open_zip(path) as archive, archive.open(_member(archive, path, key)) as member:
-        return _npy_header(member, path)[0]
+    with _open_zip(path) as archive, reading(path, f"is damaged in {key!r}"):
+        info = _member(archive, path, key)
+        with archive.open(info) as member:
+            return _npy_header(member, path)[0]
 
 
 def read_npz(path: Path, key: str) -> AnyArray:
@@ -141,17 +147,12 @@ def read_npz(path: Path, key: str) -> AnyArray:
     Raises:
         UserError: there is none of that name, it is pickled, or the file is damaged.
     """
-    with _open_zip(path) as archive:
+    with _open_zip(path) as archive, reading(path, f"is damaged in {key!r}"):
         info = _member(archive, path, key)
-        try:
-            with archive.open(info) as member:
-                shape, fortran, dtype = _npy_header(member, path)
-                flat = np.frombuffer(member.read(), dtype)
-            return flat.reshape(shape, order="F" if fortran else "C")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"file {path}", f"is damaged in {key!r} ({error})", WHOLE) from error
+        with archive.open(info) as member:
+            shape, fortran, dtype = _npy_header(member, path)
+            flat = np.frombuffer(member.read(), dtype)
+        return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def npz_rows(path: Path, key: str, cache: Path | str | None = None) -> NpyRows:
@@ -164,7 +165,7 @@ def npz_rows(path: Path, key: str, cache: Path | str | None = None) -> NpyRows:
         info = _member(archive, path, key)
         if info.compress_type == zipfile.ZIP_STORED:
             return NpyRows(path, _start_of(path, info))
-        with archive.open(info) as member:
+        with reading(path, f"is damaged in {key!r}"), archive.open(info) as member:
             _npy_header(member, path)
         folder = cache_folder(cache)
         name = f"{file_fingerprint(path)[:32]}-{info.CRC:08x}.npy"
@@ -176,18 +177,12 @@ def npz_rows(path: Path, key: str, cache: Path | str | None = None) -> NpyRows:
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, to: Path) -> None:
     with to.open("wb") as file:
-        try:
-            with archive.open(info) as member:
-                shutil.copyfileobj(member, file, 1 << 20)
-        except (zipfile.BadZipFile, EOFError) as error:
-            raise UserError(f"file {path}", f"is damaged in {info.filename!r} ({error})", WHOLE) from error
+        file.writelines(parts(path, f"is damaged in {info.filename!r}", lambda: archive.open(info)))
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
-    try:
+    with reading(path, "is empty, truncated or no npz file"):
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"file {path}", f"is empty, truncated or no npz file ({error})", WHOLE) from error
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
@@ -207,12 +202,10 @@ def _start_of(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _npy_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
+    with reading(path, "is empty, truncated or no array file"):
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except ValueError as error:
-        raise UserError(f"file {path}", f"is empty, truncated or no array file ({error})", WHOLE) from error
     if dtype.hasobject:
         raise UserError(
             f"file {path}", "holds a pickled array, which is never loaded", "save numbers instead of objects"

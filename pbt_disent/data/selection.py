@@ -33,6 +33,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotIn: lambda values, allowed: ~np.isin(values, allowed),
 }
 EXAMPLE = "write a rule such as 'shape != 2 or (x < 16 and scale in [0, 5])'"
+LONGEST = 1000
 STEPS = 60
 
 
@@ -49,9 +50,11 @@ def select(data: ImageData, where: str) -> Subset:
     """
     ids = _factors(data)
     known = {name: ids[:, place] for place, name in enumerate(data.factor_names)}
+    if not isinstance(where, str) or len(where) > LONGEST:
+        raise UserError(f"where {str(where)[:80]!r}", f"must be a text of at most {LONGEST} characters", EXAMPLE)
     try:
         tree = ast.parse(where, mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"where {where!r}", "is no rule", EXAMPLE) from error
     kept = np.broadcast_to(np.asarray(_holds(tree, known, where)), len(data))
     if kept.dtype != bool:
@@ -83,7 +86,10 @@ def correlate(data: ImageData, first: str, second: str, strength: float, seed: i
             raise UserError(
                 f"correlation of {name!r}", f"is no factor of {data.name}", nearest(name, data.factor_names)
             )
-    if first == second or not -1 < strength < 1:
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed {seed!r} of correlation {first}, {second}", "must be a whole number", "leave it out")
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if first == second or not number or not -1 < strength < 1:
         raise UserError(f"correlation {first}, {second}, {strength}", "must be of two factors, in -1 to 1", "say 0.8")
     places = [data.factor_names.index(name) for name in (first, second)]
     ids = _factors(data)[:, places]
@@ -130,7 +136,8 @@ def _compared(node: ast.Compare, known: dict[str, IntArray], where: str) -> npt.
     values = [_holds(part, known, where) for part in (node.left, *node.comparators)]
     result = np.True_
     for sign, left, right in zip(node.ops, values, values[1:], strict=False):
-        if type(sign) not in COMPARISONS:
+        among = isinstance(sign, ast.In | ast.NotIn)
+        if type(sign) not in COMPARISONS or isinstance(left, list) or isinstance(right, list) != among:
             raise UserError(f"where {where!r}", "compares in a way that is not allowed", EXAMPLE)
         result = np.logical_and(result, COMPARISONS[type(sign)](left, right))
     return np.asarray(result)

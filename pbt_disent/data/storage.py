@@ -18,6 +18,7 @@ import numpy as np
 
 from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import ImageData, Indices, as_indices
+from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.world import World
 from pbt_disent.errors import UserError
 from pbt_disent.types import Json, UInt8Array
@@ -60,7 +61,7 @@ class StoredImages:
             path = self.folder / str(described["file"])
             self.array = np.lib.format.open_memmap(path, mode="r")
             fits = self.array.dtype == np.uint8 and self.array.shape == (described["length"], channels, height, width)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise UserError(f"image store {self.folder}", f"is damaged ({error})", REMEDY) from error
         if not fits:
             raise UserError(f"image store {self.folder}", f"{path.name} does not fit {SIDECAR}", REMEDY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +13,7 @@ from pbt_disent.data.base import ImageData, fingerprint_of
 from pbt_disent.data.classes import class_ids
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.readers import READERS, Match, Reader
-from pbt_disent.data.rows import Hdf5Rows, NpyRows, Rows, npz_keys, npz_rows, npz_shape, read_npz
+from pbt_disent.data.rows import Hdf5Rows, NpyRows, Rows, hdf5_shapes, npz_keys, npz_rows, npz_shape, read_npz
 from pbt_disent.errors import UserError, nearest
 
 __all__ = ["open_array"]
@@ -74,9 +73,13 @@ def _rows(path: Path, key: str | None, cache: Path | str | None) -> tuple[Rows, 
     if path.suffix == ".npy":
         return NpyRows(path), ""
     if path.suffix == ".npz":
-        chosen = key or _guess(path, {name: npz_shape(path, name) for name in npz_keys(path) if _readable(path, name)})
+        chosen = (
+            key
+            if key is not None
+            else _guess(path, {name: npz_shape(path, name) for name in npz_keys(path) if _readable(path, name)})
+        )
         return npz_rows(path, chosen, cache), chosen
-    chosen = key or _guess(path, _hdf5_shapes(path))
+    chosen = key if key is not None else _guess(path, hdf5_shapes(path))
     return Hdf5Rows(path, chosen), chosen
 
 
@@ -98,18 +101,6 @@ def _readable(path: Path, key: str) -> bool:
     except UserError:
         return False
     return True
-
-
-def _hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(
-                lambda name, item: shapes.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
-            )
-    except OSError as error:
-        raise UserError(f"file {path}", f"is truncated or no HDF5 file ({error})", "write it again") from error
-    return shapes
 
 
 def _guess(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:

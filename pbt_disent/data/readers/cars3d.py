@@ -13,6 +13,7 @@ import numpy as np
 from scipy import io
 
 from pbt_disent.data.base import Indices, as_indices, fingerprint_of
+from pbt_disent.data.damage import DAMAGE, reading
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.grid import FactorGrid
 from pbt_disent.data.readers import READERS, Match, Reader
@@ -23,6 +24,7 @@ __all__ = ["Cars3D"]
 
 AZIMUTHS, ELEVATIONS = 24, 4
 MATLAB = b"MATLAB 5.0"
+UNREADABLE: tuple[type[Exception], ...] = (*DAMAGE, io.matlab.MatReadError)
 KEPT = 8
 
 
@@ -35,7 +37,7 @@ def match(path: Path) -> Match:
         with files[0].open("rb") as file:
             known = file.read(len(MATLAB)) == MATLAB
         known = known and any(name == "im" and len(shape) == 5 for name, shape, _ in io.whosmat(files[0]))
-    except (OSError, ValueError, io.matlab.MatReadError):
+    except UNREADABLE:
         known = False
     return Match.SET if known else Match.NO
 
@@ -92,11 +94,14 @@ def _files(path: Path) -> list[Path]:
 @lru_cache(maxsize=KEPT)
 def _views(path: Path) -> UInt8Array:
     """Return the views of one car, (96, 3, H, W), elevation fastest."""
-    try:
-        mesh = io.loadmat(path)["im"]
-    except (OSError, ValueError, KeyError, TypeError, io.matlab.MatReadError) as error:
-        raise UserError(f"file {path}", f"is truncated or no car ({error!r})", "download it again") from error
-    if mesh.ndim != 5 or mesh.shape[2:] != (3, AZIMUTHS, ELEVATIONS) or mesh.dtype != np.uint8:
+    with reading(path, "is truncated or no car", also=UNREADABLE):
+        mesh = io.loadmat(path, variable_names=["im"])["im"]
+    if (
+        not isinstance(mesh, np.ndarray)
+        or mesh.ndim != 5
+        or mesh.shape[2:] != (3, AZIMUTHS, ELEVATIONS)
+        or mesh.dtype != np.uint8
+    ):
         raise UserError(f"file {path}", f"holds {mesh.dtype} of shape {mesh.shape}", "download it again")
     views = mesh.transpose(3, 4, 2, 0, 1)
     return np.ascontiguousarray(views.reshape(AZIMUTHS * ELEVATIONS, *views.shape[2:]))

@@ -14,6 +14,7 @@ import numpy as np
 from pbt_disent.data.arrays import ArrayImages
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.classes import published_factors
+from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.grid import FactorGrid
 from pbt_disent.data.painted import Painted
@@ -38,7 +39,7 @@ def match(path: Path) -> Match:
                 known = "imgs" in file and "latents/classes" in file
         else:
             known = False
-    except (OSError, UserError):
+    except DAMAGE:  # a UserError is a ValueError
         known = False
     return Match.SET if known else Match.NO
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pbt_disent.data.arrays import ArrayImages
 from pbt_disent.data.base import ImageData
+from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.grid import FactorGrid
 from pbt_disent.data.readers import READERS, Match, Reader
@@ -39,7 +40,7 @@ def match(path: Path) -> Match:
         return Match.NO
     try:
         known = "images" in npz_keys(path) and npz_shape(path, "images")[0] in GRIDS
-    except UserError:
+    except DAMAGE:
         known = False
     return Match.SET if known else Match.NO
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.converted import OnCorrupt, converted
+from pbt_disent.data.damage import reading
 from pbt_disent.data.readers import READERS, Match, Reader
 from pbt_disent.errors import UserError, nearest
 
@@ -50,10 +51,8 @@ def open_parquet(
 class _Column:
     def __init__(self, path: Path, column: str | None) -> None:
         self._path = path
-        try:
+        with reading(path, "is truncated or no parquet file"):
             self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"file {path}", f"is truncated or no parquet file ({error})", "write it again") from error
         fields = {field.name: field.type for field in self._file.schema_arrow}
         likely = [name for name, kind in fields.items() if _holds_bytes(kind)]
         if column is None and len(likely) == 1:
@@ -79,12 +78,8 @@ class _Column:
         return content or b""
 
     def _read_group(self, group: int) -> pa.ChunkedArray[Any]:
-        try:
+        with reading(self._path, f"is damaged in row group {group}"):
             return self._file.read_row_group(group, columns=[self._column]).column(0)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(
-                f"file {self._path}", f"is damaged in row group {group} ({error})", "write it again"
-            ) from error
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

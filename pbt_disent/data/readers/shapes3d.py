@@ -14,6 +14,7 @@ import numpy as np
 from pbt_disent.data.arrays import ArrayImages
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.classes import published_factors
+from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.grid import FactorGrid
 from pbt_disent.data.readers import READERS, Match, Reader
@@ -36,7 +37,7 @@ def match(path: Path) -> Match:
     try:
         with h5py.File(path, "r") as file:
             shapes = [getattr(file.get(key), "shape", ()) for key in ("images", "labels")]
-    except OSError:
+    except DAMAGE:
         return Match.NO
     return Match.SET if len(shapes[0]) == 4 and shapes[1][1:] == (len(GRID.names),) else Match.NO
 

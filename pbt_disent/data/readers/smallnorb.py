@@ -8,8 +8,7 @@ azimuth (even numbers) and lighting beside it. A folder with both halves gives a
 from __future__ import annotations
 
 import gzip
-import shutil
-import zlib
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +19,7 @@ from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import Indices, as_indices, fingerprint_of
 from pbt_disent.data.cache import cache_folder
 from pbt_disent.data.classes import class_ids
+from pbt_disent.data.damage import DAMAGE, parts, reading
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.readers import READERS, Match, Reader
 from pbt_disent.errors import UserError
@@ -30,6 +30,8 @@ __all__ = ["SmallNorb", "read_matrix"]
 TYPES: dict[int, np.dtype[Any]] = {0x1E3D4C55: np.dtype("u1"), 0x1E3D4C54: np.dtype("<i4")}
 NAMES = ("category", "instance", "elevation", "azimuth", "lighting")
 ENDINGS = ("-dat.mat", "-dat.mat.gz")
+MOST_DIMENSIONS = 4
+NO_MATRIX = "is truncated or no smallNORB matrix"
 
 
 def match(path: Path) -> Match:
@@ -41,7 +43,7 @@ def match(path: Path) -> Match:
         file = files[0]
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             known = int.from_bytes(opened.read(4), "little") in TYPES
-    except (OSError, EOFError, zlib.error):
+    except DAMAGE:
         known = False
     return Match.SET if known else Match.NO
 
@@ -52,18 +54,16 @@ def read_matrix(path: Path, cache: Path | str | None = None) -> npt.NDArray[Any]
     Raises:
         UserError: it is none, or is truncated.
     """
-    try:
+    with reading(path, NO_MATRIX):
         plain = _unpacked(path, cache) if path.suffix == ".gz" else path
         with plain.open("rb") as file:
             magic, dimensions = _int32(file), _int32(file)
+            if magic not in TYPES or not 0 < dimensions <= MOST_DIMENSIONS:
+                raise ValueError(f"it begins with {magic:#x} and {dimensions} dimensions")
             shape = tuple(_int32(file) for _ in range(max(3, dimensions)))[:dimensions]
+            if min(shape) < 1:
+                raise ValueError(f"its lengths are {shape}")
             return np.memmap(plain, TYPES[magic], "r", file.tell(), shape)
-    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"file {path}", f"is truncated or no smallNORB matrix ({error!r})", "download it again"
-        ) from error
 
 
 class SmallNorb:
@@ -79,7 +79,7 @@ class SmallNorb:
     """
 
     def __init__(self, path: Path, camera: int = 0, cache: Path | str | None = None) -> None:
-        if camera not in (0, 1):
+        if isinstance(camera, bool) or camera not in (0, 1):
             raise UserError(f"camera {camera}", "must be 0 or 1", "take 0, the left one")
         self.name = "smallnorb"
         self._path, self._camera, self._cache = path, camera, cache
@@ -140,8 +140,8 @@ def _unpacked(path: Path, cache: Path | str | None) -> Path:
     name = f"{file_fingerprint(path)[:32]}.mat"
     if not (folder / name).exists():
         size = path.stat().st_size
-        with writing(folder, size, name) as temporary, gzip.open(path) as packed, temporary.open("wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
+        with writing(folder, size, name) as temporary, temporary.open("wb") as file:
+            file.writelines(parts(path, NO_MATRIX, partial(gzip.open, path)))
     return folder / name
 
 

@@ -15,6 +15,7 @@ from pbt_disent.data.coverage import polygon_coverage
 from pbt_disent.data.grid import FactorGrid, GridOption
 from pbt_disent.data.renderers import RENDERERS
 from pbt_disent.data.world import World
+from pbt_disent.errors import UserError
 from pbt_disent.types import FloatArray, IntArray, UInt8Array
 
 __all__ = ["SIZES", "Sprites"]
@@ -48,6 +49,8 @@ class Sprites(World):
     """
 
     def __init__(self, size: int = 64, grid: GridOption | None = None, antialias: bool = False) -> None:
+        if not isinstance(antialias, bool):
+            raise UserError(f"antialias {antialias!r}", "must be true or false", "leave it out for black and white")
         drawn = FactorGrid.full(SIZES).restricted(grid or {}, closed=("orientation",))
         super().__init__("sprites", 1, size, drawn, version=VERSION, grey=antialias)
         self.antialias = antialias
