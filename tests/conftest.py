@@ -40,6 +40,36 @@ def reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def objects() -> Iterator[str]:
+    """An S3-compatible server on 127.0.0.1; ``objects.format("a/b")`` is the URI of a place in its bucket."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+    from pyarrow.fs import S3FileSystem
+
+    given = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_override": f"{host}:{port}", "scheme": "http", "region": "us-east-1"}
+    S3FileSystem(allow_bucket_creation=True, **options).create_dir("bucket")
+    yield "s3://bucket/{}?" + "&".join(f"{name}={value}" for name, value in options.items())
+    server.stop()
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The path of a Chromium that has its driver beside it."""
     path = shutil.which("chromium")

@@ -15,6 +15,7 @@ __all__ = [
     "add_runs",
     "config_of",
     "duration",
+    "place",
     "resource_overrides",
 ]
 
@@ -22,8 +23,13 @@ __all__ = [
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add --runs, the folder of all runs."""
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="folder of all runs (%(default)s)"
+        "--runs", type=place, default=Path("runs"), metavar="FOLDER", help="folder or URI of all runs (%(default)s)"
     )
+
+
+def place(text: str) -> Path | str:
+    """Return a path, or a URI as it is: a path would lose one of its slashes."""
+    return text if "://" in text else Path(text)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

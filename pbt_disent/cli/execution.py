@@ -74,7 +74,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     prepared = _prepare(folder, prepare, _device(folder.config()))
     expected = print_plan(prepared, seconds=seconds)
     config = prepared.config
-    print(f"Run folder {folder.path}")
+    print(f"Run folder {folder.location}")
     with contextlib.ExitStack() as stack:
         watchers: list[Observer] = [stack.enter_context(Clock(folder.path))]
         if config.tracking.enabled:
@@ -88,13 +88,14 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             with progress:
                 outcome = execute(prepared, _launcher(folder, config), Observers([progress, *watchers]))
         except Stopped:
-            print(f"Stopped; every committed generation is safe. Go on with: pbt-disent resume {folder.path}")
+            print(f"Stopped; every committed generation is safe. Go on with: pbt-disent resume {folder.location}")
             raise
         scores = _add_truth(prepared, outcome)
         report = write_report(folder.path)
         write_figures(folder.path, folder.path / "figures")
         if config.tracking.enabled:
             writer.finish()
+        folder.publish()
     print_summary(folder, outcome, scores, report)
     return 0
 

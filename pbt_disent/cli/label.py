@@ -45,7 +45,6 @@ def _rename(options: argparse.Namespace) -> None:
     from pbt_disent.cli.trained import find_trained
     from pbt_disent.models import LatentModel
     from pbt_disent.models.latent_names import rename
-    from pbt_disent.store.lease import Lease
     from pbt_disent.tracking.models import SCHEMES
 
     if options.model.startswith(SCHEMES):
@@ -57,9 +56,10 @@ def _rename(options: argparse.Namespace) -> None:
     if run is None:
         rename(folder, names)
         return
-    lease = Lease(run.path / "lease.json")
+    lease = run.lease()
     try:
         _update(run, rename(folder, names))
+        run.publish()
     finally:
         lease.release()
 

@@ -21,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Register the model and say how to load it."""
     from pbt_disent.cli.trained import find_trained
-    from pbt_disent.store.lease import Lease
     from pbt_disent.store.run_folder import find_run
     from pbt_disent.tracking.models import send_model
 
@@ -29,7 +28,7 @@ def call(options: argparse.Namespace) -> int:
         raise UserError(f"--name {options.name}", "must be letters, digits, _, -, . and blanks", "give another name")
     run = find_run(options.run, options.runs)
     find_trained(str(run.path), options.runs)
-    lease = Lease(run.path / "lease.json")
+    lease = run.lease()
     try:
         destination = send_model(run.path, register=options.name)
     finally:

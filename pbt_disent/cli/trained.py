@@ -68,7 +68,7 @@ def load_images(
     return world
 
 
-def load_trained(reference: str, runs: Path) -> tuple[LatentModel, RunFolder | None]:
+def load_trained(reference: str, runs: Path | str) -> tuple[LatentModel, RunFolder | None]:
     """Return a trained model, and the run that it belongs to where that is known.
 
     Args:
@@ -89,7 +89,7 @@ def load_trained(reference: str, runs: Path) -> tuple[LatentModel, RunFolder | N
     return LatentModel.load(found), run
 
 
-def find_trained(reference: str, runs: Path) -> tuple[Path, RunFolder | None]:
+def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | None]:
     """Return the folder with ``model.json`` of a trained model on this machine, and the run that it belongs to.
 
     Args:
@@ -99,8 +99,13 @@ def find_trained(reference: str, runs: Path) -> tuple[Path, RunFolder | None]:
     Raises:
         UserError: there is no model.
     """
-    from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.filesystem import is_uri
+    from pbt_disent.store.run_folder import RunFolder, find_run
 
+    if is_uri(reference) or (is_uri(runs) and not Path(reference).is_dir()):
+        run = find_run(reference, runs)
+        return _of_run(run), run
+    runs = Path(runs)
     path = next((path for path in (Path(reference), runs / reference) if path.is_dir()), None)
     if path is None:
         known = sorted(entry.parent.name for entry in runs.glob("*/run.json"))
@@ -111,12 +116,16 @@ def find_trained(reference: str, runs: Path) -> tuple[Path, RunFolder | None]:
         )
     if (path / "run.json").exists():
         run = RunFolder(path)
-        if not (run.model / DESCRIPTION).exists():
-            raise UserError(f"run {path}", "has no model yet", f"finish it with: pbt-disent resume {path}")
-        return run.model, run
+        return _of_run(run), run
     described = _described(path, reference)
     around = described.resolve().parent
     return described, RunFolder(around) if (around / "run.json").exists() else None
+
+
+def _of_run(run: RunFolder) -> Path:
+    if not (run.model / DESCRIPTION).exists():
+        raise UserError(f"run {run.location}", "has no model yet", f"finish it with: pbt-disent resume {run.location}")
+    return run.model
 
 
 def _described(folder: Path, reference: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember
-from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.types import Json
@@ -85,12 +85,18 @@ class Executor(Protocol):
 
 
 def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
-    """Run one task; an exception of the training code becomes an outcome with status ``failed``."""
+    """Run one task; an exception of the training code becomes an outcome with status ``failed``.
+
+    Raises:
+        OSError: the storage does not work, which says nothing about the member.
+        MemoryError: neither does a want of memory.
+    """
     try:
         return trainer.train(task)
     except (ArithmeticError, ValueError, TypeError, LookupError, RuntimeError, PbtDisentError) as error:
+        lost = error.digest if isinstance(error, CorruptBlob) else None
         return TrainOutcome(
-            key=task.key, status="failed", error=f"{type(error).__name__}: {' '.join(str(error).split())}"
+            key=task.key, status="failed", error=f"{type(error).__name__}: {' '.join(str(error).split())}", lost=lost
         )
 
 

@@ -1,8 +1,8 @@
 """One driver per run where no file can be locked: a lease for object stores that list what was written before.
 
-Every driver writes a claim of its own, then lists all claims. Of two that claim at once at least one sees the other, and
-whoever sees a living claim beside its own takes its own back: at worst both do. So no epoch ever has two owners. Ages
-are differences between times that the storage itself wrote, so no clock of any machine matters.
+Every driver writes a claim of its own, then lists all claims. Of two that claim at once at least one sees the other,
+and whoever sees a living claim beside its own takes its own back: at worst both do. So no epoch ever has two owners.
+Ages are differences between times that the storage itself wrote, so no clock of any machine matters.
 """
 
 from __future__ import annotations

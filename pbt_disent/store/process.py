@@ -27,7 +27,7 @@ def is_here(process: Json) -> bool:
 
 def lives(process: Json) -> bool:
     """Return whether a process of this machine lives; its id may have been given to another one since."""
-    return _started(int(process["pid"])) == process["started"]
+    return bool(_started(int(process["pid"])) == process["started"])
 
 
 def _started(pid: int) -> int | None:

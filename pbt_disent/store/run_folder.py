@@ -1,4 +1,4 @@
-"""The folder of a run: its names, its birth, and finding it again.
+"""The folder of a run: its names, its birth, and finding it again; or its place in an object store.
 
 run.json config.yaml lease.json lineage.jsonl rounds.jsonl clock.jsonl spool.jsonl
 rounds/<path>/generation-0000.json   superseded/   blobs/   labels/labels.parquet   model/
@@ -7,15 +7,24 @@ scores.json report.html mlflow.db mlartifacts/
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import secrets
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 from pbt_disent.config import Config, validate
 from pbt_disent.errors import UserError
+from pbt_disent.store.claims import RemoteLease
+from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
 from pbt_disent.store.files import write_atomically
+from pbt_disent.store.filesystem import RemoteFiles, below, is_uri
+from pbt_disent.store.lease import Lease
+from pbt_disent.store.mirror import Mirror, cache_folder
 from pbt_disent.types import Json
 
 __all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run"]
@@ -27,11 +36,14 @@ class RunFolder:
     """The paths in a run folder, and what its two descriptive files say.
 
     Args:
-        path: of the folder.
+        path: of the folder; of a run in an object store, of its mirror on this machine.
+        location: URI of a run in an object store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, location: str | None = None) -> None:
         self.path = path.resolve()
+        self._remote = None if location is None else RemoteFiles(location)
+        self._mirror = None if self._remote is None else Mirror(self._remote, self.path)
 
     @property
     def name(self) -> str:
@@ -39,9 +51,14 @@ class RunFolder:
         return self.path.name
 
     @property
-    def blobs(self) -> Path:
-        """Checkpoints and arrays by digest."""
-        return self.path / "blobs"
+    def location(self) -> str:
+        """Path or URI: what a user says to mean this run."""
+        return str(self.path) if self._remote is None else self._remote.location
+
+    @property
+    def blobs(self) -> str:
+        """Path or URI of checkpoints and arrays by digest."""
+        return below(self.location, "blobs")
 
     @property
     def labels(self) -> Path:
@@ -63,6 +80,34 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
+    def lease(self) -> Lease | RemoteLease:
+        """Take the right to write the run.
+
+        Raises:
+            UserError: a living driver holds it.
+        """
+        return Lease(self.path / "lease.json") if self._remote is None else RemoteLease(self._remote)
+
+    def documents(self, epoch: int) -> Documents:
+        """Return where the driver of an epoch commits manifests."""
+        if self._remote is None:
+            return LocalDocuments(self.path)
+        return RemoteDocuments(self._remote, epoch, self.path)
+
+    def publish(self) -> None:
+        """Copy what has changed on this machine to the object store, where the run is in one."""
+        if self._mirror is not None:
+            self._mirror.push()
+
+    @contextlib.contextmanager
+    def published(self, changed: threading.Event) -> Iterator[None]:
+        """Publish in the background whenever `changed` is set, and once more at the end."""
+        if self._mirror is None:
+            yield
+            return
+        with self._mirror.following(changed):
+            yield
+
     def config(self) -> Config:
         """Return the resolved config of the run."""
         return validate(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")))
@@ -83,13 +128,13 @@ class RunFolder:
         write_atomically(self.path / "run.json", (content + "\n").encode())
 
 
-def create_run(config: Config, preset: str, root: Path, name: str | None) -> RunFolder:
+def create_run(config: Config, preset: str, root: Path | str, name: str | None) -> RunFolder:
     """Create a new run folder.
 
     Args:
         config: resolved.
         preset: where it came from, for people to read.
-        root: folder of all runs.
+        root: folder or URI of all runs.
         name: of the run; by default the preset's name and the first free number.
 
     Raises:
@@ -97,29 +142,66 @@ def create_run(config: Config, preset: str, root: Path, name: str | None) -> Run
     """
     names = [name] if name else (f"{preset}-{number}" for number in itertools.count(1))
     try:
-        root.mkdir(parents=True, exist_ok=True)
         for candidate in names:
-            try:
-                (root / candidate).mkdir()
-            except FileExistsError:
+            folder = _claim(root, candidate)
+            if folder is None:
                 continue
-            folder = RunFolder(root / candidate)
             folder.write_config(config)
             folder.describe(preset=preset, config_digest=config.digest)
+            folder.publish()
             return folder
     except OSError as error:
-        raise UserError(
-            f"run folder {root}", f"must be writable ({error.strerror})", "choose another with --runs"
-        ) from None
+        reason = " ".join((error.strerror or str(error)).split())
+        raise UserError(f"run folder {root}", f"must be writable ({reason})", "choose another with --runs") from None
     raise UserError(f"run {name!r}", f"exists already in {root}", "give another --name, or resume it")
 
 
-def find_run(reference: str, root: Path) -> RunFolder:
-    """Find a run by path, or by name under `root`.
+def _claim(root: Path | str, name: str) -> RunFolder | None:
+    """Take a name for a new run; none where it is taken."""
+    if not is_uri(root):
+        Path(root).mkdir(parents=True, exist_ok=True)
+        try:
+            (Path(root) / name).mkdir()
+        except FileExistsError:
+            return None
+        return RunFolder(Path(root) / name)
+    location = below(root, name)
+    files = RemoteFiles(location)
+    if files.look("run.json") is not None:
+        return None
+    nonce = secrets.token_hex(8)
+    files.write("run.json", json.dumps({"format": FORMAT, "name": name, "nonce": nonce}).encode())
+    if json.loads(files.read("run.json")).get("nonce") != nonce:  # another one has taken it at the same moment
+        return None
+    return RunFolder(cache_folder(location), location)
+
+
+def find_run(reference: str, root: Path | str) -> RunFolder:
+    """Find a run by path or URI, or by name under `root`.
 
     Raises:
         UserError: there is none, or the folder is no run of a format that this version knows.
     """
+    if is_uri(reference) or (is_uri(root) and not Path(reference).is_dir()):
+        folder = _remote_run(reference if is_uri(reference) else below(root, reference))
+    else:
+        folder = RunFolder(_local_run(reference, Path(root)))
+    try:
+        description = folder.description()
+    except (OSError, ValueError):
+        raise UserError(
+            f"folder {folder.location}", "is no run folder (it has no readable run.json)", "give the path of a run"
+        ) from None
+    if description.get("format") != FORMAT:
+        raise UserError(
+            f"run {folder.location} of format {description.get('format')}",
+            f"must have format {FORMAT}",
+            "use the version that wrote it",
+        )
+    return folder
+
+
+def _local_run(reference: str, root: Path) -> Path:
     path = next((path for path in (Path(reference), root / reference) if path.is_dir()), None)
     if path is None:
         known = sorted(entry.parent.name for entry in root.glob("*/run.json"))
@@ -128,29 +210,34 @@ def find_run(reference: str, root: Path) -> RunFolder:
             "is neither a folder nor a name in " + str(root),
             f"known: {', '.join(known) or 'none'}",
         )
-    folder = RunFolder(path)
+    return path
+
+
+def _remote_run(location: str) -> RunFolder:
+    """Open a run in an object store, with its mirror as the store has it now."""
+    files = RemoteFiles(location)
     try:
-        description = folder.description()
-    except (OSError, ValueError):
+        there = files.look("run.json") is not None
+        if there:
+            Mirror(files, cache_folder(location)).pull()
+    except OSError as error:
         raise UserError(
-            f"folder {path}", "is no run folder (it has no readable run.json)", "give the path of a run"
+            f"run {location}", f"cannot be read ({error.strerror or error})", "see to the storage"
         ) from None
-    if description.get("format") != FORMAT:
-        raise UserError(
-            f"run {path} of format {description.get('format')}",
-            f"must have format {FORMAT}",
-            "use the version that wrote it",
-        )
-    return folder
+    if not there:
+        raise UserError(f"run {location}", "is not there (it has no run.json)", "give the URI of a run")
+    return RunFolder(cache_folder(location), location)
 
 
-def newest_run(root: Path) -> RunFolder:
+def newest_run(root: Path | str) -> RunFolder:
     """Return the run that was created last.
 
     Raises:
         UserError: there is none.
     """
-    found = sorted(root.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if is_uri(root):
+        raise UserError(f"--runs {root}", "holds runs in no order of age", "name one")
+    found = sorted(Path(root).glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UserError(f"folder {root}", "holds no run", "start one with: pbt-disent run demo")
     return find_run(str(found[-1].parent), root)

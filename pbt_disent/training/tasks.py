@@ -94,6 +94,7 @@ class TrainOutcome:
         losses: mean of each loss term over the generation, one dict per replica.
         images: image passes paid, over all replicas, partners included.
         error: one line on what went wrong, if anything did.
+        lost: digest of the blob that was missing or damaged, if that was it.
     """
 
     key: TaskKey
@@ -104,6 +105,7 @@ class TrainOutcome:
     losses: tuple[dict[str, float], ...] = ()
     images: int = 0
     error: str | None = None
+    lost: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import ScoreTask, Stopped
 from pbt_disent.population.fitness import MemberScore
+from pbt_disent.store.files import StorageFailed
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TaskKey, TrainOutcome, TrainTask
 from pbt_disent.tune.link import Connection, Link
 from pbt_disent.tune.messages import Job, JobKind, Part, Progress, Result, Statistics
@@ -179,4 +180,6 @@ def _outcome(key: TaskKey, result: Result) -> TrainOutcome:
     if result.ok:
         outcome: TrainOutcome = content
         return outcome
+    if isinstance(content, StorageFailed):
+        raise content  # it says nothing about the member, and a generation without it would be another one
     return TrainOutcome(key, "failed", error=str(content))

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.files import explained
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.images import SharedImages
 from pbt_disent.tune.messages import Job, Result
@@ -92,6 +93,8 @@ def _portable(error: Exception) -> PbtDisentError:
     """Return an error that survives pickling and says the same in one line."""
     if isinstance(error, PbtDisentError):
         return error
+    if isinstance(error, OSError):
+        return explained(error)
     return PbtDisentError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 

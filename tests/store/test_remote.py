@@ -1,0 +1,291 @@
+"""Storage that is no folder: blobs, documents, leases and whole runs on an S3-compatible server of this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pbt_disent import api
+from pbt_disent.cli.trained import load_trained
+from pbt_disent.config import load_config
+from pbt_disent.errors import UserError
+from pbt_disent.population.engine import run_population
+from pbt_disent.population.events import Phase
+from pbt_disent.population.journal import RoundJournal
+from pbt_disent.store import claims, filesystem
+from pbt_disent.store.blobs import BlobStore, CorruptBlob
+from pbt_disent.store.claims import RemoteLease
+from pbt_disent.store.documents import RemoteDocuments, read_documents
+from pbt_disent.store.files import AlreadyCommitted
+from pbt_disent.store.filesystem import LocalFiles, RemoteFiles, below, open_files
+from pbt_disent.store.lease import LeaseLost
+from pbt_disent.store.run_folder import RunFolder, create_run, find_run, newest_run
+from tests.population.fakes import Crash, FakeExecutor, Watch, manifests, spec
+from tests.test_pipeline import TINY
+
+counter = iter(range(10**6))
+
+
+@pytest.fixture
+def place(objects: str) -> str:
+    return objects.format(f"place-{next(counter)}")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=["folder", "objects"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "folder":
+        return open_files(tmp_path / "files")
+    return open_files(request.getfixturevalue("place"))
+
+
+def test_both_kinds_of_storage_do_the_same(files: Any) -> None:
+    assert isinstance(files, LocalFiles | RemoteFiles)
+    assert files.entries("") == []
+    files.write("a/b", b"one")
+    files.write("a/b", b"other")
+    files.write("a/c/d", b"")
+    assert files.read("a/b") == b"other"
+    assert [(entry.name, entry.size) for entry in files.entries("a")] == [("a/b", 5), ("a/c/d", 0)]
+    seen = files.look("a/b")
+    assert seen is not None
+    assert abs(seen.modified - time.time()) < 60
+    files.delete("a/b")
+    files.delete("a/b")
+    assert files.look("a/b") is None
+    with pytest.raises(FileNotFoundError):
+        files.read("a/b")
+
+
+def test_blobs_are_checked_and_mended_wherever_they_are(files: Any) -> None:
+    store = BlobStore(below(files.location, "blobs"))
+    digest = store.put(b"hello")
+    array = store.put_array(np.arange(3))
+    assert store.get(digest) == b"hello"
+    assert store.get_array(array).tolist() == [0, 1, 2]
+    assert store.all() == {digest, array}
+    files.write(f"blobs/{digest[:2]}/{digest[2:]}", b"hellO")
+    with pytest.raises(CorruptBlob, match="damaged") as caught:
+        store.get(digest)
+    assert caught.value.digest == digest
+    assert not store.is_sound(digest)
+    assert store.put(b"hello") == digest
+    assert store.is_sound(digest)
+    assert store.collect([array], [digest, array, "0" * 64]) == 5
+    assert (digest in store, array in store) == (False, True)
+
+
+def test_of_two_drivers_on_one_place_the_second_is_refused(place: str) -> None:
+    files = RemoteFiles(place)
+    first = RemoteLease(files)
+    with pytest.raises(UserError, match="is held by a live driver"):
+        RemoteLease(files)
+    first.check()
+    first.release()
+    second = RemoteLease(files)
+    assert second.epoch == first.epoch + 1
+    second.release()
+    assert [entry.name for entry in files.entries("lease")] == [second._name]
+
+
+def test_a_driver_whose_heart_stopped_loses_its_place_and_cannot_commit(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = RemoteFiles(place)
+    late = RemoteLease(files)
+    claim = json.loads(files.read(late._name))
+    files.write(late._name, json.dumps({**claim, "machine": "another"}).encode())
+    monkeypatch.setattr(claims, "EXPIRES_SECONDS", 0.0)
+    time.sleep(1.1)  # the server counts whole seconds
+    new = RemoteLease(files)
+    with pytest.raises(LeaseLost):
+        late.check()
+    new.check()
+    documents = RemoteDocuments(files, new.epoch, tmp_path)
+    documents.commit("rounds/0/generation-0000.json", b"new")
+    with pytest.raises(AlreadyCommitted):
+        RemoteDocuments(files, late.epoch, tmp_path).commit("rounds/0/generation-0000.json", b"late")
+    assert read_documents(files, "rounds") == {"rounds/0/generation-0000.json": b"new"}
+    new.release()
+    late.release()
+
+
+def test_of_many_drivers_that_start_at_once_at_most_one_gets_the_place(place: str) -> None:
+    got: list[RemoteLease] = []
+    start = threading.Barrier(6)
+
+    def take() -> None:
+        start.wait()
+        try:
+            got.append(RemoteLease(RemoteFiles(place)))
+        except UserError:
+            return
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) <= 1
+    for lease in got:
+        lease.check()
+        lease.release()
+    RemoteLease(RemoteFiles(place)).release()
+
+
+def test_what_a_late_driver_writes_is_outvoted(place: str, tmp_path: Path) -> None:
+    """The window between the check of the lease and the write: the only moment in which a late driver can write."""
+    files, folder = RemoteFiles(place), "rounds/0"
+    first, second, third = (RemoteDocuments(files, epoch, tmp_path / str(epoch)) for epoch in (1, 2, 3))
+    first.commit(f"{folder}/generation-0000.json", b"a0")
+    second.take_over(folder)
+    first.commit(f"{folder}/generation-0001.json", b"late a1")
+    third.take_over(folder)
+    assert (tmp_path / "3" / folder / "generation-0001.json").read_bytes() == b"late a1"
+    third.commit(f"{folder}/generation-0002.json", b"c2, which builds on a1")
+    files.write(f"{folder}/generation-0001.e000002.json", b"late b1")  # past its own look at what is there
+    assert read_documents(files, "rounds") == {
+        f"{folder}/generation-0000.json": b"a0",
+        f"{folder}/generation-0001.json": b"late a1",
+        f"{folder}/generation-0002.json": b"c2, which builds on a1",
+    }
+
+
+def remote_population(place: str, mirror: Path, die_at: tuple[int, str] | None = None, **options: int) -> None:
+    files = RemoteFiles(place)
+    lease = RemoteLease(files)
+    blobs = BlobStore(below(place, "blobs"))
+    journal = RoundJournal(mirror, blobs, lease, RemoteDocuments(files, lease.epoch, mirror))
+    try:
+        run_population(spec(**options), FakeExecutor(blobs), journal, Watch(die_at))  # type: ignore[arg-type]
+    finally:
+        lease.release()
+
+
+@pytest.mark.parametrize("phase", ["scored", "committed"])
+def test_a_population_in_an_object_store_has_the_manifests_of_one_in_a_folder(
+    place: str, tmp_path: Path, phase: str
+) -> None:
+    from tests.population.test_engine import run
+
+    options = {"size": 3, "generations": 3}
+    run(tmp_path / "folder", **options)
+    with pytest.raises(Crash):
+        remote_population(place, tmp_path / "one", (1, phase), **options)
+    remote_population(place, tmp_path / "another machine", **options)
+    wanted = manifests(tmp_path / "folder")
+    assert read_documents(RemoteFiles(place), "rounds") == wanted
+    assert manifests(tmp_path / "another machine") == wanted
+    sizes = [len(BlobStore(where).all()) for where in (below(place, "blobs"), tmp_path / "folder" / "blobs")]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_round_with_other_inputs_is_moved_aside_there_too(place: str, tmp_path: Path) -> None:
+    remote_population(place, tmp_path, seed=1, size=3, generations=2)
+    old = read_documents(RemoteFiles(place), "rounds")
+    remote_population(place, tmp_path, seed=2, size=3, generations=2)
+    aside = read_documents(RemoteFiles(place), "superseded")
+    assert list(aside.values()) == list(old.values())
+    assert read_documents(RemoteFiles(place), "rounds") != old
+
+
+def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machine(
+    objects: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DiesAt(Watch):
+        def notify(self, event: object) -> None:
+            if isinstance(event, Phase) and (event.path, event.generation, event.name) == ("0", 1, "scored"):
+                raise Crash
+
+    config, root = load_config(None, TINY), objects.format("runs")
+    local = create_run(config, "tiny", tmp_path, None)
+    api.execute(api.prepare(local), api.in_process, Watch())
+    created = create_run(config, "tiny", root, None)
+    assert create_run(config, "tiny", root, None).name == "tiny-2"
+    with pytest.raises(UserError, match="exists already"):
+        create_run(config, "tiny", root, "tiny-1")
+    with pytest.raises(Crash):
+        api.execute(api.prepare(created), api.in_process, DiesAt())
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
+    found = find_run(objects.format("runs/tiny-1"), Path("runs"))
+    assert found.path != created.path
+    assert found.location == created.location == objects.format("runs/tiny-1")
+    api.execute(api.prepare(found), api.in_process, Watch())
+    assert manifests(found.path) == manifests(local.path)
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "a third machine"))
+    read = find_run("tiny-1", root)
+    for name in ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "scores.json"):
+        assert (read.path / name).read_bytes() == (local.path / name).read_bytes(), name
+    model, run = load_trained(objects.format("runs/tiny-1"), Path("runs"))
+    assert run is not None
+    assert len(model.latents) == 4
+
+
+def test_bad_places_are_refused_in_one_line(objects: str) -> None:
+    for place, words in {
+        "s3://key:secret@bucket/runs": "must not have credentials in it",
+        "s3://bucket/runs?secret_key=hidden": "must not have credentials in it",
+        "ftp://host/runs": "is nothing that pyarrow can open",
+        "s3://bucket/runs?colour=blue": "is nothing that pyarrow can open",
+    }.items():
+        with pytest.raises(UserError, match=words) as caught:
+            RemoteFiles(place)
+        assert "\n" not in str(caught.value)
+        assert "secret@" not in str(caught.value)
+        assert "hidden" not in str(caught.value)
+    with pytest.raises(UserError, match="it has no run"):
+        find_run(objects.format("nothing/here"), Path("runs"))
+    with pytest.raises(UserError, match="name one"):
+        newest_run(objects.format("runs"))
+    with pytest.raises(UserError, match=r"must be writable .*NoSuchBucket|must be writable .*NO_SUCH_BUCKET"):
+        create_run(load_config(None, TINY), "tiny", objects.replace("//bucket", "//nobucket").format("runs"), None)
+
+
+class Flaky:
+    """A file system whose first calls fail."""
+
+    def __init__(self, system: Any, failures: int) -> None:
+        self._system, self.left = system, failures
+
+    def __getattr__(self, name: str) -> Any:
+        if self.left:
+            self.left -= 1
+            raise OSError(5, "AWS Error SLOW_DOWN during PutObject operation")
+        return getattr(self._system, name)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystem, "PATIENCE_SECONDS", (0.0, 0.0, 0.0))
+
+
+def test_a_storage_that_fails_for_a_while_is_asked_again(place: str, soon: None) -> None:
+    files = RemoteFiles(place)
+    flaky = files._system = Flaky(files._system, 3)
+    files.write("a", b"content")
+    assert flaky.left == 0
+    assert files.read("a") == b"content"
+    flaky.left = 100
+    with pytest.raises(OSError, match="SLOW_DOWN") as caught:
+        files.write("a", b"other")
+    assert flaky.left == 100 - 4
+    assert "\n" not in str(caught.value)
+    flaky.left = 0
+    assert files.read("a") == b"content"
+
+
+def test_local_runs_say_where_they_are(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.location == str(tmp_path / "run")
+    assert folder.blobs == str(tmp_path / "run" / "blobs")
