@@ -1,21 +1,15 @@
-"""Identity of a file's content: quick for every use, complete for `data verify`."""
+"""Identity of a file's content, quick for large files too."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-__all__ = ["file_fingerprint", "file_sha256"]
+__all__ = ["file_fingerprint"]
 
 WHOLE_BYTES = 256 << 20
 BLOCKS = 256
 BLOCK_BYTES = 1 << 18
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a whole file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:
@@ -26,7 +20,8 @@ def file_fingerprint(path: Path) -> str:
     """
     size = path.stat().st_size
     if size <= WHOLE_BYTES:
-        return file_sha256(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256(f"sampled:{size}".encode())
     with path.open("rb") as file:
         for block in range(BLOCKS):

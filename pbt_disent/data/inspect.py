@@ -13,7 +13,6 @@ import numpy as np
 from pbt_disent.data import load, reader_of
 from pbt_disent.data.base import UNKNOWN, ImageData
 from pbt_disent.data.checksums import PUBLISHED
-from pbt_disent.data.fingerprint import file_sha256
 from pbt_disent.data.readers import READERS
 from pbt_disent.data.renderers import RENDERERS
 from pbt_disent.data.storage import Progress
@@ -100,13 +99,15 @@ def _checksums(path: Path) -> Iterator[Finding]:
     for file in files:
         if file.name not in PUBLISHED or not file.is_file():
             continue
-        length, sha256 = PUBLISHED[file.name]
-        if file.stat().st_size != length:
-            yield Finding("error", f"{file.name} has {file.stat().st_size:,} bytes, the published file {length:,}")
-        elif file_sha256(file) != sha256:
-            yield Finding("error", f"{file.name} is not the published file: its SHA-256 differs")
+        known, length = PUBLISHED[file.name], file.stat().st_size
+        if known.length not in (None, length):
+            yield Finding("error", f"{file.name} has {length:,} bytes, the published file {known.length:,}")
+        elif known.matches(file):
+            yield Finding("note", f"{file.name} is the published file ({known})")
+        elif known.mirrored:
+            yield Finding("warning", f"{file.name} differs from the file known by the {known}")
         else:
-            yield Finding("note", f"{file.name} is the published file (SHA-256)")
+            yield Finding("error", f"{file.name} is not the published file: it differs from the {known}")
 
 
 def _factors(data: ImageData, complete: bool) -> Iterator[Finding]:

@@ -33,16 +33,16 @@ class Labelled:
     """
 
     def __init__(self, data: ImageData, ids: IntArray, names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
-        self._data, self._ids = data, ids
+        self.data, self._ids = data, ids
         self.name, self.fingerprint, self.shape = data.name, data.fingerprint, data.shape
         self.factor_names, self.factor_sizes = names, sizes
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def images(self, indices: Indices) -> UInt8Array:
         """Return the images at `indices`, (N, C, H, W)."""
-        return self._data.images(indices)
+        return self.data.images(indices)
 
     def factors(self, indices: Indices) -> IntArray:
         """Return the class ids at `indices`, (N, K)."""

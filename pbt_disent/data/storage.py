@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import ImageData, Indices, as_indices
 from pbt_disent.data.damage import DAMAGE
+from pbt_disent.data.labels import Labelled
 from pbt_disent.data.world import World
 from pbt_disent.errors import UserError
 from pbt_disent.types import Json, UInt8Array
@@ -92,7 +94,8 @@ def materialise(
 ) -> StoredImages:
     """Write all images of `data` into a store, or return the one that is there if it holds the same images.
 
-    Nothing but a complete store is ever seen at `folder`; a store of other images there is replaced.
+    Nothing but a complete store is ever seen at `folder`; a store of other images there is replaced. Images that lie in
+    a store elsewhere on the same disk are linked to, not copied; they stay when that store is deleted.
 
     Args:
         data: the images; picklable where `processes` is more than one.
@@ -108,6 +111,9 @@ def materialise(
         return StoredImages(folder)
     row = math.prod(data.shape)
     name = f"images-{data.fingerprint[:16]}.npy"
+    if _linked(data, folder, name):
+        describe_store(folder, name, data, len(data))
+        return StoredImages(folder)
     with writing(folder, len(data) * row, name) as temporary:
         with temporary.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), *data.shape)}
@@ -163,6 +169,20 @@ def _holds(folder: Path, fingerprint: str) -> bool:
         return StoredImages(folder).fingerprint == fingerprint
     except UserError:
         return False
+
+
+def _linked(data: ImageData, folder: Path, name: str) -> bool:
+    """Link to the images as ``folder/name`` if they lie in a store already and the disk allows it."""
+    stored = data.data if isinstance(data, Labelled) else data
+    if not isinstance(stored, StoredImages) or not os.access(str(stored.array.filename), os.W_OK):
+        return False
+    try:
+        with writing(folder, 0, name) as temporary:
+            temporary.unlink()
+            os.link(str(stored.array.filename), temporary)
+    except (OSError, UserError):
+        return False
+    return True
 
 
 def _earlier_file(folder: Path) -> Path | None:

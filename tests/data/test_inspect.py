@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from pbt_disent.data import checksums, materialise
 from pbt_disent.data import load as load_data
+from pbt_disent.data.checksums import Published
 from pbt_disent.data.inspect import Finding, info, verify
 from pbt_disent.data.readers.shapes3d import GRID
 from pbt_disent.errors import UserError
@@ -70,25 +73,31 @@ def test_wrong_labels_in_a_published_set_are_found_and_not_used(tmp_path: Path, 
     assert (expected in texts(findings, "warning")) == wrong
 
 
-def test_a_published_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_published_file_is_known_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Literal["sha256", "md5"]
+) -> None:
     path = tmp_path / "my.npy"
     np.save(path, np.zeros((4, 8, 8), dtype=np.uint8) + np.arange(8, dtype=np.uint8) * 30)
-    length = path.stat().st_size
-    good = "1" * 64
-    monkeypatch.setattr("pbt_disent.data.inspect.file_sha256", lambda _: good)
-    for entry, level, text in (
-        ((length, good), "note", "is the published file"),
-        ((length, "2" * 64), "error", "SHA-256 differs"),
-        ((length + 1, good), "error", "bytes, the published file"),
+    length, good = path.stat().st_size, hashlib.new(algorithm, path.read_bytes()).hexdigest()
+    other = good[::-1]
+    for known, level, text in (
+        (Published("someone", good, algorithm, length), "note", "is the published file"),
+        (Published("someone", good, algorithm), "note", "of someone)"),
+        (Published("someone", other, algorithm, length), "error", "is not the published file"),
+        (Published("someone", other, algorithm, mirrored=True), "warning", "differs from the file known by the"),
+        (Published("someone", good, algorithm, length + 1), "error", "bytes, the published file"),
     ):
-        monkeypatch.setitem(checksums.PUBLISHED, "my.npy", entry)
+        monkeypatch.setitem(checksums.PUBLISHED, "my.npy", known)
         assert text in texts(verify(path), level)
 
 
-def test_the_published_hashes_are_hashes() -> None:
-    for length, sha256 in checksums.PUBLISHED.values():
-        assert length > 0
-        assert len(bytes.fromhex(sha256)) == 32
+def test_the_published_digests_are_digests() -> None:
+    for known in checksums.PUBLISHED.values():
+        assert known.length is None or known.length > 0
+        assert len(bytes.fromhex(known.digest)) == {"sha256": 32, "md5": 16}[known.algorithm]
+    sets = ("dsprites", "3dshapes", "mpi3d", "smallnorb")
+    assert all(any(name.startswith(one) for name in checksums.PUBLISHED) for one in sets)
 
 
 def test_blank_and_faint_images_are_found(tmp_path: Path) -> None:

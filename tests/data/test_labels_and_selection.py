@@ -100,6 +100,9 @@ def test_pictures_are_labelled_by_name(tmp_path: Path) -> None:
     path = save(pd.DataFrame({"kind": ["last"], "file": ["d.png"]}), tmp_path / "labels.csv")
     with pytest.raises(UserError, match=r"'d.png' in .*belongs to no picture"):
         load(tmp_path, labels=path)
+    path = save(pd.DataFrame({"kind": ["last", "first"], "file": ["a.png", None]}), tmp_path / "labels.csv")
+    with pytest.raises(UserError, match=r"label of None in .*belongs to no picture"):
+        load(tmp_path, labels=path)
 
 
 def test_a_subset_is_a_view(sprites: ImageData) -> None:
@@ -136,6 +139,8 @@ def test_a_rule_keeps_exactly_what_it_says(sprites: ImageData, where: str, holds
         ("shape + 1 == 2", "not allowed"),
         ("shape == 'heart'", "not allowed"),
         ("shape is 1", "not allowed"),
+        ("x < [1, 2]", "compares in a way that is not allowed"),
+        ("x in 3", "compares in a way that is not allowed"),
         ("shape == 7", "keeps 0 of 576"),
     ],
 )

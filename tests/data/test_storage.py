@@ -78,6 +78,26 @@ def test_the_same_images_are_written_once(sprites: ImageData, tmp_path: Path) ->
     assert (first.st_ino, first.st_mtime_ns) == (second.st_ino, second.st_mtime_ns)
 
 
+def test_images_of_a_store_are_linked_to_and_outlive_it(
+    sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = materialise(sprites, tmp_path / "first")
+    for name, data in (("stored", first), ("labelled", load(tmp_path / "first"))):
+        second = materialise(data, tmp_path / name)
+        assert Path(str(second.array.filename)).samefile(str(first.array.filename))
+        assert second.fingerprint == sprites.fingerprint
+    shutil.rmtree(tmp_path / "first")
+    np.testing.assert_array_equal(StoredImages(tmp_path / "labelled").array, everything(sprites))
+
+    def other_disk(*_: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", other_disk)
+    copied = materialise(StoredImages(tmp_path / "stored"), tmp_path / "copied")
+    assert not Path(str(copied.array.filename)).samefile(str(StoredImages(tmp_path / "stored").array.filename))
+    np.testing.assert_array_equal(copied.array, everything(sprites))
+
+
 def test_other_images_replace_the_store_and_nothing_else(sprites: ImageData, tmp_path: Path) -> None:
     materialise(sprites, tmp_path)
     (tmp_path / "images-of-my-cat.npy").write_text("keep")

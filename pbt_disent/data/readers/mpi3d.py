@@ -59,7 +59,8 @@ def open_mpi3d(path: Path, cache: Path | str | None = None) -> ImageData:
     if rows.shape[0] not in GRIDS:
         lengths = " or ".join(f"{length:,}" for length in sorted(GRIDS))
         raise UserError(f"file {path}", f"holds {rows.shape[0]:,} images, MPI3D {lengths}", "download it again")
-    return ArrayImages("mpi3d", file_fingerprint(path), rows, factors=GRIDS[rows.shape[0]], layout="hwc", stretch=1)
+    name = "mpi3d" if rows.shape[0] == max(GRIDS) else "mpi3d-complex"
+    return ArrayImages(name, file_fingerprint(path), rows, factors=GRIDS[rows.shape[0]], layout="hwc", stretch=1)
 
 
 READERS.register("mpi3d")(Reader("MPI3D npz", match, open_mpi3d))
