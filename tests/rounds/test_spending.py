@@ -1,0 +1,155 @@
+"""A budget of image passes: it is never overdrawn, it is spent where asked for, and too small a one is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbt_disent.config import Config, ObjectiveConfig, PopulationConfig, load_config
+from pbt_disent.errors import UserError
+from pbt_disent.rounds.budget import budget
+from pbt_disent.rounds.spending import Rate, check_budget, rate_of_sections
+from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
+from tests.population.fakes import Crash, Watch, manifests
+from tests.rounds.test_method import FACTORS, Oracle, run
+
+
+def sized(size: int, generations: int, images: int, **more: int) -> PopulationConfig:
+    return PopulationConfig(size=size, max_generations=generations, images_per_generation=images, **more)
+
+
+def test_a_rate_is_exact_for_one_batch_size_and_a_bound_for_several() -> None:
+    assert [Rate(64, False).passes(images) for images in (64, 65, 128)] == [64, 128, 128]
+    assert Rate(64, False, shown=2).passes(100) == 256
+    searched = Rate(64, True)
+    assert all(-(-images // batch) * batch <= searched.passes(images) for images in (1, 64, 999) for batch in (16, 64))
+
+
+@pytest.mark.parametrize("allowance", [0, 191, 192, 600, 2000])
+@pytest.mark.parametrize("searched", [False, True])
+def test_within_an_allowance(allowance: int, searched: bool) -> None:
+    rate, population = Rate(32, searched), sized(2, 5, 64, replicas=1, oversize=2)
+    allowed = rate.within(population, allowance)
+    if allowed is None:
+        assert rate.cost(population, 1) > allowance
+    else:
+        assert rate.cost(allowed, allowed.max_generations) <= allowance
+        more = allowed.max_generations + 1
+        assert more > 5 or rate.cost(allowed, more) > allowance
+    assert rate.within(population, None) == population
+
+
+@pytest.mark.parametrize("allowance", [5_000, 7_777, 100_000])
+@pytest.mark.parametrize("shown", [1, 2])
+def test_spending_leaves_less_than_a_step_of_every_model(allowance: int, shown: int) -> None:
+    rate, population = Rate(32, False, shown), sized(3, 2, 256, replicas=2)
+    spent = rate.spending(population, allowance)
+    assert spent is not None
+    paid = rate.cost(spent, spent.max_generations)
+    models = 6 * spent.max_generations
+    assert allowance - models * 32 * shown < paid <= allowance
+    assert spent.images_per_generation >= 256
+    assert rate.spending(population, rate.cost(population, 1) - 1) is None
+
+
+def test_sections_say_the_largest_batch_and_whether_images_come_in_pairs() -> None:
+    sections = [ObjectiveConfig(name="betatcvae", **{"batch_size": given}) for given in (64, {"low": 16, "high": 128})]
+    assert rate_of_sections(sections[:1]) == Rate(64, False)
+    assert rate_of_sections(sections[1:]) == Rate(128, True)
+    assert rate_of_sections(sections) == Rate(128, True)
+    assert rate_of_sections(sections[:1], 40) == Rate(40, False)
+    assert rate_of_sections([ObjectiveConfig(name="adagvae", **{"batch_size": 64})]).shown == 2
+
+
+def limited(passes: int, *overrides: str) -> list[str]:
+    """Return a budget in units of 8 images, where a generation of the first round costs 8 of these, a final one 4."""
+    lengths = ["population.images_per_generation", "rounds.leaf_images_per_generation", "final.images_per_generation"]
+    sizes = [f"{key}=8" for key in lengths]
+    return [f"budget={8 * passes}", "objective={name: betatcvae, batch_size: 8}", *sizes, *overrides]
+
+
+@pytest.mark.parametrize("passes", [16, 23, 40, 55, 56, 88, 200])
+def test_no_run_overdraws_its_budget(tmp_path: Path, passes: int) -> None:
+    result = run(tmp_path, Oracle, None, *limited(passes))
+    assert result.last.path == "final"
+    assert result.images <= 8 * passes
+    assert result.last.generations == 2
+    rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    reasons = [row["reason"] for row in rows if row["event"] == "leaf_stopped"]
+    assert ["the budget leaves" in reason for reason in reasons] == [passes < 88] * 2
+
+
+@pytest.mark.parametrize("passes", [40, 200, 201])
+def test_the_last_round_spends_the_rest_and_a_crash_changes_nothing(tmp_path: Path, passes: int) -> None:
+    result = run(tmp_path / "whole", Oracle, None, *limited(passes, "spend_budget=true"))
+    assert passes - 4 * result.last.generations < result.images // 8 <= passes
+
+    class DiesLate(Watch):
+        def notify(self, event: object) -> None:
+            if (getattr(event, "path", None), getattr(event, "generation", None)) == ("final", 1):
+                raise Crash
+
+    with pytest.raises(Crash):
+        run(tmp_path / "crashed", Oracle, DiesLate(), *limited(passes, "spend_budget=true"))
+    again = run(tmp_path / "crashed", Oracle, None, *limited(passes, "spend_budget=true"))
+    assert again.images == result.images
+    assert manifests(tmp_path / "crashed") == manifests(tmp_path / "whole")
+
+
+class Blind(Oracle):
+    """Learns nothing, so that no leaf run can begin."""
+
+    def encode(self, task: EncodeTask) -> EncodeOutcome:
+        images = len(FACTORS) if task.subset is None else len(self.blobs.get_array(task.subset))
+        codes = self.blobs.put_array(np.zeros((images, 3), np.float32))
+        return EncodeOutcome(codes, None, (0.0, 0.0, 0.0))
+
+    def _one(self, task: TrainTask) -> TrainOutcome:
+        assert not task.key.round.startswith("0/leaf")
+        return super()._one(task)
+
+
+def test_without_labels_the_first_round_spends_the_rest(tmp_path: Path) -> None:
+    class DiesLate(Watch):
+        def notify(self, event: object) -> None:
+            if (getattr(event, "path", None), getattr(event, "generation", None)) == ("0", 4):
+                raise Crash
+
+    given = limited(100, "spend_budget=true")
+    result = run(tmp_path / "whole", Blind, None, *given)
+    assert result.last is result.first
+    assert (result.images, result.first.generations) == (8 * 96, 12)
+    with pytest.raises(Crash):
+        run(tmp_path / "crashed", Blind, DiesLate(), *given)
+    run(tmp_path / "crashed", Blind, None, *given)
+    assert manifests(tmp_path / "crashed") == manifests(tmp_path / "whole")
+
+
+def settings(*overrides: str) -> Config:
+    return load_config("rpu-vae", ["objective.batch_size=64", *overrides])
+
+
+def test_a_budget_too_small_for_one_generation_is_refused() -> None:
+    first = 6 * 5 * 8000
+    final = (12 + 5 * 6) * 8000
+    check_budget(settings(f"budget={first + final}"), 2304)
+    with pytest.raises(
+        UserError, match=r"at least 576,000 image passes: one generation of the first round, beside 336"
+    ):
+        check_budget(settings(f"budget={first + final - 1}"), 2304)
+    with pytest.raises(UserError, match="at least 240,000 image passes: one generation of the first round; raise it"):
+        check_budget(settings("method=pbt-u-vae", "budget=1"), 2304)
+    with pytest.raises(UserError, match="spend_budget=true needs a budget"):
+        settings("spend_budget=true")
+
+
+def test_a_plan_says_what_a_budget_allows() -> None:
+    whole = budget(settings()).passes
+    assert budget(settings("budget=600000")).passes == 600_000
+    assert budget(settings(f"budget={2 * whole}")).passes == whole
+    assert budget(settings(f"budget={2 * whole}", "spend_budget=true")).passes == 2 * whole
+    pairs = settings("final.objective={name: adagvae, batch_size: 64}")
+    assert budget(pairs).parts[-1].passes == 2 * budget(settings()).parts[-1].passes
