@@ -7,8 +7,21 @@ descriptions.
 
 from __future__ import annotations
 
-from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Measure, NotRun, Setting, Side
-from pbt_disent.bench.runner import Finding, run_case
+from pbt_disent.bench.case import (
+    CASES,
+    Case,
+    Contest,
+    Disagreement,
+    Goal,
+    Grower,
+    Growth,
+    Measure,
+    NotRun,
+    Setting,
+    Side,
+)
+from pbt_disent.bench.finding import Finding
+from pbt_disent.bench.runner import run_case
 
 __all__ = [
     "CASES",
@@ -17,6 +30,8 @@ __all__ = [
     "Disagreement",
     "Finding",
     "Goal",
+    "Grower",
+    "Growth",
     "Measure",
     "NotRun",
     "Setting",

@@ -1,7 +1,8 @@
 """What a benchmark case is: our way and its peers on the same work, checked to agree before anything is timed.
 
 A file in `pbt_disent.bench.cases` adds a case, or a family of them, by registering it. Costs are seconds unless the
-contest says otherwise, and a smaller cost is always better.
+case says otherwise, and a smaller cost is always better. Most cases are a `Contest` at one size; the others are a
+`Growth`, which asks how the cost grows with the work.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.registry import Registry
@@ -21,6 +22,8 @@ __all__ = [
     "Contest",
     "Disagreement",
     "Goal",
+    "Grower",
+    "Growth",
     "Measure",
     "NotRun",
     "Setting",
@@ -117,6 +120,52 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class Grower:
+    """One way to do work that grows.
+
+    Args:
+        name: what it is.
+        cost: does the work at a size once and returns its cost; warming up is its own business.
+        most: the largest size that it is asked for; none for no limit.
+    """
+
+    name: str
+    cost: Callable[[int], float]
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A case whose work grows.
+
+    Args:
+        of: what grows, such as ``members``.
+        sizes: two or more, ascending.
+        should_be: the exponent p that the cost, as size to the power p, should have: 1 for what is done once for each
+            of them, 0 for what must not depend on them.
+        ours: our way.
+        agree: as in `Contest`; checks the work itself where there is no other way.
+        repeats: how often each size is timed.
+        peers: other ways, whose exponents are reported too.
+        unit: of the costs.
+        measures: what else to report, given our median cost by size.
+    """
+
+    of: str
+    sizes: Sequence[int]
+    should_be: float
+    ours: Grower
+    agree: Callable[[], str]
+    repeats: int
+    peers: Sequence[Grower | NotRun] = ()
+    unit: str = "s"
+    measures: Callable[[Mapping[int, float]], Sequence[Measure]] = lambda medians: ()
+
+    TOLERANCE: ClassVar[Goal] = Goal(1.1, at_most=True)
+    """Of the ratio: growth for each doubling of the size, over what it should be. It allows 0.14 in the exponent."""
+
+
+@dataclass(frozen=True)
 class Setting:
     """How large a case is to be, and where it may write.
 
@@ -139,13 +188,14 @@ class Case:
 
     Args:
         summary: what is compared, in one line.
-        prepare: makes the contest; importing what it needs is its own business, so that listing cases stays quick.
-        goal: of the ratio. Where it is a lower bound the ratio is peer over ours, where it is an upper one ours over
-            peer: "at most 1.3 times the peer".
+        prepare: makes the contest, or the growth; importing what it needs is its own business, so that listing cases
+            stays quick.
+        goal: of a contest's ratio; that of a growth is `Growth.TOLERANCE`. Where it is a lower bound the ratio is peer
+            over ours, where it is an upper one ours over peer: "at most 1.3 times the peer".
     """
 
     summary: str
-    prepare: Callable[[Setting], Contest]
+    prepare: Callable[[Setting], Contest | Growth]
     goal: Goal | None = None
 
     @property

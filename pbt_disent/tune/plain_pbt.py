@@ -6,18 +6,23 @@ iteration per perturbation, small checkpoints on the local disk.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import PopulationBasedTraining, pbt
 
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.tune.capacity import plan_capacity
 from pbt_disent.tune.cluster import private_cluster, private_folder
 
-__all__ = ["play_plain_pbt"]
+__all__ = ["decide_plainly", "play_plain_pbt"]
 
 QUANTILE = 0.25
 
@@ -66,16 +71,7 @@ def play_plain_pbt(members: int, generations: int, seconds: float, *, workers: i
     Raises:
         UserError: there are not so many CPUs.
     """
-    scheduler = PopulationBasedTraining(
-        time_attr="training_iteration",
-        metric="score",
-        mode="max",
-        perturbation_interval=1,
-        quantile_fraction=QUANTILE,
-        hyperparam_mutations={"rate": tune.loguniform(0.01, 100.0)},
-        synch=synchronous,
-        log_config=False,
-    )
+    scheduler = _scheduler(synchronous)
     ticks = _Ticks()
     capacity = plan_capacity(ResourcesConfig(cpus=workers, gpus=0), 1)
     with private_folder() as folder, private_cluster(capacity, "plain-pbt", folder):
@@ -92,3 +88,67 @@ def play_plain_pbt(members: int, generations: int, seconds: float, *, workers: i
         ).fit()
     reached = [sorted(ticks.reports.get(generation, [])) for generation in range(1, generations + 1)]
     return [times[members - 1] for times in reached if len(times) >= members]
+
+
+def decide_plainly(members: int) -> float:
+    """Return the seconds that the synchronous scheduler takes to take in one generation's results and to decide.
+
+    The members are stand-ins without checkpoints, so that it decides who is to be replaced, and copies nothing.
+    """
+    scheduler = _scheduler(synchronous=True)
+    trials = [_StandIn() for _ in range(members)]
+    controller: Any = SimpleNamespace(
+        search_alg=None,
+        get_trials=lambda: trials,
+        get_live_trials=lambda: trials,
+        _schedule_trial_save=lambda trial, result: None,
+    )
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)  # type: ignore[arg-type]
+    with _silence():
+        begun = time.perf_counter()
+        for number, trial in enumerate(trials):
+            result = {"training_iteration": 1, "score": float(number * 7919 % members)}
+            scheduler.on_trial_result(controller, trial, result)  # type: ignore[arg-type]
+        return time.perf_counter() - begun
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Spare the scheduler what it would write about every member that it does not copy."""
+    logger = logging.getLogger(pbt.__name__)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _StandIn:
+    """What the scheduler looks at in a trial."""
+
+    def __init__(self) -> None:
+        self.config = {"rate": 1.0}
+        self.evaluated_params = dict(self.config)
+        self.experiment_tag = ""
+        self.status = Trial.RUNNING
+        self.run_metadata = SimpleNamespace(
+            checkpoint_manager=SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=None))
+        )
+
+    def is_finished(self) -> bool:
+        return False
+
+
+def _scheduler(synchronous: bool) -> PopulationBasedTraining:
+    return PopulationBasedTraining(
+        time_attr="training_iteration",
+        metric="score",
+        mode="max",
+        perturbation_interval=1,
+        quantile_fraction=QUANTILE,
+        hyperparam_mutations={"rate": tune.loguniform(0.01, 100.0)},
+        synch=synchronous,
+        log_config=False,
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Measure, NotRun, Setting, Side
+from pbt_disent.bench.memory import private_mib
 
 __all__ = ["prepare", "serve_floats", "serve_mapped"]
 
@@ -77,11 +78,11 @@ def serve_mapped(folder: Path) -> tuple[float, float, int]:
 
     torch.set_num_threads(1)
     rng, supply, total = np.random.default_rng(0), Supervision(), 0.0
-    before = _private_mib()
+    before = private_mib()
     images = StoredImages.open(folder).array
     for chosen in batches(len(images), 256, len(images) // 256, rng):
         total += float(supply.batch(images, chosen, "cpu", rng).images.sum(dtype=torch.float64))
-    return before, _private_mib(), round(total)
+    return before, private_mib(), round(total)
 
 
 def serve_floats(folder: Path) -> tuple[float, float, int]:
@@ -92,23 +93,14 @@ def serve_floats(folder: Path) -> tuple[float, float, int]:
 
     torch.set_num_threads(1)
     rng, total = np.random.default_rng(0), 0.0
-    before = _private_mib()
+    before = private_mib()
     floats = StoredImages.open(folder).array.astype(np.float32)
     floats /= 255
     images = torch.from_numpy(floats)
     order = rng.permutation(len(images))
     for start in range(0, len(order) - 255, 256):
         total += float(images[order[start : start + 256]].sum(dtype=torch.float64))
-    return before, _private_mib(), round(total)
-
-
-def _private_mib() -> float:
-    """Return the memory in MiB that this process has written for itself, from /proc.
-
-    Clean pages of a mapped file are the page cache's, though they count as private while one process alone maps them.
-    """
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1024
+    return before, private_mib(), round(total)
 
 
 CASES.register("memory")(Case("private memory of a worker that has seen every sprite: against a float32 copy", prepare))
