@@ -68,7 +68,11 @@ class Safekeeping:
         outcomes = self._executor.train(tasks, on_done)
         tasks = list(tasks)
         for _ in range(TRIES):
-            broken = [place for place, outcome in enumerate(outcomes) if outcome.lost in tasks[place].origins]
+            broken = [
+                place
+                for place, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
+                if outcome.lost is not None and outcome.lost in task.origins
+            ]
             if not broken:
                 break
             for place in broken:
