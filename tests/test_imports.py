@@ -20,8 +20,9 @@ LAYERS = [
     {"training"},
     {"population"},
     {"rounds", "tune", "tracking"},
-    {"report", "studies", "bench"},
+    {"report", "bench"},
     {"api", "automatic"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 ]

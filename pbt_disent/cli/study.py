@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Run the cells that have no result yet, write the table beside the results, and print it."""
     from pbt_disent.machine import usable_cpus
+    from pbt_disent.report.svg import figure_bytes
     from pbt_disent.studies.cells import finished, run_cells
     from pbt_disent.studies.contract import STUDIES
 
@@ -48,6 +49,8 @@ def call(options: argparse.Namespace) -> int:
         )
     table = study.table(done)
     results.with_suffix(".md").write_text(table, encoding="utf-8")
+    if study.figure is not None and done:
+        results.with_suffix(".png").write_bytes(figure_bytes(study.figure(done), "png"))
     if options.into is not None:
         _put(options.into, options.study, table)
     print(table)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
 from pbt_disent.registry import Registry
 from pbt_disent.studies.cells import Cell
 from pbt_disent.types import Json
@@ -22,6 +24,7 @@ class Study:
         cells: returns the cells of some arms and seeds, in the order in which they start.
         run: makes the result of one cell; a function of a module.
         table: returns the results as Markdown.
+        figure: draws them; none where the table says all.
     """
 
     arms: tuple[str, ...]
@@ -29,6 +32,7 @@ class Study:
     cells: Callable[[Sequence[str], Sequence[int]], list[Cell]]
     run: Callable[[Cell], Json]
     table: Callable[[Mapping[Cell, Json]], str]
+    figure: Callable[[Mapping[Cell, Json]], Figure] | None = None
 
 
 STUDIES: Registry[Callable[[], Study]] = Registry("study", "pbt_disent.studies")

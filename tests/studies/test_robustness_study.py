@@ -1,0 +1,142 @@
+"""The study of robustness: every arm pays the same, from one counter; its table and figure say what came out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pbt_disent.cli import main
+from pbt_disent.store.log import GrowingLog
+from pbt_disent.studies.cells import Cell
+from pbt_disent.studies.contract import STUDIES
+from pbt_disent.studies.robustness import configured, run_cell
+from pbt_disent.studies.spread import draw_boxes, tabulate
+from pbt_disent.training.group import Group
+from pbt_disent.types import Json
+
+STUDY = STUDIES["robustness"]()
+WORLDS = ("rooms", "sprites", "incomplete")
+EQUAL = tuple(arm for arm in STUDY.arms if not arm.endswith("third"))
+UNIT = 64
+
+
+def cell(arm: str, world: str = "rooms", seed: int = 1) -> Cell:
+    (found,) = [one for one in STUDY.cells([arm], [seed]) if one.arm == f"{world}/{arm}"]
+    return found
+
+
+def small(arm: str) -> Cell:
+    """Return an arm's cell with generations of one step (or half of one, for pairs) on 144 images."""
+    whole = cell(arm)
+    config: Json = {**whole.description["config"]}
+    grid = {"floor_hue": [0, 3], "wall_hue": [4, 7], "object_hue": [8], "scale": 3, "shape": 3, "orientation": 4}
+    config["data"] = {"name": "rooms", "options": {"size": 16, "grid": grid}}
+    shrink = 4096 // UNIT
+    config["budget"] //= shrink
+    for section, key in (
+        ("population", "images_per_generation"),
+        ("rounds", "leaf_images_per_generation"),
+        ("final", "images_per_generation"),
+    ):
+        if key in config.get(section, {}):
+            config[section] = {**config[section], key: max(config[section][key] // shrink, 16)}
+    for section in ("objective", "final"):
+        if section in config:
+            config[section] = _with_batch(config[section], 16)
+    return replace(whole, description={"revision": 0, "config": config})
+
+
+def _with_batch(section: Json, batch: int) -> Json:
+    if "objective" in section:
+        return {**section, "objective": {**section["objective"], "batch_size": batch}}
+    return {**section, "batch_size": batch} if "batch_size" in section else section
+
+
+def test_cells_compare_all_arms_of_a_world_before_the_next_one() -> None:
+    cells = STUDY.cells(STUDY.arms, STUDY.seeds[:2])
+    assert [one.arm for one in cells[: len(STUDY.arms)]] == [f"rooms/{arm}" for arm in STUDY.arms]
+    assert [(one.seed, one.arm.split("/")[0]) for one in cells[:: len(STUDY.arms)]] == [
+        (seed, world) for seed in STUDY.seeds[:2] for world in WORLDS
+    ]
+    assert len({(one.arm, one.seed, one.digest) for one in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("arm", STUDY.arms)
+def test_every_arm_is_a_config_with_the_same_budget(arm: str) -> None:
+    for world in WORLDS:
+        config = configured(cell(arm, world))
+        assert config.spend_budget
+        assert config.budget == 393_216 // (1 if arm in EQUAL else 3)
+        assert config.budget <= 1_200_000
+
+
+def test_random_search_differs_from_pbt_in_its_method_alone() -> None:
+    random, selected = (configured(cell(arm)).dump() for arm in ("random-search", "pbt-u-vae"))
+    assert {key for key in random if random[key] != selected[key]} == {"method"}
+
+
+def test_the_incomplete_world_misses_thirty_percent_and_has_two_correlated_factors() -> None:
+    import numpy as np
+
+    from pbt_disent import data
+
+    section = configured(cell("fixed", "incomplete")).data
+    world = data.load(section.name, **section.options)
+    factors = world.factors(np.arange(len(world)))
+    assert factors is not None
+    assert 1 - len(np.unique(factors, axis=0)) / (4 * 4 * 6 * 3 * 8) == pytest.approx(0.3, abs=0.02)
+    assert np.corrcoef(factors[:, 0], factors[:, 1])[0, 1] == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.slow
+def test_all_arms_pay_the_same_passes_from_one_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+    step = Group.step
+
+    def counting(self: Group, batch: object, number: int) -> None:
+        nonlocal counted
+        before = self.passes
+        step(self, batch, number)  # type: ignore[arg-type]
+        counted += self.passes - before
+
+    monkeypatch.setattr(Group, "step", counting)
+    paid = {}
+    for arm in EQUAL:
+        counted = 0
+        result = run_cell(small(arm))
+        assert result["passes"] == counted, arm
+        paid[arm] = counted
+        assert set(result["gaps"]) == {"floor_hue", "wall_hue", "scale", "shape", "orientation"}
+        assert 0 <= result["learned"] <= 5
+    assert set(paid.values()) == {96 * UNIT}
+
+
+def test_a_cell_is_repeated_by_its_seed() -> None:
+    one = small("pbt-vae")
+    assert run_cell(one) == run_cell(one) != run_cell(replace(one, seed=2))
+
+
+def figures(mig: float) -> Json:
+    return {"mig": mig, "dci": mig / 2, "learned": round(5 * mig), "passes": 1000}
+
+
+def test_the_table_gives_median_quartiles_and_worst_seed() -> None:
+    results = {Cell("w/a", seed, {}): figures(mig) for seed, mig in enumerate((0.5, 0.1, 0.3, 0.4, 0.2))}
+    lines = tabulate(["w", "empty"], ["a", "b"], results).splitlines()
+    assert lines[-1] == "| w | a | 5 | 0.30 (0.20–0.40) | 0.10 | 0.15 (0.10–0.20) | 0.05 | 2.0 (1.0–2.0) | 0 | 1,000 |"
+    assert len(lines) == 5
+    figure = draw_boxes(["w", "empty"], ["a", "b"], results)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["w", "empty"]
+    (dots,) = figure.axes[0].collections
+    assert sorted(dots.get_offsets()[:, 0].tolist()) == [0.1, 0.2, 0.3, 0.4, 0.5]  # type: ignore[union-attr]
+
+
+def test_the_verb_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = cell("fixed")
+    row = {"arm": one.arm, "seed": one.seed, "digest": one.digest, "result": figures(0.5)}
+    GrowingLog(tmp_path / "robustness.jsonl").append([row])
+    assert main(["study", "robustness", "--table", "--folder", str(tmp_path)]) == 0
+    assert "| rooms | fixed | 1 | 0.50 (0.50–0.50) | 0.50 |" in capsys.readouterr().out
+    assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
