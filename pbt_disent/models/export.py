@@ -14,7 +14,7 @@ from pbt_disent.errors import PbtDisentError
 from pbt_disent.models.contract import Objective
 from pbt_disent.models.latent_model import LatentModel, describe
 
-__all__ = ["DESCRIPTION", "TOLERANCE", "export_encoder"]
+__all__ = ["DESCRIPTION", "TOLERANCE", "export_encoder", "frozen_copy"]
 
 DESCRIPTION = "encoder.json"
 """The file in the archive that names the latents, in order, and the shape of the images."""
@@ -29,12 +29,22 @@ class _Encoder(nn.Module):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.objective = copy.deepcopy(objective).cpu()
+        self.objective = frozen_copy(objective)
         for parameter in self.objective.parameters():  # the archive holds plain arrays only
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.objective.represent(images.to(torch.float32).div(255)).mean
+
+
+def frozen_copy(objective: Objective) -> Objective:
+    """Return a copy on the CPU whose own counters are numbers, since an export cannot branch on what a tensor holds."""
+    copied = copy.deepcopy(objective).cpu()
+    for name, buffer in list(copied.named_buffers(recurse=False)):
+        if buffer.dim() == 0 and not buffer.is_floating_point():
+            delattr(copied, name)
+            setattr(copied, name, int(buffer))
+    return copied
 
 
 def export_encoder(model: LatentModel) -> tuple[bytes, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -16,9 +17,19 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.report.lineage import Step, ancestors, winner
-from pbt_disent.types import Hyperparameters
+from pbt_disent.types import FloatArray, Hyperparameters, IntArray
 
-__all__ = ["ACCENT", "GRID", "INK", "MUTED", "hyperparameter_figure", "lineage_figure", "score_figure", "searched"]
+__all__ = [
+    "ACCENT",
+    "GRID",
+    "INK",
+    "MUTED",
+    "hyperparameter_figure",
+    "lineage_figure",
+    "score_figure",
+    "searched",
+    "segments_figure",
+]
 
 INK, MUTED, GRID, ACCENT = "#1c2128", "#8593a3", "#d6dbe1", "#b3410e"
 _SIZE = (4.2, 2.7)
@@ -69,6 +80,34 @@ def lineage_figure(manifests: Sequence[Manifest]) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     axes.set_ylabel("member")
     axes.grid(visible=False)
+    return figure
+
+
+def segments_figure(values: FloatArray, segments: IntArray) -> Figure:
+    """Draw how many images have each value of a latent: its segments in two colours in turn, what is in none hollow.
+
+    Args:
+        values: (N,) of the latent.
+        segments: (N,) the segment of each image, -1 for none.
+    """
+    figure, axes = _axes((4.2, 1.7))
+    edges = np.linspace(float(values.min()), float(values.max()) + 1e-9, 61)
+    inside = segments >= 0
+    below = np.zeros(len(edges) - 1)
+    for chosen, face, edge in (
+        (inside & (segments % 2 == 0), MUTED, MUTED),
+        (inside & (segments % 2 == 1), ACCENT, ACCENT),
+        (~inside, "none", MUTED),
+    ):
+        if not chosen.any():
+            continue
+        height, _ = np.histogram(values[chosen], edges)
+        axes.bar(edges[:-1], height, np.diff(edges), below, align="edge", color=face, edgecolor=edge, linewidth=0.5)
+        below += height
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axes.set_xlabel("value")
+    axes.set_ylabel("images")
     return figure
 
 

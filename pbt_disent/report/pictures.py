@@ -54,9 +54,14 @@ def gif(images: FloatArray, scale: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(content: bytes) -> str:
-    """Return a PNG file as a URI that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """Return a picture file as a URI that holds it.
+
+    Args:
+        content: of the file.
+        kind: ``png`` or ``gif``.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _grown(sheet: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:

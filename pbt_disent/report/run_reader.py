@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.types import Json
 
-__all__ = ["RoundView", "RunView", "parent_path", "read_rows", "read_run"]
+__all__ = ["RoundView", "RunView", "parent_path", "read_rows", "read_run", "stored_images"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,15 @@ def read_run(folder: Path) -> RunView:
     text = config.read_text(encoding="utf-8") if config.exists() else ""
     leaves = {path: rows["leaf_stopped"] for path, rows in events.items() if "leaf_stopped" in rows}
     return RunView(folder, info, text, rounds, leaves, _document(folder / "scores.json"))
+
+
+def stored_images(run: RunView) -> StoredImages | None:
+    """Return the images of a run, if they still lie beside it."""
+    fingerprint = str((run.info.get("data") or {}).get("fingerprint", ""))[:16]
+    try:
+        return StoredImages.open(run.folder.resolve().parent / ".images" / fingerprint)
+    except UserError:
+        return None
 
 
 def parent_path(path: str) -> str | None:

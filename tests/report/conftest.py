@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -12,11 +14,23 @@ from pbt_disent.config import ObjectiveConfig, validate
 from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.data.storage import materialise
 from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.population.clock import CLOCK
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import RunFolder, create_run
 from tests.simulated import simulate
 
 SHAPE = (1, 32, 32)
+CLOCK_ROWS = [
+    {"event": "opened", "time": 0},
+    {"event": "began", "time": 10, "path": "0"},
+    {"event": "generation", "time": 70, "path": "0", "generation": 0, "images": 12000, "training": 50, "all": 60},
+    {"event": "beat", "time": 80, "path": "0", "generation": 1, "images": 3000},
+    {"event": "opened", "time": 1000},
+    {"event": "began", "time": 1001, "path": "0"},
+    {"event": "generation", "time": 1061, "path": "0", "generation": 1, "images": 12000, "training": 50, "all": 60},
+    {"event": "ended", "time": 1061, "path": "0"},
+    {"event": "closed", "time": 1070},
+]
 SHARES = [[0.8, 0.1, 0.0], [0.02, 0.3, 0.25]]
 
 
@@ -44,6 +58,26 @@ def commit_round(folder: Path, path: str, reason: str | None = "converged", **si
         rows.append({"event": "finished", "path": path, "reason": reason, "images": manifests[-1].images})
     log(folder, *rows)
     return manifests
+
+
+def label_rows(images: int) -> pa.Table:
+    """Two latents of round 0, of which one is cut into two segments, in both leaf runs; one of a round below."""
+    every = np.arange(images)
+    halves = every // 16 % 2  # small and large
+    parts = [
+        (leaf, "0", latent, every, halves if latent else np.full(images, -1)) for leaf in (1, 2) for latent in (0, 1)
+    ]
+    parts.append((1, "0/leaf1/1", 2, every[:12], np.full(12, -1)))
+    return pa.table(
+        {
+            "image": np.concatenate([indices for *_, indices, _ in parts]),
+            "leaf": np.concatenate([np.full(len(indices), leaf) for leaf, _, _, indices, _ in parts]),
+            "round": pa.array([path for _, path, _, indices, _ in parts for _ in indices]).dictionary_encode(),
+            "latent": np.concatenate([np.full(len(indices), latent) for _, _, latent, indices, _ in parts]),
+            "value": np.concatenate([indices / images + cut for *_, indices, cut in parts]).astype(np.float32),
+            "segment": np.concatenate([cut for *_, cut in parts]),
+        }
+    )
 
 
 def log(folder: Path, *rows: dict[str, object]) -> None:
@@ -80,6 +114,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             {"factor": "y <b>", "gap": 0.05, "latent": 1, "shares": SHARES[1]},
         ],
     }
+    frozen = Path(run.path) / "labels"
+    frozen.mkdir()
+    pq.write_table(label_rows(len(data)), frozen / "labels.parquet")
+    (folder / CLOCK).write_text("".join(json.dumps(row) + "\n" for row in CLOCK_ROWS))
     scores = {"format": 1, "final": {"round": "final", "score": 0.81}}
     run.scores.write_text(json.dumps({**scores, "true_factors": truth}))
     return run

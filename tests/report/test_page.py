@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pbt_disent.errors import UserError
+from pbt_disent.population.journal import read_manifests
 from pbt_disent.report.page import write_report
 from pbt_disent.store.run_folder import RunFolder
 
@@ -29,7 +30,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag in {"p", "li", "dt", "dd", "th", "td", "h1", "h2", "h3"}:
+        if tag in {"p", "li", "dt", "dd", "th", "td", "h1", "h2", "h3", "figcaption"}:
             self.text += " "
         if tag not in VOID:
             self.open.append(tag)
@@ -61,11 +62,13 @@ def page(finished_run: RunFolder) -> Page:
 
 
 def test_every_section_is_there_and_every_link_leads_somewhere(page: Page) -> None:
-    sections = [attributes["id"] for attributes in page.all("section")]
+    sections = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
     assert sections == [
         "learned",
+        "explorer",
         "factors",
         "rounds",
+        "segments",
         "populations",
         "round-0",
         "round-1",
@@ -88,14 +91,19 @@ def test_it_holds_all_that_it_shows(page: Page, finished_run: RunFolder) -> None
     assert not [attributes for attributes in page.all("script") if "src" in attributes]
     assert [attributes["href"] for attributes in page.all("link")] == ["data:,"]
     pictures = page.all("img")
-    assert len(pictures) == 3 + 1
-    assert all(str(picture["src"]).startswith("data:image/png;base64,") and picture["alt"] for picture in pictures)
+    animations = [picture for picture in pictures if "data-src" in picture]
+    shown = [picture for picture in pictures if "src" in picture]
+    assert len(shown) == 10 + 3 + 2, "images to start from, strips, reconstructions and samples"
+    assert len(animations) == 3
+    assert all(str(picture["src"]).startswith("data:image/png;base64,") for picture in shown)
+    assert all(str(picture["data-src"]).startswith("data:image/gif;base64,") for picture in animations)
+    assert all(picture["alt"] for picture in pictures)
     assert len(text) < 15e6
 
 
 def test_every_figure_can_be_read_aloud(page: Page) -> None:
     figures = page.all("svg")
-    assert len(figures) == 3 * 4, "score, beta, lr and lineage of three rounds"
+    assert len(figures) == 3 * 4 + 3, "score, beta, lr and lineage of three rounds; three latents that were found"
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
     assert page.all("html") == [{"lang": "en"}]
     assert all("tabindex" in part for part in page.all("div") if part.get("class") == "scroll")
@@ -121,11 +129,33 @@ def test_the_rounds_say_what_they_were_cut_from_and_why_they_ended(page: Page) -
     assert [item["style"] for item in page.all("li") if "style" in item] == ["--depth:0", "--depth:1", "--depth:0"]
 
 
-def test_the_cost_adds_up(page: Page) -> None:
+def test_the_cost_adds_up(page: Page, finished_run: RunFolder) -> None:
     text = words(page)
-    assert "0 6 12 48,000 8,000 0" in text, "6 members of 2 models; four generations in the winner's line"
+    row = f"0 6 12 48,000 8,000 {2000 * replaced_before_the_end(finished_run):,} 0 2.0 min 1.7 min"
+    assert row in text, "6 members of 2 models; four generations in the winner's line"
     assert "final 4 4 12,000" in text
     assert "all 68,000" in text
+
+
+def replaced_before_the_end(run: RunFolder) -> int:
+    manifests = read_manifests(run.path / "rounds" / "0")
+    return sum(one.operation != "continue" for manifest in manifests[:-1] for one in manifest.next)
+
+
+def test_time_is_told_apart_from_what_came_to_nothing(page: Page) -> None:
+    text = words(page)
+    assert (
+        "The run took 2.5 min in 2 processes: 1.7 min of training, 20 s of scoring and committing, 20 s between" in text
+    )
+    assert "and 10 s (3,000 passes) in generations that a stop kept from being committed." in text
+
+
+def test_what_the_rounds_found_stands_once_with_its_segments(page: Page) -> None:
+    text = words(page)
+    assert text.count("f1 of round 0. 96 images, 2 segments.") == 1, "both leaf runs begin with it"
+    assert text.count("f0 of round 0. 96 images, not cut.") == 1
+    assert "f2 of round 0/leaf1/1. 12 images, not cut." in text
+    assert re.search(r"Follows f1 of round 0 \(2 segments\), of which it knows \d+ %\.", text)
 
 
 def test_equal_runs_give_equal_pages(page: Page, finished_run: RunFolder) -> None:
