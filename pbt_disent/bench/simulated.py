@@ -66,20 +66,27 @@ class Ticks:
 
 
 def play_population(
-    folder: Path, executor: Executor, members: int, generations: int, seconds: float
+    folder: Path,
+    executor: Executor,
+    members: int,
+    generations: int,
+    seconds: float,
+    *,
+    blobs: Path | None = None,
 ) -> Sequence[float]:
     """Run a population of simulated members, one model each, scored by leaf-MIG, and return when generations ended.
 
     Args:
-        folder: of a run; its blobs are in `blobs`.
+        folder: of a run.
         executor: whose trainers are `SleepingTrainer`.
         members: of the population.
         generations: of it.
         seconds: that each member trains in each generation.
+        blobs: where the trainers keep theirs; by default in the folder.
     """
-    blobs, lease = BlobStore(folder / "blobs"), Lease(folder / "lease.json")
-    rows = blobs.put_array(np.arange(POINTS))
-    labels = blobs.put_array(np.arange(POINTS, dtype=np.float64)[:, None] % 7)
+    store, lease = BlobStore(blobs or folder / "blobs"), Lease(folder / "lease.json")
+    rows = store.put_array(np.arange(POINTS))
+    labels = store.put_array(np.arange(POINTS, dtype=np.float64)[:, None] % 7)
     spec = RoundSpec(
         path="0",
         seed=0,
@@ -100,7 +107,7 @@ def play_population(
     )
     ticks = Ticks()
     try:
-        run_population(spec, executor, RoundJournal(folder, blobs, lease), ticks)
+        run_population(spec, executor, RoundJournal(folder, store, lease), ticks)
     finally:
         lease.release()
     return ticks.times

@@ -25,7 +25,7 @@ from pbt_disent.tune.address import knock
 from pbt_disent.tune.capacity import Capacity
 from pbt_disent.tune.reaper import Reaper, reap
 
-__all__ = ["joined_cluster", "private_cluster", "private_folder"]
+__all__ = ["joined_cluster", "private_cluster", "private_folder", "process_token"]
 
 MODE = "RAY_AUTH_MODE"
 NICENESS = "RAY_worker_niceness"
@@ -54,7 +54,7 @@ def private_cluster(capacity: Capacity, namespace: str, folder: Path) -> Iterato
     if ray.is_initialized():
         raise PbtDisentError("this process is connected to another Ray; run in a process of its own")
     # ray.init sets the mode to token for a cluster of its own, and refreshes what it read at import.
-    with _environment(capacity.cpus, {MODE: None, "RAY_AUTH_TOKEN": _token()}), _quiet():
+    with _environment(capacity.cpus, {MODE: None, "RAY_AUTH_TOKEN": process_token()}), _quiet():
         try:
             with _own_sigterm():
                 ray.init(
@@ -159,7 +159,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 @functools.cache
-def _token() -> str:
+def process_token() -> str:
     """One token per process, for Ray reads it once; a token that the user set is used."""
     return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 

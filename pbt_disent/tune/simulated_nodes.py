@@ -1,0 +1,100 @@
+"""A cluster of several nodes on this machine, to which nodes are added while a run is on: what the benchmark grows.
+
+Each node is a raylet of its own with CPUs that Ray only counts, so that tasks which sleep find what a real cluster
+would give them: another node, another worker, the same driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+from ray import _raylet
+from ray.cluster_utils import Cluster
+
+from pbt_disent.config import ResourcesConfig
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.executor import Executor
+from pbt_disent.training.tasks import WorkerContext
+from pbt_disent.tune.cluster import private_folder, process_token
+from pbt_disent.tune.executor import RayExecutor
+from pbt_disent.tune.launch import launch
+from pbt_disent.tune.worker import TrainerFactory
+
+__all__ = ["play_on_nodes"]
+
+STORE_BYTES = 80_000_000
+PATIENCE = 120.0
+SETTINGS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR")
+
+T = TypeVar("T")
+
+
+def play_on_nodes(
+    sizes: Sequence[int],
+    play: Callable[[Executor, int], T],
+    context: WorkerContext,
+    trainer: TrainerFactory,
+    most_members: int,
+) -> list[T]:
+    """Play on ever more nodes of one CPU each, within one run that joins them, and return what came of each size.
+
+    Args:
+        sizes: numbers of nodes, ascending.
+        play: called with an executor and the number of nodes; it is called once before, to have all workers started.
+        context: of the run.
+        trainer: of its workers.
+        most_members: of the largest population.
+
+    Raises:
+        PbtDisentError: a node did not become a worker.
+    """
+    with _cluster() as cluster:
+
+        def main(executor: Executor) -> list[T]:
+            found = []
+            for size in sizes:
+                while len(cluster.list_all_nodes()) < size:
+                    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+                _employ(cast("RayExecutor", executor), size, play)
+                found.append(play(executor, size))
+            return found
+
+        resources = ResourcesConfig(address=cluster.address)
+        return launch(context, resources, "nodes", 2, main, most_members, trainer=trainer)
+
+
+def _employ(executor: RayExecutor, workers: int, play: Callable[[Executor, int], object]) -> None:
+    """Play until every node has a worker: the pool looks for new nodes every few seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        play(executor, workers)
+        if executor.statistics()[0].alive >= workers:
+            return
+        if time.monotonic() > deadline:
+            raise PbtDisentError(f"there are no {workers} workers after {PATIENCE:.0f} s")
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[Any]:
+    """Start a cluster of one node, with this process's token."""
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    settings: Any = _raylet  # it has no annotations
+    with private_folder() as folder:
+        wanted = ("token", process_token(), str(folder))
+        os.environ.update(dict(zip(SETTINGS, wanted, strict=True)))
+        settings.Config.initialize("")
+        node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        cluster: Any = Cluster(initialize_head=True, head_node_args=node)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
