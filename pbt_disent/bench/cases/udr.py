@@ -1,22 +1,28 @@
-"""UDR of a population, all pairs."""
+"""UDR of a population, all pairs, by both published kinds of relation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Measure, Setting
-from pbt_disent.bench.peers.ranking import rank_models
+from pbt_disent.bench.peers.ranking import rank_models, rank_models_by_ranks
 from pbt_disent.bench.representation import models_of_one_set
 from pbt_disent.bench.timing import timed
+from pbt_disent.types import FloatArray
 
 __all__ = ["prepare"]
 
 TOLERANCE = 1e-6
+REPLICAS = 5
+"""Of a member in a population of the published size."""
+
+Loop = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 
-def prepare(setting: Setting) -> Contest:
+def prepare(correlation: str, loop: Loop, peer: str, setting: Setting) -> Contest:
     """56 models, 1,000 points, 10 latents: 3,080 ordered pairs, the lasso stopped where scikit-learn stops it."""
     from pbt_disent.metrics import udr
 
@@ -24,7 +30,8 @@ def prepare(setting: Setting) -> Contest:
 
     def agree() -> str:
         some = slice(None, None, setting.pick(1, 4, 1))
-        ours, (scores, strengths) = udr(codes[some], information[some]), rank_models(codes[some], information[some])
+        ours = udr(codes[some], information[some], correlation)
+        scores, strengths = loop(codes[some], information[some])
         apart = float(np.abs(ours.model_scores - scores).max())
         weights = float(np.abs(ours.correlations - strengths).max())
         if max(apart, weights) > TOLERANCE:
@@ -32,16 +39,33 @@ def prepare(setting: Setting) -> Contest:
         return f"scores within {apart:.0e}, coefficients within {weights:.0e}"
 
     def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
-        optimum = timed("", lambda: udr(codes, information, budget="fast")).costs()[0]
-        return [Measure("to the optimum itself (budget fast)", optimum, "s")]
+        few = slice(min(REPLICAS, len(codes)))
+        member = min(timed("", lambda: udr(codes[few], information[few], correlation)).costs()[0] for _ in range(3))
+        found = [Measure(f"for {REPLICAS} models, which are one member", 1000 * member, "ms")]
+        if correlation == "lasso":
+            optimum = timed("", lambda: udr(codes, information, budget="fast")).costs()[0]
+            found.append(Measure("to the optimum itself (budget fast)", optimum, "s"))
+        return found
 
     return Contest(
-        timed("all pairs at once", lambda: udr(codes, information)),
-        [timed("scikit-learn Lasso per pair", lambda: rank_models(codes, information))],
+        timed("all pairs at once", lambda: udr(codes, information, correlation)),
+        [timed(peer, lambda: loop(codes, information))],
         agree,
         repeats=setting.pick(7, 2, 1),
         measures=measures,
     )
 
 
-CASES.register("udr")(Case("UDR of 56 models, all pairs, 1,000 points: against a lasso per pair", prepare, Goal(8)))
+CASES.register("udr")(
+    Case(
+        "UDR of 56 models, all pairs, 1,000 points: against a lasso per pair",
+        partial(prepare, "lasso", rank_models, "scikit-learn Lasso per pair"),
+        Goal(8),
+    )
+)
+CASES.register("udr-spearman")(
+    Case(
+        "UDR by rank correlation, 56 models, all pairs: against scipy's spearmanr per pair",
+        partial(prepare, "spearman", rank_models_by_ranks, "scipy spearmanr per pair"),
+    )
+)

@@ -1,12 +1,17 @@
-"""Unsupervised disentanglement ranking as a loop over pairs: one scikit-learn lasso for each (Duan et al. 2020)."""
+"""Unsupervised disentanglement ranking as a loop over pairs of models (Duan et al. 2020).
+
+One lasso of scikit-learn for each pair, or one rank correlation of scipy.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from pbt_disent.types import FloatArray
 
-__all__ = ["rank_models"]
+__all__ = ["rank_models", "rank_models_by_ranks"]
 
 
 def rank_models(
@@ -17,15 +22,38 @@ def rank_models(
 
     active = information > threshold
     standard = (codes - codes.mean(axis=1, keepdims=True)) / codes.std(axis=1, keepdims=True) * active[:, None]
-    models, _, latents = codes.shape
+
+    def relation(i: int, j: int) -> FloatArray:
+        return np.asarray(np.abs(Lasso(alpha=alpha).fit(standard[i], standard[j]).coef_.T))
+
+    return _rank(active, relation)
+
+
+def rank_models_by_ranks(
+    codes: FloatArray, information: FloatArray, threshold: float = 0.01
+) -> tuple[FloatArray, FloatArray]:
+    """Return what `rank_models` returns, with absolute rank correlations."""
+    from scipy.stats import spearmanr
+
+    active = information > threshold
+    latents = codes.shape[2]
+
+    def relation(i: int, j: int) -> FloatArray:
+        together = np.asarray(spearmanr(codes[i], codes[j]).statistic)
+        return np.abs(together[:latents, latents:]) * np.outer(active[i], active[j])
+
+    return _rank(active, relation)
+
+
+def _rank(active: FloatArray, relation: Callable[[int, int], FloatArray]) -> tuple[FloatArray, FloatArray]:
+    models, latents = active.shape
     strengths = np.zeros((models, models, latents, latents))
     pairs = np.full((models, models), np.nan)
     for i in range(models):
         for j in range(models):
             if i == j:
                 continue
-            found = np.abs(Lasso(alpha=alpha).fit(standard[i], standard[j]).coef_.T)
-            strengths[i, j] = found
+            found = strengths[i, j] = relation(i, j)
             used = found[active[i]][:, active[j]]
             pairs[i, j] = (_share(used, 0) + _share(used, 1)) / 2
     return np.nanmedian(pairs, axis=0), strengths
