@@ -104,8 +104,13 @@ class RoundJournal:
             self._lineage.append(lineage_events(manifest))
         return manifests
 
-    def commit(self, manifest: Manifest, history: Sequence[Manifest]) -> None:
+    def commit(self, manifest: Manifest, history: Sequence[Manifest], spent: Iterable[str] = ()) -> None:
         """Put a generation on record, then drop the checkpoints that nothing on record needs any more.
+
+        Args:
+            manifest: the generation.
+            history: those before it.
+            spent: blobs that no manifest names as written, to be dropped as well if nothing needs them.
 
         Raises:
             LeaseLost: another driver holds the run now.
@@ -114,7 +119,7 @@ class RoundJournal:
         self._lease.check()
         self._documents.commit(f"rounds/{manifest.round}/{_name(manifest.generation)}", manifest.to_bytes())
         self._lineage.append(lineage_events(manifest))
-        self._collect([*history, manifest])
+        self._collect([*history, manifest], spent)
 
     def read(self, path: str, generation: int) -> Manifest | None:
         """Return one generation of a round, if it is on record."""
@@ -130,6 +135,7 @@ class RoundJournal:
         self._lease.check()
         keep, dropped = set(spare), set[str]()
         for folder in sorted({path.parent for path in self._rounds.rglob("generation-*.json")}):
+            self._set_aside_torn(folder.relative_to(self._rounds).as_posix())
             history = read_manifests(folder)
             keep |= _kept(history) | {one.data.subset for one in history if one.data and one.data.subset}
             dropped |= {digest for one in history for record in one.members for digest in _written(record)}
@@ -138,12 +144,12 @@ class RoundJournal:
                 keep |= {digest.decode() for digest in DIGEST.findall(file.read_bytes())}
         return self._blobs.collect(keep, dropped | self._blobs.all())
 
-    def _collect(self, history: Sequence[Manifest]) -> None:
+    def _collect(self, history: Sequence[Manifest], spent: Iterable[str]) -> None:
         """Keep the last two generations and the best member ever; drop codes as soon as they are scored."""
         former = _best_checkpoints(history[:-1])
         old = {digest for manifest in history[-3:-2] for record in manifest.members for digest in record.checkpoints}
         codes = {digest for record in history[-1].members for digest in record.codes}
-        self._blobs.collect(_kept(history), old | former | codes)
+        self._blobs.collect(_kept(history), old | former | codes | set(spent))
 
     def _set_aside_torn(self, path: str) -> None:
         """Move a newest manifest aside that is not even JSON any more."""
@@ -184,7 +190,8 @@ def _written(record: MemberRecord) -> tuple[str, ...]:
 
 def _kept(history: Sequence[Manifest]) -> set[str]:
     last = {digest for manifest in history[-2:] for record in manifest.members for digest in record.checkpoints}
-    return last | _best_checkpoints(history)
+    planned = {digest for manifest in history[-1:] for one in manifest.next for digest in one.origins if digest}
+    return last | planned | _best_checkpoints(history)
 
 
 def _best_checkpoints(history: Sequence[Manifest]) -> set[str]:

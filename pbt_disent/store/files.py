@@ -91,6 +91,9 @@ def _temporary(folder: Path, content: bytes, durable: bool) -> Iterator[Path]:
             if durable:
                 os.fsync(file.fileno())
         yield Path(name)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # writing knows no name
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
