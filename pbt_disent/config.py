@@ -264,6 +264,7 @@ class TrackingConfig(Section):
 
     uri: str | None = Field(None, description="default: an embedded SQLite store in the run folder")
     enabled: bool = True
+    system_metrics: bool = Field(True, description="whether to record how busy the driver's machine is")
 
 
 class Config(Section):
