@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "call"]
 
-ARRAYS = ("codes", "factors", "information", "sigma", "test_codes", "test_factors")
+ARRAYS = (
+    "codes", "factors", "information", "sigma", "test_codes", "test_factors",
+    "images", "reconstructions", "generated", "features", "generated_features",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="MODEL",
         help="a run, a model folder, runs:/<run id>/model or models:/<name>/<version> in MLflow, or an npz file with "
-        f"arrays called {', '.join(ARRAYS)} of which codes are needed",
+        f"arrays called {', '.join(ARRAYS)}, of which codes are needed",
     )
     add_images(parser)
     parser.add_argument("--metrics", default="all", help="names with commas between them, or all (%(default)s)")
@@ -47,12 +50,7 @@ def call(options: argparse.Namespace) -> int:
     arrays, latents, factors = _gather(options)
     wanted = "all" if options.metrics == "all" else [name.strip() for name in options.metrics.split(",")]
     scored = score(
-        arrays["codes"],
-        arrays.get("factors"),
-        information=arrays.get("information"),
-        sigma=arrays.get("sigma"),
-        test_codes=arrays.get("test_codes"),
-        test_factors=arrays.get("test_factors"),
+        **arrays,
         metrics=wanted,
         budget=options.budget,
         seed=options.seed,
@@ -92,9 +90,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Encode at most as many images as the protocol uses, drawn by the seed, and return codes and known factors."""
+    """Encode at most as many images as the protocol uses, drawn by the seed, and return codes and known factors.
+
+    Some of them are decoded again, and as many images generated: every latent of each is that of another image, which
+    any kind of model can be asked for and only one with independent latents does well.
+    """
     from pbt_disent.cli.trained import load_images, load_trained
-    from pbt_disent.metrics.score import POINTS
+    from pbt_disent.metrics.score import DECODED, POINTS
     from pbt_disent.report.truth import varying_factors
     from pbt_disent.seeds import Streams
 
@@ -102,8 +104,18 @@ def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], lis
     world = load_images(options, options.source, run, held_out=True)
     count = min(len(world), sum(POINTS["protocol"]))
     drawn = np.sort(Streams(options.seed).generator("score", "images").choice(len(world), count, replace=False))
-    encoded = model.posterior(world.images(drawn))
-    arrays: dict[str, Any] = {"codes": encoded.codes}
+    images = world.images(drawn)
+    encoded = model.posterior(images)
+    rng = Streams(options.seed).generator("score", "decoded")
+    rows = np.sort(rng.permutation(count)[: DECODED["protocol"]])
+    some = encoded.codes[rows]
+    recombined = rng.permuted(some, axis=0)
+    arrays: dict[str, Any] = {
+        "codes": encoded.codes,
+        "images": images[rows] / np.float32(255),
+        "reconstructions": model.decode(some),
+        "generated": model.decode(recombined),
+    }
     if encoded.log_sigma is not None:
         arrays["sigma"] = np.exp(encoded.log_sigma)
     factors = world.factors(drawn)

@@ -17,7 +17,7 @@ from pbt_disent.registry import Registry
 
 __all__ = ["METRICS", "Inputs", "Metric"]
 
-Kind = Literal["labelled", "unlabelled", "ranking"]
+Kind = Literal["labelled", "unlabelled", "ranking", "decoded"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,11 @@ class Inputs:
         test_factors: (N', K), or None.
         information: (M, Z) nats per latent, for rankings.
         sigma: (N, Z) posterior standard deviations, for what is compared with samples, or None.
+        images: (D, ...) some images, on one scale with the next two, or None.
+        reconstructions: (D, ...) what a decoder makes of them, or None.
+        generated: (D', ...) what it makes of other codes, or None.
+        features: (F, ...) features of images, of the user's choice, or None.
+        generated_features: (F', ...) of generated ones, or None.
     """
 
     codes: ArrayLike
@@ -39,6 +44,22 @@ class Inputs:
     test_factors: ArrayLike | None = None
     information: ArrayLike | None = None
     sigma: ArrayLike | None = None
+    images: ArrayLike | None = None
+    reconstructions: ArrayLike | None = None
+    generated: ArrayLike | None = None
+    features: ArrayLike | None = None
+    generated_features: ArrayLike | None = None
+
+    def given(self, name: str) -> ArrayLike:
+        """Return one of the arrays, insisted on.
+
+        Raises:
+            UserError: there is none.
+        """
+        values: ArrayLike | None = getattr(self, name)
+        if values is None:
+            raise UserError(f"codes without {name}", "cannot be scored by this metric", f"give {name}")
+        return values
 
     @property
     def labels(self) -> ArrayLike:
@@ -47,9 +68,7 @@ class Inputs:
         Raises:
             UserError: there are none.
         """
-        if self.factors is None:
-            raise UserError("codes without factors", "cannot be scored by this metric", "give factors (N, K)")
-        return self.factors
+        return self.given("factors")
 
     @property
     def nats(self) -> ArrayLike:
@@ -58,9 +77,7 @@ class Inputs:
         Raises:
             UserError: there is none.
         """
-        if self.information is None:
-            raise UserError("codes without information", "cannot be ranked", "give information (M, Z) in nats")
-        return self.information
+        return self.given("information")
 
 
 @dataclass(frozen=True)
@@ -70,9 +87,11 @@ class Metric:
     Args:
         result: the type returned, which declares direction and bounds.
         run: computes it from the inputs, a budget and a seed.
-        kind: ``labelled`` needs factors, ``unlabelled`` needs codes alone, ``ranking`` compares several models.
+        kind: ``labelled`` needs factors, ``unlabelled`` needs codes alone, ``ranking`` compares several models,
+            ``decoded`` needs what a decoder has made.
         parts: the attributes of the result that are reported as numbers, the headline first; None is left out.
         costly: whether a resample refits many classifiers, so that intervals are measured on the fast variant.
+        sets: what ``decoded`` takes, by name; those whose rows belong together in one set.
     """
 
     result: type[Result]
@@ -80,6 +99,7 @@ class Metric:
     kind: Kind = "labelled"
     parts: tuple[str, ...] = ("score",)
     costly: bool = False
+    sets: tuple[tuple[str, ...], ...] = ()
 
 
 METRICS: Registry[Metric] = Registry("metric", "pbt_disent.metrics")

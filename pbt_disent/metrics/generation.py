@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import as_array
-from pbt_disent.metrics._result import Record, Result
+from pbt_disent.metrics._registry import METRICS, Inputs, Metric
+from pbt_disent.metrics._result import Record, Result, check_budget
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray
 
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 MINIMUM_ROWS = 2
+DIRECTIONS = {"protocol": 256, "fast": 64}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,8 +52,15 @@ class ReconstructionError(Distance):
     per_image: FloatArray
 
 
-def reconstruction_error(images: ArrayLike, reconstructions: ArrayLike) -> ReconstructionError:
+def reconstruction_error(
+    images: ArrayLike, reconstructions: ArrayLike, *, budget: str = "protocol"
+) -> ReconstructionError:
     """Return the squared error of reconstructions (N, ...) of images (N, ...), per value.
+
+    Args:
+        images: (N, ...).
+        reconstructions: (N, ...), on the same scale.
+        budget: recorded; the computation is the same for both.
 
     Raises:
         UserError: shapes that differ, or values that are not finite.
@@ -65,22 +74,27 @@ def reconstruction_error(images: ArrayLike, reconstructions: ArrayLike) -> Recon
         )
     errors = ((truth - made) ** 2).mean(axis=1)
     return ReconstructionError(
-        score=float(errors.mean()), record=Record("protocol", {"images": len(truth)}), per_image=errors
+        score=float(errors.mean()), record=Record(budget, {"images": len(truth)}), per_image=errors
     )
 
 
-def sliced_wasserstein(first: ArrayLike, second: ArrayLike, *, directions: int = 256, seed: int = 0) -> Distance:
+def sliced_wasserstein(
+    first: ArrayLike, second: ArrayLike, *, directions: int | None = None, seed: int = 0, budget: str = "protocol"
+) -> Distance:
     """Return the sliced 2-Wasserstein distance of two sets (N, ...) and (N', ...) with rows of the same size.
 
     Args:
         first: (N, ...).
         second: (N', ...); the smaller set's quantiles are interpolated.
-        directions: number of random directions.
+        directions: number of random directions; by budget 256 or, for ``fast``, 64.
         seed: of the directions.
+        budget: ``protocol`` or ``fast``.
 
     Raises:
         UserError: rows of different size, fewer than two rows, values that are not finite, or no direction.
     """
+    check_budget(budget)
+    directions = DIRECTIONS[budget] if directions is None else directions
     a, b = _two(first, second)
     if directions < 1:
         raise UserError(f"directions={directions}", "must be positive", "use 256")
@@ -90,12 +104,17 @@ def sliced_wasserstein(first: ArrayLike, second: ArrayLike, *, directions: int =
     gaps = _quantiles(a @ axes, grid) - _quantiles(b @ axes, grid)
     return Distance(
         score=float(np.sqrt((gaps**2).mean(axis=0)).mean()),
-        record=Record("protocol", {"first": len(a), "second": len(b)}, {"directions": directions}, seed),
+        record=Record(budget, {"first": len(a), "second": len(b)}, {"directions": directions}, seed),
     )
 
 
-def frechet_distance(first: ArrayLike, second: ArrayLike) -> Distance:
+def frechet_distance(first: ArrayLike, second: ArrayLike, *, budget: str = "protocol") -> Distance:
     """Return the squared Fréchet distance of two sets of features (N, F) and (N', F), taken for Gaussian.
+
+    Args:
+        first: (N, F).
+        second: (N', F).
+        budget: recorded; the computation is the same for both.
 
     Raises:
         UserError: rows of different size, fewer than two rows, or values that are not finite.
@@ -106,7 +125,7 @@ def frechet_distance(first: ArrayLike, second: ArrayLike) -> Distance:
     crossed = np.maximum(np.linalg.eigvalsh(root @ covariances[1] @ root), 0.0)
     shift = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
     distance = shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2.0 * np.sqrt(crossed).sum()
-    return Distance(score=float(max(distance, 0.0)), record=Record("protocol", {"first": len(a), "second": len(b)}))
+    return Distance(score=float(max(distance, 0.0)), record=Record(budget, {"first": len(a), "second": len(b)}))
 
 
 def _rows(values: ArrayLike, name: str, minimum: int) -> FloatArray:
@@ -140,3 +159,26 @@ def _quantiles(values: FloatArray, grid: FloatArray) -> FloatArray:
 def _square_root(matrix: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
+def _run_error(data: Inputs, budget: str, seed: int) -> ReconstructionError:
+    return reconstruction_error(data.given("images"), data.given("reconstructions"), budget=budget)
+
+
+def _run_sliced(data: Inputs, budget: str, seed: int) -> Distance:
+    return sliced_wasserstein(data.given("images"), data.given("generated"), seed=seed, budget=budget)
+
+
+def _run_frechet(data: Inputs, budget: str, seed: int) -> Distance:
+    return frechet_distance(data.given("features"), data.given("generated_features"), budget=budget)
+
+
+METRICS.register("reconstruction_error")(
+    Metric(ReconstructionError, _run_error, "decoded", sets=(("images", "reconstructions"),))
+)
+METRICS.register("sliced_wasserstein")(
+    Metric(Distance, _run_sliced, "decoded", costly=True, sets=(("images",), ("generated",)))
+)
+METRICS.register("frechet_distance")(
+    Metric(Distance, _run_frechet, "decoded", costly=True, sets=(("features",), ("generated_features",)))
+)

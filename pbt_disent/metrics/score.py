@@ -21,6 +21,8 @@ __all__ = ["POINTS", "Scored", "applicable", "score"]
 
 POINTS = {"protocol": (10_000, 5_000), "fast": (2_000, 1_000)}
 RANKING_POINTS = 1_000
+DECODED = {"protocol": 2_000, "fast": 500}
+"""Images, or features of images, that the metrics of a decoder are measured on."""
 RESAMPLES = 100
 COSTLY_RESAMPLES = 10
 
@@ -47,7 +49,13 @@ def applicable(inputs: Inputs) -> tuple[str, ...]:
     if as_array(inputs.codes, "codes").ndim == 3:
         return tuple(name for name in METRICS if METRICS[name].kind == "ranking" and inputs.information is not None)
     kinds = ("unlabelled",) if inputs.factors is None else ("labelled", "unlabelled")
-    return tuple(name for name in METRICS if METRICS[name].kind in kinds)
+    return tuple(name for name in METRICS if METRICS[name].kind in kinds or _is_decoded(METRICS[name], inputs))
+
+
+def _is_decoded(metric: Metric, inputs: Inputs) -> bool:
+    """Tell whether there is all that a metric of a decoder needs."""
+    needed = [name for names in metric.sets for name in names]
+    return bool(needed) and all(getattr(inputs, name) is not None for name in needed)
 
 
 def score(
@@ -58,6 +66,11 @@ def score(
     sigma: ArrayLike | None = None,
     test_codes: ArrayLike | None = None,
     test_factors: ArrayLike | None = None,
+    images: ArrayLike | None = None,
+    reconstructions: ArrayLike | None = None,
+    generated: ArrayLike | None = None,
+    features: ArrayLike | None = None,
+    generated_features: ArrayLike | None = None,
     metrics: Sequence[str] | str = "all",
     budget: str = "protocol",
     seed: int = 0,
@@ -66,7 +79,8 @@ def score(
     """Return the chosen metrics of one model's codes (N, Z), or rankings of several models' codes (M, N, Z).
 
     Where there are more points than the budget uses (10,000 and 5,000, or 2,000 and 1,000 for ``fast``; 1,000 for
-    rankings), they are drawn once by `seed`, without replacement, and all metrics see the same ones.
+    rankings, 2,000 or 500 of what is decoded), they are drawn once by `seed`, without replacement, and all metrics see
+    the same ones.
 
     Args:
         codes: (N, Z), or (M, N, Z) for rankings.
@@ -75,6 +89,11 @@ def score(
         sigma: (N, Z) posterior standard deviations: the Gaussian terms are then measured of samples too.
         test_codes: (N', Z); without a test half a third of the points is held out where a metric needs one.
         test_factors: (N', K).
+        images: (D, ...) images, of any number.
+        reconstructions: (D, ...) of these images, on the same scale.
+        generated: (D', ...) images that the decoder has made of other codes, on the same scale.
+        features: (F, ...) features of images, of your choice, for the Fréchet distance.
+        generated_features: (F', ...) the same of generated images.
         metrics: names, or ``all`` that apply.
         budget: ``protocol`` or ``fast``.
         seed: of all draws.
@@ -84,17 +103,36 @@ def score(
         UserError: an unknown metric or budget, a metric that these inputs lack something for, or bad input.
     """
     check_budget(budget)
-    inputs = Inputs(codes, factors, test_codes, test_factors, information, sigma)
+    inputs = Inputs(
+        codes,
+        factors,
+        test_codes,
+        test_factors,
+        information,
+        sigma,
+        images,
+        reconstructions,
+        generated,
+        features,
+        generated_features,
+    )
     known = applicable(inputs)
     names = known if metrics == "all" else tuple([metrics] if isinstance(metrics, str) else metrics)
     for name in names:
         if name not in known:
             METRICS[name]
-            raise UserError(f"metric {name!r}", "lacks labels, models or information here", nearest(name, known))
+            raise UserError(f"metric {name!r}", f"needs {_needs(METRICS[name])} here", nearest(name, known))
     if not names:
         raise UserError("codes (M, N, Z) without information", "cannot be ranked", "give information (M, Z) in nats")
     drawn = _draw(inputs, budget, seed)
     return {name: _score_one(name, drawn, budget, seed, intervals) for name in names}
+
+
+def _needs(metric: Metric) -> str:
+    if metric.sets:
+        return " and ".join(name for names in metric.sets for name in names)
+    of = {"labelled": "codes (N, Z) and factors", "unlabelled": "codes (N, Z)"}
+    return of.get(metric.kind, "codes (M, N, Z) of several models and their information")
 
 
 def _score_one(name: str, inputs: Inputs, budget: str, seed: int, intervals: bool) -> Scored:
@@ -122,13 +160,14 @@ def _over_points(
 
         def statistic(rows: Sequence[IntArray], own_seed: int, part: str = part) -> float:
             if own_seed not in cache:
-                cache[own_seed] = metric.run(_take(inputs, rows), used, own_seed)
+                taken = _take_decoded(metric, inputs, rows) if metric.sets else _take(inputs, rows)
+                cache[own_seed] = metric.run(taken, used, own_seed)
             return float(getattr(cache[own_seed], part))
 
         interval = interval_over_points(
             value,
             statistic,
-            _sizes(inputs),
+            [_length(inputs, names[0]) for names in metric.sets] or _sizes(inputs),
             most=most,
             bounds=metric.result.bounds,
             resamples=COSTLY_RESAMPLES if metric.costly else RESAMPLES,
@@ -149,7 +188,41 @@ def _draw(inputs: Inputs, budget: str, seed: int) -> Inputs:
     for number, (size, limit) in enumerate(zip(sizes, limits, strict=False)):
         rng = Streams(seed).generator("score", "points", number)
         rows.append(np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False)))
-    return _take(inputs, rows)
+    return _draw_decoded(_take(inputs, rows), budget, seed)
+
+
+def _draw_decoded(inputs: Inputs, budget: str, seed: int) -> Inputs:
+    """Return as many images and features as the budget allows; an image stays with its reconstruction."""
+    drawn: dict[str, FloatArray] = {}
+    for names in (("images", "reconstructions"), ("generated",), ("features",), ("generated_features",)):
+        there = [name for name in names if getattr(inputs, name) is not None]
+        lengths = {name: _length(inputs, name) for name in there}
+        if len(set(lengths.values())) > 1:
+            said = " and ".join(f"{length} {name}" for name, length in lengths.items())
+            raise UserError(said, "must be as many", "decode the codes of the same images")
+        for name in there:
+            size, limit = lengths[name], DECODED[budget]
+            rng = Streams(seed).generator("score", *names)
+            rows = np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False))
+            drawn[name] = as_array(getattr(inputs, name), name)[rows]
+    return replace(inputs, **drawn)
+
+
+def _take_decoded(metric: Metric, inputs: Inputs, rows: Sequence[IntArray]) -> Inputs:
+    """Return the inputs at the given rows of each of the metric's sets."""
+    taken = {
+        name: as_array(inputs.given(name), name)[chosen]
+        for names, chosen in zip(metric.sets, rows, strict=True)
+        for name in names
+    }
+    return replace(inputs, **taken)
+
+
+def _length(inputs: Inputs, name: str) -> int:
+    array = as_array(inputs.given(name), name)
+    if array.ndim < 2:
+        raise UserError(f"{name} of shape {array.shape}", "must have one row per image", "give (D, ...) values")
+    return len(array)
 
 
 def _sizes(inputs: Inputs) -> list[int]:

@@ -130,7 +130,12 @@ def test_a_model_folder_alone_needs_images(run: RunFolder, tmp_path: Path, capsy
     assert "needs images to encode; name them with --data" in capsys.readouterr().err
     np.savez(tmp_path / "pictures.npz", images=np.zeros((40, 3, 32, 32), dtype=np.uint8))
     found = scores(capsys, alone, "--data", tmp_path / "pictures.npz", "--no-intervals")
-    assert set(found) == {name for name in METRICS if METRICS[name].kind == "unlabelled"}
+    decoded = {"reconstruction_error", "sliced_wasserstein"}
+    assert set(found) == {name for name in METRICS if METRICS[name].kind == "unlabelled"} | decoded
+    model = LatentModel.load(alone)
+    error = float((model.decode(model.encode(np.zeros((1, 3, 32, 32), dtype=np.uint8))) ** 2).mean())
+    assert found["reconstruction_error"]["values"]["score"] == pytest.approx(error, rel=1e-4)
+    assert found["reconstruction_error"]["higher_is_better"] is False
 
 
 def test_a_model_inside_an_mlflow_model_folder(

@@ -17,6 +17,14 @@ FACTORS = RNG.integers([3, 4], size=(240, 2))
 CODES = np.concatenate([FACTORS, RNG.normal(size=(240, 1))], axis=1) + 0.1 * RNG.normal(size=(240, 3))
 MODELS = np.stack([CODES + 0.1 * RNG.normal(size=CODES.shape) for _ in range(4)])
 INFORMATION = np.ones((4, 3))
+IMAGES = RNG.uniform(size=(60, 1, 4, 4))
+DECODED = {
+    "images": IMAGES,
+    "reconstructions": 0.9 * IMAGES,
+    "generated": RNG.uniform(size=(50, 1, 4, 4)),
+    "features": RNG.normal(size=(70, 3)),
+    "generated_features": RNG.normal(size=(40, 3)),
+}
 NAMES = list(METRICS)
 
 
@@ -24,10 +32,8 @@ NAMES = list(METRICS)
 def test_every_metric_keeps_the_contract(name: str) -> None:
     ranking = METRICS[name].kind == "ranking"
     arguments = (MODELS, None) if ranking else (CODES, FACTORS)
-    scored = [
-        score(*arguments, information=INFORMATION if ranking else None, metrics=name, budget="fast", intervals=False)
-        for _ in range(2)
-    ]
+    options: dict[str, Any] = {"information": INFORMATION} if ranking else DECODED
+    scored = [score(*arguments, **options, metrics=name, budget="fast", intervals=False) for _ in range(2)]
     first, second = (entry[name] for entry in scored)
     low, high = first.result.bounds
     assert isinstance(first.result, METRICS[name].result)
@@ -44,7 +50,13 @@ def test_every_metric_keeps_the_contract(name: str) -> None:
 
 
 def test_all_means_what_the_inputs_allow() -> None:
-    assert set(applicable(Inputs(CODES, FACTORS))) == {n for n in NAMES if METRICS[n].kind != "ranking"}
+    of_codes = {n for n in NAMES if METRICS[n].kind in ("labelled", "unlabelled")}
+    assert set(applicable(Inputs(CODES, FACTORS))) == of_codes
+    assert set(applicable(Inputs(CODES, FACTORS, **DECODED))) == of_codes | {
+        "reconstruction_error", "sliced_wasserstein", "frechet_distance"
+    }  # fmt: skip
+    without = {name: values for name, values in DECODED.items() if name != "generated"}
+    assert "sliced_wasserstein" not in applicable(Inputs(CODES, **without))
     assert set(applicable(Inputs(CODES))) == {n for n in NAMES if METRICS[n].kind == "unlabelled"}
     assert set(applicable(Inputs(MODELS, information=INFORMATION))) == {"udr", "udr_spearman"}
 
@@ -57,6 +69,26 @@ def test_intervals_hold_the_score_and_rankings_have_two() -> None:
         assert interval.over == "points"
     ranked = score(MODELS, information=INFORMATION, metrics="udr", budget="fast")["udr"]
     assert [interval.over for interval in ranked.intervals["score"]] == ["points", "models"]
+
+
+def test_what_a_decoder_makes_is_scored_with_intervals() -> None:
+    names = ["reconstruction_error", "sliced_wasserstein", "frechet_distance"]
+    found = score(CODES, metrics=names, **DECODED)
+    error = metrics.reconstruction_error(IMAGES, 0.9 * IMAGES)
+    assert found[names[0]].values["score"] == error.score
+    assert found[names[1]].values["score"] == metrics.sliced_wasserstein(IMAGES, DECODED["generated"]).score
+    assert found[names[2]].result.record.samples == {"first": 70, "second": 40}
+    (interval,) = found[names[0]].intervals["score"]
+    assert interval.high - interval.low == pytest.approx(3.92 * error.per_image.std() / np.sqrt(60), rel=0.4)
+    for name in names[1:]:
+        assert [one.over for one in found[name].intervals["score"]] == ["points"]
+
+
+def test_an_image_stays_with_its_reconstruction_when_fewer_are_drawn() -> None:
+    many = np.random.default_rng(0).uniform(size=(900, 5))
+    found = score(CODES, images=many, reconstructions=many, metrics="reconstruction_error", budget="fast")
+    assert found["reconstruction_error"].values["score"] == 0
+    assert found["reconstruction_error"].result.record.samples == {"images": 500}
 
 
 def test_costly_metrics_have_intervals_for_every_part() -> None:
@@ -103,7 +135,11 @@ def test_test_halves_reach_the_metric() -> None:
     ("arguments", "options", "message"),
     [
         ((CODES, FACTORS), {"metrics": "migg"}, "metric 'migg': is no known metric; did you mean 'mig"),
-        ((CODES,), {"metrics": "mig"}, "metric 'mig': lacks labels, models or information"),
+        ((CODES,), {"metrics": "mig"}, r"metric 'mig': needs codes \(N, Z\) and factors here"),
+        ((CODES,), {"metrics": "udr"}, r"needs codes \(M, N, Z\) of several models and their information"),
+        ((CODES,), {"metrics": "frechet_distance"}, "needs features and generated_features here"),
+        ((CODES,), {"images": IMAGES, "reconstructions": IMAGES[:-1]}, "60 images and 59 reconstructions: must be as"),
+        ((CODES,), {"images": np.ones(5)}, r"images of shape \(5,\): must have one row per image"),
         ((MODELS,), {}, "without information: cannot be ranked"),
         ((CODES, FACTORS), {"budget": "full"}, "budget 'full'"),
         ((CODES, FACTORS[:-1]), {}, "must have the same number of rows"),
