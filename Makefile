@@ -23,7 +23,7 @@ integration: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser or slow"
 
 bench: .venv/.run
-	$(BIN)/pbt-disent bench --output runs/bench.json
+	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md
 
 ui: .venv/.run
 	$(BIN)/pbt-disent ui

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pbt_disent.cli.marks import put_between_marks
 from pbt_disent.errors import UserError, nearest
 
 __all__ = ["add_arguments", "call"]
@@ -52,7 +53,7 @@ def call(options: argparse.Namespace) -> int:
     if study.figure is not None and done:
         results.with_suffix(".png").write_bytes(figure_bytes(study.figure(done), "png"))
     if options.into is not None:
-        _put(options.into, options.study, table)
+        put_between_marks(options.into, "--into", f"study:{options.study}", table)
     print(table)
     return 0
 
@@ -65,13 +66,3 @@ def _chosen(given: str | None, known: Sequence[str], kind: str) -> list[str]:
         if name not in known:
             raise UserError(f"{kind} {name!r}", f"is no {kind} of this study", nearest(name, known))
     return names
-
-
-def _put(path: Path, study: str, table: str) -> None:
-    """Replace what stands between the study's marks in a Markdown file."""
-    begin, end = f"<!-- study:{study} -->", f"<!-- /study:{study} -->"
-    text = path.read_text(encoding="utf-8")
-    if begin not in text or end not in text:
-        raise UserError(f"--into {path}", f"must have the marks {begin} and {end}", "add them where the table belongs")
-    before, rest = text.split(begin, 1)
-    path.write_text(f"{before}{begin}\n{table}{end}{rest.split(end, 1)[1]}", encoding="utf-8")

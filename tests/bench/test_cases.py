@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pbt_disent.bench import CASES, Setting, run_case
-from pbt_disent.bench.case import Computed, NotRun, Side
+from pbt_disent.bench.case import Computed, Contest, NotRun, Side
 
-RAY = {"generation", "empty-generation"}
-SLOW = {"startup"}
+RAY = {"generation", "empty-generation", "grow-nodes"}
+SLOW = {"startup", "grow-tracking"}
 
 
 def marked(name: str) -> object:
@@ -28,6 +28,9 @@ def test_a_case_runs_and_both_sides_agree(name: str) -> None:
     assert result["ratio"] > 0
     assert result["spread"][0] <= result["ratio"] <= result["spread"][1]
     assert all(line.ran or line.remark for line in finding.lines)
+    for curve in finding.curves:
+        assert len(curve.costs) == len(curve.sizes) >= 2
+        assert min(curve.costs) > 0
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -39,7 +42,9 @@ def test_a_case_has_a_summary_of_one_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["step-32", "generation"])
 def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
-    for peer in CASES[name].prepare(Setting("tiny", tmp_path)).peers:
+    prepared = CASES[name].prepare(Setting("tiny", tmp_path))
+    assert isinstance(prepared, Contest)
+    for peer in prepared.peers:
         if isinstance(peer, Computed):
             assert peer.how
             assert peer.cost > 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Setting
+from pbt_disent.bench.peers.absent import ABSENT
 from pbt_disent.bench.peers.information import gap_by_pairs, modularity_by_pairs
 from pbt_disent.bench.representation import labelled_codes
 from pbt_disent.bench.timing import timed
@@ -33,7 +34,7 @@ def prepare(name: str, by_pairs: Callable[[FloatArray, IntArray], float], settin
 
     return Contest(
         timed("joint histograms", ours, times=setting.pick(10, 5, 1)),
-        [timed("mutual_info_score per pair", lambda: by_pairs(codes, factors))],
+        [timed("mutual_info_score per pair", lambda: by_pairs(codes, factors)), *ABSENT],
         agree,
         repeats=setting.pick(15, 5, 1),
     )

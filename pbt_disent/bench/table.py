@@ -1,0 +1,100 @@
+"""The results of a benchmark as Markdown, for the README: the ratios, then the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pbt_disent.types import Json
+
+__all__ = ["conditions", "cost_text", "markdown", "measure_text", "spread_text"]
+
+
+def markdown(results: Json) -> str:
+    """Return what a reader of the README wants to know of the results of ``pbt-disent bench --json``."""
+    cases = results["cases"]
+    contests = [row for case in cases if "error" not in case and "growth" not in case for row in _contest(case)]
+    growths = [_growth(case) for case in cases if "growth" in case]
+    failed = [f"- `{case['case']}` failed: {case['error']}" for case in cases if "error" in case]
+    parts = [conditions(results)]
+    if contests:
+        head = ("case", "ratio (quartiles)", "goal", "best peer", "beside it")
+        parts.append(_table(head, contests))
+    if growths:
+        parts.append(
+            "Growth: the exponent p of a cost that grows as size to the power p, beside the one that it should have. "
+            "A fixed part makes it smaller."
+        )
+        head = ("case", "sizes", "exponent (quartiles)", "should be", "cost at the largest", "the other way's")
+        parts.append(_table(head, growths))
+    if failed:
+        parts.append("\n".join(failed))
+    return "\n\n".join(parts) + "\n"
+
+
+def conditions(results: Json) -> str:
+    """Return machine, versions and load in a sentence or two."""
+    machine, versions = results["machine"], results["versions"]
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    missing = [name for name, version in versions.items() if not version]
+    command = "pbt-disent bench" + (" --quick" if results["quick"] else "")
+    return (
+        f"`{command}` on {machine['processor']}, {machine['cpus']} CPUs, "
+        f"{machine['threads']} {'thread' if machine['threads'] == 1 else 'threads'}, "
+        f"{', '.join(machine['gpus']) or 'no GPU'}; matrix product {machine['matrix_gflops']:g} GFLOP/s, memory "
+        f"{machine['memory_gigabytes_per_second']:g} GB/s; load {machine['load_before']:g} before and "
+        f"{machine['load_after']:g} after. {known}"
+        + (f"; not installed: {', '.join(missing)}" if missing else "")
+        + "."
+    )
+
+
+def spread_text(spread: Json) -> str:
+    """Return a median with its quartiles, where there are any."""
+    median = f"{spread['median']:.3g}"
+    return f"{median} ({spread['low']:.3g} to {spread['high']:.3g})" if spread["samples"] > 1 else median
+
+
+def cost_text(cost: float, unit: str) -> str:
+    """Return a cost in a unit that suits its size."""
+    kind, _, per = unit.partition("/")
+    if kind != "s":
+        return f"{cost:,.0f} {unit}"
+    for scale, name in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if cost * scale >= 1:
+            return f"{cost * scale:.3g} {name}" + (f"/{per}" if per else "")
+    return f"{cost:.3g} {unit}"
+
+
+def measure_text(measure: Json) -> str:
+    """Return a figure with its name and its goal."""
+    goal = f" (goal: {measure['goal_is']})" if measure["goal_is"] else ""
+    return f"{measure['name']}: {measure['value']:,.4g} {measure['unit']}".rstrip() + goal
+
+
+def _contest(case: Json) -> list[tuple[str, ...]]:
+    """Return the row of the best peer, and one for each peer whose cost is computed from its description."""
+    ran = [line for line in case["peers"] if line["ratio"] and not line["remark"]]
+    computed = [line for line in case["peers"] if line["ratio"] and line["remark"]]
+    beside = "; ".join(measure_text(one) for one in case["measures"] if one["goal_is"])
+    ratio = _in_words(ran[0]["ratio"], case) if ran else "no peer ran"
+    first = (f"`{case['case']}`", ratio, case["goal_is"] or "", case["peer"] or "", beside)
+    return [first, *(("", _in_words(line["ratio"], case), "", f"{line['peer']} (computed)", "") for line in computed)]
+
+
+def _in_words(ratio: Json, case: Json) -> str:
+    return spread_text(ratio) + (" of the peer's cost" if case["ratio_of"] == "ours / peer" else "")
+
+
+def _growth(case: Json) -> tuple[str, ...]:
+    growth = case["growth"]
+    ours, *others = growth["curves"]
+    sizes = f"{ours['sizes'][0]:,} to {ours['sizes'][-1]:,} {growth['of']}"
+    cost = cost_text(ours["costs"][-1], case["unit"])
+    beside = "; ".join(f"{one['name']}: {one['exponent']['median']:.2f}" for one in others)
+    exponent = {name: round(value, 2) + 0.0 for name, value in ours["exponent"].items()}
+    return (f"`{case['case']}`", sizes, spread_text(exponent), f"{growth['should_be']:g}", cost, beside)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
