@@ -49,8 +49,9 @@ class InstantExecutor:
     def __init__(self, blobs: Path | None) -> None:
         self.seconds = 0.0
         self._blobs = blobs
-        for number in range(256) if blobs else ():
-            (blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        if blobs is not None:
+            for number in range(256):
+                (blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
 
     def train(self, tasks: Sequence[TrainTask], on_done: Callable[[TrainOutcome], None]) -> list[TrainOutcome]:
         """See `Executor.train`."""

@@ -17,8 +17,7 @@ def markdown(results: Json) -> str:
     failed = [f"- `{case['case']}` failed: {case['error']}" for case in cases if "error" in case]
     parts = [conditions(results)]
     if contests:
-        head = ("case", "ratio (quartiles)", "goal", "best peer", "beside it")
-        parts.append(_table(head, contests))
+        parts.append(_table(("case", "ratio (quartiles)", "goal", "best peer", "beside it"), contests))
     if growths:
         parts.append(
             "Growth: the exponent p of a cost that grows as size to the power p, beside the one that it should have. "

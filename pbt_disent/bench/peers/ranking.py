@@ -6,12 +6,15 @@ One lasso of scikit-learn for each pair, or one rank correlation of scipy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from pbt_disent.types import FloatArray
 
 __all__ = ["rank_models", "rank_models_by_ranks"]
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 def rank_models(
@@ -40,12 +43,12 @@ def rank_models_by_ranks(
 
     def relation(i: int, j: int) -> FloatArray:
         together = np.asarray(spearmanr(codes[i], codes[j]).statistic)
-        return np.abs(together[:latents, latents:]) * np.outer(active[i], active[j])
+        return np.asarray(np.abs(together[:latents, latents:]) * np.outer(active[i], active[j]))
 
     return _rank(active, relation)
 
 
-def _rank(active: FloatArray, relation: Callable[[int, int], FloatArray]) -> tuple[FloatArray, FloatArray]:
+def _rank(active: BoolArray, relation: Callable[[int, int], FloatArray]) -> tuple[FloatArray, FloatArray]:
     models, latents = active.shape
     strengths = np.zeros((models, models, latents, latents))
     pairs = np.full((models, models), np.nan)
