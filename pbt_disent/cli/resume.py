@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pbt_disent.cli.common import add_changes, add_cluster, add_runs, resource_overrides
 
@@ -33,10 +34,17 @@ def call(options: argparse.Namespace) -> int:
 def _on_a_cluster(options: argparse.Namespace) -> int:
     """Have the cluster whose dashboard was named go on with the run."""
     from pbt_disent.cli.remote import connect
+    from pbt_disent.store.filesystem import below
 
     jobs = connect(options)
     here = argparse.Namespace(**{**vars(options), "address": None})
     changes = ["resources.address=null", *resource_overrides(here), *options.overrides]
-    job = jobs.resume(options.run, str(options.runs.resolve()), [part for one in changes for part in ("--set", one)])
-    print(f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {job.runs}/{job.run}")
+    job = jobs.resume(options.run, _full(options.runs), [part for one in changes for part in ("--set", one)])
+    print(
+        f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {below(job.runs, job.run)}"
+    )
     return 0
+
+
+def _full(runs: Path | str) -> str:
+    return runs if isinstance(runs, str) else str(runs.resolve())

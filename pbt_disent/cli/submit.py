@@ -16,6 +16,7 @@ from pbt_disent.cli.common import add_config_arguments, config_of
 from pbt_disent.cli.remote import add_dashboard, connect
 from pbt_disent.config import Config
 from pbt_disent.errors import UserError
+from pbt_disent.store.filesystem import below, is_uri, open_files
 
 __all__ = ["add_arguments", "call"]
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runs",
         default=str(Path("runs").resolve()),
         metavar="FOLDER",
-        help="folder of all runs, seen by all nodes of the cluster under this path (%(default)s)",
+        help="folder or URI of all runs, seen by all nodes of the cluster (%(default)s)",
     )
     parser.add_argument("--name", help="name of the run (default: the preset and the first free number)")
     parser.add_argument(
@@ -49,8 +50,9 @@ def call(options: argparse.Namespace) -> int:
             )
         }
     )
-    if not Path(options.runs).is_absolute():
+    if not is_uri(options.runs) and not Path(options.runs).is_absolute():
         raise UserError(f"--runs {options.runs}", "must be an absolute path that all nodes see", "write it in full")
+    open_files(options.runs)
     if options.name is not None and not NAME.fullmatch(options.name):
         raise UserError(f"--name {options.name}", "must have letters, digits, - and _ only", "choose another")
     _check_data(config, options.working_dir)
@@ -65,7 +67,7 @@ def call(options: argparse.Namespace) -> int:
         file = f"{re.sub('[^A-Za-z0-9_-]', '-', preset)}.yaml"
         (files / file).write_text(yaml.safe_dump(config.dump(), sort_keys=False), encoding="utf-8")
         jobs.submit(name, preset, options.runs, files, ["--config", file, "--retries", str(options.retries)])
-    print(f"Submitted {name} to {jobs.address}; its folder there will be {options.runs}/{name}")
+    print(f"Submitted {name} to {jobs.address}; its folder there will be {below(options.runs, name)}")
     print(f"Next    pbt-disent status {name} --address {jobs.address}      (or logs --follow, stop, resume)")
     return 0
 

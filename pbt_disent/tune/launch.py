@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +18,7 @@ from pbt_disent.config import ResourcesConfig
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.machine import usable_cpus
 from pbt_disent.population.executor import Executor
+from pbt_disent.store.filesystem import is_uri
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.tune.address import address_to_join
 from pbt_disent.tune.capacity import Capacity, cluster_capacity, plan_capacity, workers_of
@@ -78,7 +80,7 @@ def launch(
             stored = StoredImages(context.images).array.nbytes if resources.images == "object-store" else 0
             capacity = plan_capacity(resources, slots, stored)
         else:
-            capacity, joined = stack.enter_context(_join(address, resources, run_name, slots, Path(context.store)))
+            capacity, joined = stack.enter_context(_join(address, resources, run_name, slots, context.store))
         if capacity.gpus:
             context = dataclasses.replace(context, device="cuda")
         link = Link()
@@ -96,14 +98,15 @@ def launch(
 
 @contextlib.contextmanager
 def _join(
-    address: str, resources: ResourcesConfig, run_name: str, slots: int, store: Path
+    address: str, resources: ResourcesConfig, run_name: str, slots: int, store: str
 ) -> Iterator[tuple[Capacity, Joined]]:
     """Connect to a Ray that runs already, see that its nodes can work on the run, and lay the run out on them."""
     open_door = resources.allow_unauthenticated
     with joined_cluster(address, run_name, allow_unauthenticated=open_door):
         check_nodes(store, allow_unauthenticated=open_door)
         capacity = cluster_capacity(resources, slots, living_nodes())
-        folder = store.parent / TUNE_FILES
+        # Slots have no checkpoints, so Tune's files need not be seen by all nodes.
+        folder = Path(tempfile.mkdtemp(prefix="pbtd-tune-")) if is_uri(store) else Path(store).parent / TUNE_FILES
         try:
             yield capacity, Joined(folder, partial(workers_of, capacity, resources))
         finally:

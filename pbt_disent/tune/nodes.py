@@ -7,7 +7,6 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbt_disent import __version__
 from pbt_disent.errors import UserError
+from pbt_disent.store.filesystem import is_uri, open_files
 from pbt_disent.tune.capacity import NodeResources
 
 __all__ = ["Growth", "check_nodes", "living_nodes"]
@@ -43,21 +43,20 @@ def _living() -> list[dict[str, Any]]:
     return [node for node in nodes() if node["Alive"]]
 
 
-def check_nodes(folder: Path, *, allow_unauthenticated: bool) -> None:
-    """See that every node asks for a token, has this package, and sees a folder of this node.
+def check_nodes(store: str, *, allow_unauthenticated: bool) -> None:
+    """See that every node asks for a token, has this package, and reads what this node writes.
 
     Args:
-        folder: in which all nodes are to read and write.
+        store: folder or URI in which all nodes are to read and write.
         allow_unauthenticated: do not mind a cluster without a token.
 
     Raises:
         UserError: one of them does not.
     """
-    probe, content = folder / f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
-    folder.mkdir(parents=True, exist_ok=True)
-    probe.write_text(content, encoding="ascii")
+    files, probe, content = open_files(store), f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
+    files.write(probe, content.encode())
     try:
-        for name, sight in _look(probe).items():
+        for name, sight in _look(store, probe).items():
             if not sight.authenticated and not allow_unauthenticated:
                 raise UserError(
                     f"node {name}",
@@ -72,21 +71,23 @@ def check_nodes(folder: Path, *, allow_unauthenticated: bool) -> None:
                 )
             if sight.content != content:
                 raise UserError(
-                    f"folder {folder}",
+                    f"{'storage' if is_uri(store) else 'folder'} {store}",
                     f"is not seen by node {name}: no shared storage with several nodes",
-                    "choose a folder that all nodes mount with --runs",
+                    "give every node its credentials, and a way to it"
+                    if is_uri(store)
+                    else "choose a folder that all nodes mount, or an object store, with --runs",
                 )
     finally:
-        probe.unlink(missing_ok=True)
+        files.delete(probe)
 
 
-def _look(probe: Path) -> dict[str, _Sight]:
+def _look(store: str, probe: str) -> dict[str, _Sight]:
     look: Any = ray.remote(num_cpus=0)(_see)
     asked = {}
     for node in _living():
         here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-        asked[name] = look.options(scheduling_strategy=here, max_retries=1).remote(str(probe))
+        asked[name] = look.options(scheduling_strategy=here, max_retries=1).remote(store, probe)
     seen = {}
     for name, reference in asked.items():
         try:
@@ -103,10 +104,10 @@ def _look(probe: Path) -> dict[str, _Sight]:
     return seen
 
 
-def _see(probe: str) -> _Sight:
+def _see(store: str, probe: str) -> _Sight:
     """Look around; runs on the node."""
     try:
-        content = Path(probe).read_text(encoding="ascii")
+        content = open_files(store).read(probe).decode()
     except OSError:
         content = None
     # Ray's own processes on a node, and so its workers, have the mode that the node was started with.

@@ -15,8 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from pbt_disent.config import load_config
+import yaml
+
+from pbt_disent.config import load_config, validate
 from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.store.filesystem import below, open_files
 
 __all__ = ["command", "main", "supervise"]
 
@@ -25,16 +28,31 @@ BAD_INPUT = UserError.exit_code
 STOPPED = 130
 
 
-def command(config: Path | None, name: str, runs: Path, extra: Sequence[str]) -> list[str]:
+def command(config: Path | None, name: str, runs: str, extra: Sequence[str]) -> list[str]:
     """Return the command that runs or resumes a run, whichever its folder asks for.
 
     A folder of the same name with another config is left alone: `run` refuses it.
     """
     base = [sys.executable, "-m", "pbt_disent"]
-    kept = runs / name / "config.yaml"
-    if config is None or (kept.exists() and load_config(kept).digest == load_config(config).digest):
-        return [*base, "resume", name, "--runs", str(runs), *extra]
-    return [*base, "run", str(config), "--name", name, "--runs", str(runs), *extra]
+    if config is None or _kept(name, runs) == load_config(config).digest:
+        return [*base, "resume", name, "--runs", runs, *extra]
+    return [*base, "run", str(config), "--name", name, "--runs", runs, *extra]
+
+
+def _kept(name: str, runs: str) -> str | None:
+    """Return the digest of the config of a run that is on record."""
+    try:
+        return validate(yaml.safe_load(open_files(below(runs, name)).read("config.yaml"))).digest
+    except FileNotFoundError:
+        return None
+
+
+def _committed(name: str, runs: str) -> int:
+    """Count the manifests of a run; none where the storage does not answer."""
+    try:
+        return sum(1 for entry in open_files(below(runs, name)).entries("rounds") if "generation-" in entry.name)
+    except OSError:
+        return 0
 
 
 def supervise(
@@ -103,18 +121,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Supervise a run; what the parser does not know is passed on to `run` and `resume`."""
     parser = argparse.ArgumentParser(prog="python -m pbt_disent.tune.supervisor", description=__doc__)
     parser.add_argument("name", help="of the run")
-    parser.add_argument("--runs", type=Path, required=True, help="folder of all runs, seen by all nodes")
+    parser.add_argument("--runs", required=True, help="folder or URI of all runs, seen by all nodes")
     parser.add_argument("--config", type=Path, help="of a new run; left out, the run is on record")
     parser.add_argument("--retries", type=int, default=3, help="(%(default)s)")
     options, extra = parser.parse_known_args(arguments)
     attempts = _Attempts()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, attempts.stop)
-    manifests = options.runs / options.name / "rounds"
     try:
         return supervise(
             lambda: attempts.run(command(options.config, options.name, options.runs, extra)),
-            lambda: sum(1 for _ in manifests.rglob("generation-*.json")),
+            lambda: _committed(options.name, options.runs),
             attempts.wait,
             lambda text: print(text, flush=True),
             options.retries,

@@ -1,0 +1,83 @@
+"""A driver that joins a cluster and plays the small population on it; says each phase, and how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from pbt_disent.config import ResourcesConfig
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.engine import run_population
+from pbt_disent.population.events import Event, Phase, TaskDone
+from pbt_disent.population.executor import Executor
+from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.safekeeping import Safekeeping
+from pbt_disent.store.lease import Lease
+from pbt_disent.store.log import GrowingLog
+from pbt_disent.training.member import Trainer
+from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
+from pbt_disent.tune.executor import RayExecutor
+from pbt_disent.tune.launch import launch
+from tests.faults.world import small_spec
+from tests.training.bench import make_bench
+
+BEGUN = "begun"
+
+
+class Marking(Trainer):
+    """A trainer whose tasks leave a file when they begin, and take as long as the file `slow` says."""
+
+    def __init__(self, context: WorkerContext, *images: object) -> None:
+        super().__init__(context, *images)  # type: ignore[arg-type]
+        self._place = Path(context.store).parent / BEGUN
+
+    def train(self, task: TrainTask) -> TrainOutcome:
+        import os
+
+        import ray
+
+        self._place.mkdir(exist_ok=True)
+        node = ray.get_runtime_context().get_node_id()
+        (self._place / f"{os.getpid()}-{node}-g{task.key.generation}-m{task.key.member}").touch()
+        slow = self._place.parent / "slow"
+        if slow.exists():
+            time.sleep(float(slow.read_text()))
+        return super().train(task)
+
+
+class Says:
+    """Prints phases."""
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, Phase):
+            print(f"{event.name} {event.generation}", flush=True)
+        if isinstance(event, TaskDone):
+            print(f"task {event.generation}", flush=True)
+
+
+def main() -> None:
+    folder, address, generations = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    bench = make_bench(folder, "betatcvae")
+    lease = Lease(folder / "lease.json")
+    journal = RoundJournal(folder, bench.blobs, lease)
+    spec = small_spec(bench, generations=generations)
+
+    def play(executor: Executor) -> None:
+        assert isinstance(executor, RayExecutor)
+        kept = Safekeeping(executor, journal, bench.blobs, GrowingLog(folder / "incidents.jsonl"))
+        run_population(spec, kept, journal, Says())
+        statistics, slots = executor.statistics()
+        print(f"workers {statistics.hired} {statistics.lost} slots {sorted(slots.values())}", flush=True)
+
+    try:
+        launch(bench.context, ResourcesConfig(address=address), "cluster", 8, play, 3, trainer=Marking)
+    except PbtDisentError as error:
+        print(f"error {error}", flush=True)
+        sys.exit(error.exit_code)
+    finally:
+        lease.release()
+
+
+if __name__ == "__main__":
+    main()

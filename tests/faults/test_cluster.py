@@ -1,0 +1,176 @@
+"""Nodes that go, come, freeze and are cut off, on clusters of real Ray nodes on this machine."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.faults.cluster_driver import BEGUN
+from tests.faults.world import long, play, small_spec
+from tests.population.fakes import manifests
+from tests.tune.local_cluster import QUICK_DEATH, LocalCluster, Node, local_cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+GENERATIONS = 4
+
+
+class Driver:
+    """The driver in a process of its own, and what it says."""
+
+    def __init__(self, cluster: LocalCluster, folder: Path, prefix: tuple[str, ...] = ()) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        command = [*prefix, sys.executable, "-m", "tests.faults.cluster_driver", str(folder), cluster.address]
+        self.process = subprocess.Popen(
+            [*command, str(GENERATIONS)],
+            cwd=ROOT,
+            env=cluster.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put("EOF")
+
+    def until(self, word: str, seconds: float = 240) -> str:
+        deadline = time.monotonic() + seconds
+        while True:
+            line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            self.said.append(line)
+            if line.startswith(word):
+                return line
+            assert line != "EOF", "\n".join(self.said)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(30)
+        self._listener.join(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def end(self) -> None:
+        self.until("EOF")
+        assert self.process.wait(30) == 0, "\n".join(self.said)
+
+    def slow(self, seconds: float) -> None:
+        (self.folder / "slow").write_text(str(seconds))
+
+    def begun(self, generation: int) -> list[tuple[int, str]]:
+        """Return process and node of the tasks that have begun in a generation."""
+        names = [path.name.split("-") for path in (self.folder / BEGUN).glob(f"*-g{generation}-*")]
+        return [(int(pid), node) for pid, node, *_ in names]
+
+    def wait_for_task_on(self, node: Node, generation: int) -> int:
+        """Return the process of a task that runs on a node."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            there = {one.pid for one in node.family()}
+            for pid, _ in self.begun(generation):
+                if pid in there:
+                    return pid
+            time.sleep(0.05)
+        raise AssertionError(f"no task of generation {generation} has begun there: {self.said}")
+
+
+Drive = Callable[..., Driver]
+
+
+@pytest.fixture
+def drive() -> Iterator[Drive]:
+    """Start drivers; what is left of them after the test is ended."""
+    started: list[Driver] = []
+
+    def begin(*arguments: Any) -> Driver:
+        started.append(Driver(*arguments))
+        return started[-1]
+
+    yield begin
+    for driver in started:
+        driver.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    play(folder, spec=lambda bench: small_spec(bench, generations=GENERATIONS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """A head and two more nodes, with a CPU each."""
+    with local_cluster(settings=QUICK_DEATH) as cluster:
+        cluster.head(1)
+        cluster.node(1)
+        cluster.node(1)
+        yield cluster
+
+
+def test_a_node_goes_and_another_one_comes_within_a_generation(
+    cluster: LocalCluster, drive: Drive, tmp_path: Path, undisturbed: Path
+) -> None:
+    """Also: the same seed has the same lineage on three nodes as in one process."""
+    driver = drive(cluster, tmp_path / "run")
+    driver.until("committed 0")
+    driver.slow(1.5)
+    leaving = cluster.nodes[-1]
+    busy = driver.wait_for_task_on(leaving, 2)
+    family = leaving.family()
+    leaving.kill()
+    assert not psutil.pid_exists(busy)
+    assert not any(one.is_running() for one in family)
+    coming = cluster.node(1)
+    driver.until("committed 2")
+    (driver.folder / "slow").unlink()
+    said = driver.until("workers")
+    driver.end()
+    _, hired, lost, *_ = said.split()
+    assert int(lost) >= 1
+    assert int(hired) >= 4
+    assert len({node for _, node in driver.begun(0)}) == 3
+    assert coming.process.poll() is None
+    assert manifests(driver.folder) == manifests(undisturbed)
+
+
+@long
+@pytest.mark.timeout(900)
+def test_a_node_that_freezes_is_given_up_and_its_late_results_count_for_nothing(
+    drive: Drive, tmp_path: Path, undisturbed: Path
+) -> None:
+    with local_cluster(settings=QUICK_DEATH) as cluster:
+        cluster.head(1)
+        frozen = cluster.node(1)
+        driver = drive(cluster, tmp_path / "run")
+        driver.until("committed 0")
+        driver.slow(2.0)
+        busy = driver.wait_for_task_on(frozen, 2)
+        frozen.signal(signal.SIGSTOP)
+        assert psutil.Process(busy).status() == psutil.STATUS_STOPPED
+        driver.until("committed 2", 400)
+        frozen.signal(signal.SIGCONT)
+        (driver.folder / "slow").unlink()
+        said = driver.until("workers")
+        driver.end()
+        assert int(said.split()[2]) >= 1
+        assert manifests(driver.folder) == manifests(undisturbed)
