@@ -34,6 +34,14 @@ def test_latents_that_agree_are_averaged() -> None:
     torch.testing.assert_close(log_joint.exp(), expected)
 
 
+def test_the_threshold_is_the_middle_between_smallest_and_largest() -> None:
+    """Distances 0, 0, 0.4 and 1 nats: the third lies below the middle, and above the mean."""
+    gap = torch.tensor([0.0, 0.0, math.sqrt(0.8), math.sqrt(2)])
+    mean, log_sigma = torch.stack([gap, torch.zeros(4)]), torch.zeros(2, 4)
+    _, _, shared = share(mean, log_sigma)
+    assert shared.tolist() == [[True, True, True, False]]
+
+
 def test_an_image_paired_with_itself_is_a_betavae(make: Make, images: Tensor) -> None:
     objective, plain = make("adagvae", beta=3), make("betavae", beta=3)
     pair = objective.losses(Batch(images, partner=images), 0, torch.Generator().manual_seed(2))["model"]

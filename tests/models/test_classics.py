@@ -16,6 +16,7 @@ from pbt_disent.models.covariance import covariance, gaussian_total_correlation,
 from pbt_disent.models.likelihoods import negative_log_likelihood
 from pbt_disent.models.objectives.annealed import AnnealedVAE
 from pbt_disent.models.objectives.factorvae import FactorVAE, shuffle_latents
+from pbt_disent.training.loop import step_once
 
 Make = Callable[..., Objective]
 FACTOR = {"discriminator_width": 16, "discriminator_layers": 2}
@@ -85,16 +86,42 @@ def test_shuffling_keeps_marginals_and_breaks_dependence() -> None:
     assert abs(np.corrcoef(shuffled.numpy().T)[0, 1]) < 0.1
 
 
-def test_discriminator_and_model_do_not_touch_each_other(make: Make, images: Tensor) -> None:
-    """The model's loss has the sign that lowers total correlation; each loss has its own parameters."""
+def test_losses_of_factorvae_by_hand(make: Make, images: Tensor) -> None:
+    """Total correlation is the mean log odds that codes are real; the discriminator tells real from shuffled ones."""
     objective = make("factorvae", gamma=10, **FACTOR)
     assert isinstance(objective, FactorVAE)
+    with torch.no_grad():
+        objective.discriminator[-1].weight.mul_(20)
     losses = objective.losses(Batch(images), 0, torch.Generator().manual_seed(5))
-    part = losses["model"]
-    terms = part.terms
-    expected = terms["reconstruction"] + terms["kl"] + 10 * terms["total_correlation"]
-    assert part.loss.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert losses["discriminator"].loss.item() == pytest.approx(math.log(2), rel=0.1)
+    generator = torch.Generator().manual_seed(5)
+    passed = objective.run(images, generator)
+    real = objective.discriminator(passed.z).softmax(1)
+    shuffled = objective.discriminator(shuffle_latents(passed.z, generator)).softmax(1)
+    odds = (real[:, 0] / real[:, 1]).log().mean()
+    assert abs(odds.item()) > 0.05
+    expected = passed.reconstruction + passed.kl.sum() + 10 * odds
+    assert losses["model"].loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert losses["model"].terms["total_correlation"].item() == pytest.approx(odds.item(), rel=1e-4)
+    told = -0.5 * (real[:, 0].log().mean() + shuffled[:, 1].log().mean())
+    assert losses["discriminator"].loss.item() == pytest.approx(told.item(), rel=1e-5)
+    betas = {name: optimizer.param_groups[0]["betas"] for name, optimizer in objective.optimizers().items()}
+    assert betas == {"model": (0.9, 0.999), "discriminator": (0.5, 0.9)}
+
+
+def test_discriminator_and_model_do_not_touch_each_other(make: Make, images: Tensor) -> None:
+    """Each loss moves its own parameters alone: the step of one is the same whatever the other's loss."""
+    seen = []
+    for gamma, rate in ((1, 1e-3), (1, 1e-6), (100, 1e-3)):
+        objective = make("factorvae", gamma=gamma, discriminator_lr=rate, **FACTOR)
+        assert isinstance(objective, FactorVAE)
+        step_once(objective, objective.optimizers(), Batch(images), 0, torch.Generator().manual_seed(5))
+        parts = (objective.encoder, objective.decoder, objective.discriminator)
+        seen.append([torch.cat([p.detach().flatten() for p in part.parameters()]) for part in parts])
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert not torch.equal(seen[0][2], seen[1][2])
+    assert torch.equal(seen[0][2], seen[2][2])
+    assert not torch.equal(seen[0][0], seen[2][0])
 
 
 def test_discriminator_finds_dependence(make: Make) -> None:

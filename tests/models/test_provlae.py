@@ -72,6 +72,16 @@ def test_dormant_levels_are_silent(ladder: ProVLAE) -> None:
     assert (gradient[:, 2:] == 0).all()
 
 
+def test_the_gate_of_a_level_multiplies_what_its_head_sees(ladder: ProVLAE, images: Tensor) -> None:
+    mean, log_sigma = ladder.encoder(images, [1.0, 0.25, 1.0])
+    hidden = ladder.encoder.trunk[1](ladder.encoder.trunk[0](images))
+    expected = ladder.encoder.heads[1](0.25 * hidden)
+    torch.testing.assert_close(torch.cat([mean[:, 2:4], log_sigma[:, 2:4]], 1), expected)
+    whole, _ = ladder.encoder(images, [1.0] * 3)
+    assert torch.equal(whole[:, :2], mean[:, :2])
+    assert not torch.allclose(whole[:, 2:4], mean[:, 2:4])
+
+
 @pytest.mark.parametrize("gamma", [0, 0.5])
 def test_dormant_heads_learn_from_gamma_alone(make: Make, images: Tensor, gamma: float) -> None:
     objective = make("provlae", **LADDER, gamma=gamma)

@@ -138,7 +138,9 @@ def test_the_bias_of_weighted_samples_shrinks_with_their_number(make: Make, imag
     assert objective.link is not None
     one, label = images[:1].double(), torch.zeros(1, 1, dtype=torch.long)
     with torch.no_grad():
-        objective.link.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        objective.link.weight.copy_(torch.tensor([[1.5], [-1.5]]))
+        last = objective.encoder[-1]
+        last.bias[2:].copy_(torch.tensor([1.0, -0.5]))  # a posterior that is not the prior
         _, mean, log_sigma = (part.double() for part in objective.posterior(one))
         z = mean + log_sigma.exp() * torch.linspace(-8, 8, 4001, dtype=torch.float64).unsqueeze(1)
         mass = log_normal(z, mean, log_sigma).exp()[:, 0]

@@ -72,6 +72,39 @@ def test_the_transform_is_cayleys() -> None:
     torch.testing.assert_close(skew, -skew.t())
 
 
+def test_a_step_mends_a_frame() -> None:
+    """Rounding cannot add up: the error of one step is the square of what was there before."""
+    frame = frame_of(50, 10).double().columns.detach()
+    generator = torch.Generator().manual_seed(0)
+    bent = frame + 1e-4 * torch.randn(50, 10, generator=generator, dtype=torch.float64)
+    one, rate = torch.ones(1, 1, dtype=torch.float64), torch.tensor(1e-3, dtype=torch.float64)
+    moved, _ = cayley(bent, torch.randn(50, 10, generator=generator, dtype=torch.float64), one, rate)
+    assert drift(moved) < 0.01 * drift(bent)
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1.0])
+def test_steps_are_those_of_cayley_adam(rate: float) -> None:
+    """Three steps against the published algorithm (papers.md 2.2) with dense matrices and the transform in full."""
+    frame = frame_of(6, 2).double()
+    frame.columns.data = torch.linalg.qr(frame.columns.data).Q
+    x = frame.columns.detach().clone()
+    optimizer = CayleyAdam(frame.parameters(), rate)
+    generator, eye = torch.Generator().manual_seed(1), torch.eye(6, dtype=torch.float64)
+    m, v = torch.zeros(6, 2, dtype=torch.float64), 0.0
+    for t in (1, 2, 3):
+        gradient = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+        frame.columns.grad = gradient.clone()
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient.square().sum().item()
+        hat, size = m / (1 - 0.9**t), (v / (1 - 0.99**t) + 1e-8) ** 0.5
+        w = hat @ x.t() - 0.5 * x @ (x.t() @ hat @ x.t())
+        w = (w - w.t()) / size
+        step = min(rate, 1 / (w.abs().sum(0).max().item() + 1e-8))
+        before, x = x, torch.linalg.solve(eye + 0.5 * step * w, (eye - 0.5 * step * w) @ x)
+        m = size * (1 - 0.9**t) * w @ before
+        torch.testing.assert_close(frame.columns.detach(), x, rtol=1e-9, atol=1e-9)
+
+
 def test_pca_alone_finds_the_leading_eigenvectors() -> None:
     generator = torch.Generator().manual_seed(0)
     scales = torch.tensor([3.0, 2.5, 2.0, 0.7, 0.5, 0.3, 0.2, 0.1], dtype=torch.float64)
