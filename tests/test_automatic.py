@@ -125,6 +125,11 @@ def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFol
     seen = data.load(str(pictures), size=32).images(held)
     restored = model.decode(model.encode(seen))
     assert scores["error"] == pytest.approx(float(np.mean((restored - seen / 255) ** 2)), rel=1e-5)
+    assert set(scores["intervals"]) == {"udr", "leaf_mig", "error"}
+    for key in ("udr", "error"):
+        low, high = scores["intervals"][key]
+        assert low <= scores[key] <= high
+    assert scores["intervals"]["error"][0] < scores["error"] < scores["intervals"]["error"][1]
 
 
 def test_summary_and_report_say_on_what_they_score(
@@ -137,7 +142,9 @@ def test_summary_and_report_say_on_what_they_score(
     said = capsys.readouterr().out
     assert re.search(r"Final model: leaf-MIG \d\.\d{3} on the images that it was chosen by\n", said)
     assert f"on {held['images']} images that were never trained on: UDR of the first round's best member" in said
-    assert f"leaf-MIG {held['leaf_mig']:.3f}, squared error a pixel {held['error']:.3f}" in said
+    low, high = held["intervals"]["error"]
+    assert f"squared error a pixel {held['error']:.3f} [{low:.3f} to {high:.3f}]" in said
+    assert f"leaf-MIG {held['leaf_mig']:.3f}" in said
     shown = " ".join(page.read_text(encoding="utf-8").split())
     assert f"<dt>Never trained on</dt><dd>{held['images']} images</dd>" in shown
     for name, key in (("leaf-MIG", "leaf_mig"), ("squared error a pixel", "error")):

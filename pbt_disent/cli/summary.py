@@ -76,12 +76,20 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
         print(f"  {name:6} {best.information[latent]:7.2f} nats  {shares}")
     held = scores["held_out"]
     if held:
-        parts = ", ".join(f"{name} {held[key]:.3f}" for key, name in LABELS.items() if held.get(key) is not None)
+        bars = held.get("intervals", {})
+        parts = ", ".join(
+            f"{name} {held[key]:.3f}{_bar(bars.get(key))}" for key, name in LABELS.items() if held.get(key) is not None
+        )
         print(f"  on {held['images']:,} images that were never trained on: {parts}")
     elif held_out:
         print("  too few images were held out to score it on them")
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
-        mig = scores["true_factors"]["mig"]
+        mig, bar = scores["true_factors"]["mig"], _bar(scores["true_factors"].get("interval"))
         part = "of which the run was told some" if outcome.told else "which took no part in the run"
-        print(f"  against the true factors, {part}: MIG {mig:.3f} ({gaps})")
+        print(f"  against the true factors, {part}: MIG {mig:.3f}{bar} ({gaps})")
+
+
+def _bar(ends: list[float] | None) -> str:
+    """Say between which two values a score lies, in 95 of 100 such samples."""
+    return "" if ends is None else f" [{ends[0]:.3f} to {ends[1]:.3f}]"

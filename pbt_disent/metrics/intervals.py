@@ -22,7 +22,7 @@ from pbt_disent.metrics.udr import UDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["Interval", "interval_over_models", "interval_over_points"]
+__all__ = ["Interval", "ends", "interval_over_models", "interval_over_points"]
 
 LEVEL = 0.95
 FEW = 50
@@ -45,6 +45,11 @@ class Interval:
     level: float
     resamples: int
     over: str
+
+
+def ends(interval: Interval | None) -> list[float] | None:
+    """Return the two ends, ready for JSON; none where there is no interval."""
+    return None if interval is None else [interval.low, interval.high]
 
 
 def interval_over_points(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pbt_disent.data.base import UNKNOWN, ImageData
-from pbt_disent.metrics.mig import mig
+from pbt_disent.metrics import MIG, interval_over_points, mig
+from pbt_disent.metrics.intervals import ends
 from pbt_disent.models import LatentModel
 from pbt_disent.types import IntArray, Json
 
@@ -23,8 +24,8 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
         images: which of them; all by default. At most 50,000, by a fixed permutation, are used.
 
     Returns:
-        `mig`, `points`, and per factor that varies: name, gap (I1 - I2) / H, its latent, and the share of its entropy
-        that each latent knows.
+        `mig`, its 95 % `interval` over the images, `points`, and per factor that varies: name, gap (I1 - I2) / H, its
+        latent, and the share of its entropy that each latent knows.
     """
     chosen = np.arange(len(data)) if images is None else images
     order = chosen[np.random.default_rng(0).permutation(len(chosen))[:POINTS]]
@@ -35,10 +36,15 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     if not varying:
         return None
     codes = model.encode(data.images(order))
-    result = mig(codes, factors[:, varying])
+    truth = factors[:, varying]
+    result = mig(codes, truth)
+    interval = interval_over_points(
+        result.score, lambda rows, _: mig(codes[rows[0]], truth[rows[0]]).score, [len(codes)], bounds=MIG.bounds
+    )
     shares = result.mutual_information / result.factor_entropy
     return {
         "mig": result.score,
+        "interval": ends(interval),
         "points": len(order),
         "per_factor": [
             {

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pbt_disent.config import Config
-from pbt_disent.metrics import leaf_mig, udr
+from pbt_disent.metrics import UDR, interval_over_models, interval_over_points, leaf_mig, reconstruction_error, udr
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.metrics.intervals import ends
 from pbt_disent.models import LatentModel
 from pbt_disent.population.engine import Best
 from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.types import IntArray, Json, UInt8Array
+from pbt_disent.types import FloatArray, IntArray, Json, UInt8Array
 
 __all__ = ["LABELS", "score_held_out"]
+
+Measured = tuple[float | None, list[float] | None]
+"""A score and its interval, none where it cannot be measured."""
 
 POINTS = 10_000
 LABELS = {"udr": "UDR of the first round's best member", "leaf_mig": "leaf-MIG", "error": "squared error a pixel"}
@@ -35,7 +41,8 @@ def score_held_out(
     Returns:
         `images`; `udr` of the best member of the first round (none if it is a single model); `leaf_mig` of the final
         model on the labels that the first round's best model gives to these images (none unless both exist);
-        `error`, the mean squared error of the final model's reconstructions per pixel, of values in 0 to 1.
+        `error`, the mean squared error of the final model's reconstructions per pixel, of values in 0 to 1; and
+        `intervals`, by the same keys, of 95 %: of UDR over the replicas where there are three, else over the images.
     """
     if held_out is None or len(held_out) < MINIMUM_POINTS or result.first.best is None or result.last.best is None:
         return None
@@ -44,33 +51,50 @@ def score_held_out(
     codes = final.encode(seen)
     shown = seen[:1000]
     restored = final.decode(codes[: len(shown)])
-    return {
-        "images": len(seen),
+    errors = reconstruction_error(shown / np.float32(255), restored)
+    found = {
         "udr": _udr(config, result.first.best, blobs, seen),
         "leaf_mig": _leaf_mig(config, result, blobs, seen, codes),
-        "error": float(np.mean((restored - shown / np.float32(255)) ** 2)),
+        "error": _with_interval(errors.score, lambda rows: float(errors.per_image[rows].mean()), len(shown)),
     }
+    return {
+        "images": len(seen),
+        **{key: score for key, (score, _) in found.items()},
+        "intervals": {key: interval for key, (_, interval) in found.items()},
+    }
+
+
+def _with_interval(score: float, statistic: Callable[[IntArray], float], points: int) -> Measured:
+    return score, ends(interval_over_points(score, lambda rows, _: statistic(rows[0]), [points]))
 
 
 def _model(blobs: BlobStore, checkpoint: str) -> LatentModel:
     return LatentModel.from_checkpoint(blobs.get(checkpoint))
 
 
-def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> float | None:
+def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> Measured:
     if len(best.replicas) < 2:
-        return None
+        return None, None
     parts = [_model(blobs, checkpoint).posterior(images[: config.udr.points]) for checkpoint in best.replicas]
-    return udr(
-        np.stack([part.codes for part in parts]),
-        np.stack([part.information for part in parts]),
-        correlation=config.udr.correlation,
-        threshold=config.udr.information_threshold,
-    ).score
+    codes, information = np.stack([part.codes for part in parts]), np.stack([part.information for part in parts])
+
+    def ranking(rows: IntArray | slice) -> UDR:
+        return udr(codes[:, rows], information, config.udr.correlation, threshold=config.udr.information_threshold)
+
+    whole = ranking(slice(None))
+    over_models = interval_over_models(whole)
+    if over_models is not None:
+        return whole.score, ends(over_models)
+    return _with_interval(whole.score, lambda rows: ranking(rows).score, codes.shape[1])
 
 
-def _leaf_mig(config: Config, result: Result, blobs: BlobStore, images: UInt8Array, codes: np.ndarray) -> float | None:
+def _leaf_mig(config: Config, result: Result, blobs: BlobStore, images: UInt8Array, codes: FloatArray) -> Measured:
     if result.first.best is None or result.last is result.first:
-        return None
+        return None, None
     first = _model(blobs, result.first.best.checkpoint).posterior(images)
     learned = first.information > config.rounds.information_threshold
-    return leaf_mig(codes, first.codes[:, learned]).score if learned.any() else None
+    if not learned.any():
+        return None, None
+    labels = first.codes[:, learned]
+    whole = leaf_mig(codes, labels).score
+    return _with_interval(whole, lambda rows: leaf_mig(codes[rows], labels[rows]).score, len(codes))
