@@ -22,14 +22,13 @@ def _scatter(features: Tensor, weight: Tensor) -> Tensor:
     """Transposed convolution, kernel 4, stride 2, padding 1: (B, C, H, W) -> (B, out, 2H, 2W)."""
     batch, channels, height, width = features.shape
     out = weight.shape[1]
-    flat = features.permute(0, 2, 3, 1).reshape(batch, height * width, channels).transpose(1, 2)
-    taps = torch.matmul(weight.reshape(channels, 16 * out).t(), flat)
-    taps = taps.view(batch, out, 2, 2, 2, 2, height, width)
-    image = features.new_zeros(batch, out, 2, 2, height + 1, width + 1)
+    rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    taps = (weight.reshape(channels, 16 * out).t() @ rows.t()).view(out, 2, 2, 2, 2, batch, height, width)
+    image = features.new_zeros(out, 2, 2, batch, height + 1, width + 1)
     for down in (0, 1):
         for right in (0, 1):
-            image[..., down : down + height, right : right + width].add_(taps[:, :, down, :, right])
-    image = image.permute(0, 1, 4, 2, 5, 3).reshape(batch, out, 2 * height + 2, 2 * width + 2)
+            image[..., down : down + height, right : right + width].add_(taps[:, down, :, right])
+    image = image.permute(3, 0, 4, 1, 5, 2).reshape(batch, out, 2 * height + 2, 2 * width + 2)
     return image[:, :, 1:-1, 1:-1]
 
 
