@@ -6,20 +6,21 @@ goes on behind the last manifest and arrives at the same bytes.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.asynchronous import windows
 from pbt_disent.population.convergence import verdict
 from pbt_disent.population.events import GenerationCommitted, Observer, Phase, RoundFinished, RoundStarted, TaskDone
-from pbt_disent.population.executor import Executor, ScoreTask
-from pbt_disent.population.fitness import MemberScore, ScoredMember
+from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
+from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.plan import first_plan, next_plan
 from pbt_disent.population.spec import Kind, RoundSpec
-from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
+from pbt_disent.population.work import record_of, score_task, tasks_of
+from pbt_disent.training.tasks import TrainOutcome
 from pbt_disent.types import Hyperparameters
 
 __all__ = ["Best", "Kind", "PopulationResult", "RoundSpec", "run_population"]
@@ -85,15 +86,21 @@ def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, o
     for place, manifest in enumerate(history):
         observer.notify(GenerationCommitted(manifest, replayed=True))
         _forget(spec, history, place)
-    while (reason := verdict(_best_scores(history), population)) is None:
-        manifest = _advance(spec, history, executor, observer)
-        journal.commit(manifest, history)
-        history.append(manifest)
-        _forget(spec, history, len(history) - 1)
-        observer.notify(Phase(spec.path, manifest.generation, "committed"))
-        observer.notify(GenerationCommitted(manifest, replayed=False))
+    if population.mode == "synchronous" or spec.schedule:
+        generations = _generations(spec, history, executor, observer)
+    else:
+        generations = windows(spec, history, executor, observer)
+    with contextlib.closing(generations):
+        while (reason := verdict(_best_scores(history), population)) is None:
+            manifest, spent = next(generations)
+            journal.commit(manifest, history, spent)
+            history.append(manifest)
+            _forget(spec, history, len(history) - 1)
+            observer.notify(Phase(spec.path, manifest.generation, "committed"))
+            observer.notify(GenerationCommitted(manifest, replayed=False))
     considered = history[: population.max_generations]
-    result = PopulationResult(spec.path, reason, _best(considered), len(considered), considered[-1].images)
+    best = _best(considered[-1:] if spec.schedule else considered)
+    result = PopulationResult(spec.path, reason, best, len(considered), considered[-1].images)
     observer.notify(RoundFinished(spec.path, reason))
     return result
 
@@ -126,15 +133,27 @@ def _best(history: Sequence[Manifest]) -> Best | None:
     )
 
 
+def _generations(
+    spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer
+) -> Generator[tuple[Manifest, frozenset[str]]]:
+    """Yield one generation after another; each is behind the history, which has grown by the one before."""
+    while True:
+        yield _advance(spec, history, executor, observer), frozenset()
+
+
 def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer) -> Manifest:
     """Train, score and decide one generation; nothing of it is on record before the manifest is committed."""
     generation = len(history)
     plan = history[-1].next if history else first_plan(spec)
-    outcomes = _train(spec, generation, plan, executor, observer)
+    outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
+    tasks = tasks_of(spec, generation, plan)
+    for outcome in executor.train(tasks, lambda one: observer.notify(TaskDone(spec.path, generation, one.images))):
+        outcomes[outcome.key.member].append(outcome)
     observer.notify(Phase(spec.path, generation, "trained"))
-    scores = _score(spec, generation, plan, outcomes, executor)
+    task = score_task(spec, generation, outcomes)
+    scores = {} if task is None else {score.member: score for score in executor.score(task)}
     observer.notify(Phase(spec.path, generation, "scored"))
-    records = tuple(_record(assignment, outcomes[assignment.member], scores) for assignment in plan)
+    records = tuple(record_of(one, outcomes[one.member], scores.get(one.member)) for one in plan)
     if all(record.status == "failed" for record in records):
         raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
     following = next_plan(spec, history, records)
@@ -148,83 +167,4 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
         members=records,
         next=following,
         images=paid,
-    )
-
-
-def _train(
-    spec: RoundSpec, generation: int, plan: Sequence[Assignment], executor: Executor, observer: Observer
-) -> dict[int, list[TrainOutcome]]:
-    """Train every replica, as a task of its own or all of a member in one; return the outcomes by member, in order."""
-    every = tuple(range(spec.population.replicas))
-    groups = [every] if spec.stacked else [(replica,) for replica in every]
-    names = [kind.name for kind in spec.kinds]
-    tasks = [
-        TrainTask(
-            key=TaskKey(spec.path, generation, assignment.member, replicas),
-            seed=spec.seed,
-            origins=tuple(assignment.origins[replica] for replica in replicas),
-            hyperparameters=assignment.hyperparameters,
-            images=spec.population.images_per_generation,
-            subset=spec.subset,
-            probe=spec.probe,
-            kind=names.index(assignment.kind),
-            teaching=spec.teaching,
-        )
-        for assignment in plan
-        for replicas in groups
-    ]
-    outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
-    done = executor.train(tasks, lambda outcome: observer.notify(TaskDone(spec.path, generation, outcome.images)))
-    for outcome in done:
-        outcomes[outcome.key.member].append(outcome)
-    return outcomes
-
-
-def _score(
-    spec: RoundSpec,
-    generation: int,
-    plan: Sequence[Assignment],
-    outcomes: dict[int, list[TrainOutcome]],
-    executor: Executor,
-) -> dict[int, MemberScore]:
-    """Score the members that trained without error, together."""
-    members = tuple(
-        ScoredMember(
-            assignment.member,
-            tuple(outcome.codes for outcome in replicas if outcome.codes is not None),
-            tuple(row for outcome in replicas for row in outcome.information),
-        )
-        for assignment in plan
-        if _status(replicas := outcomes[assignment.member]) == "ok"
-    )
-    if not members:
-        return {}
-    task = ScoreTask(spec.path, generation, spec.fitness, members, spec.options)
-    return {score.member: score for score in executor.score(task)}
-
-
-def _status(replicas: Sequence[TrainOutcome]) -> Status:
-    """A member is as good as its worst replica."""
-    statuses = {outcome.status for outcome in replicas}
-    return "failed" if "failed" in statuses else "nan" if "nan" in statuses else "ok"
-
-
-def _record(assignment: Assignment, replicas: Sequence[TrainOutcome], scores: dict[int, MemberScore]) -> MemberRecord:
-    score = scores.get(assignment.member)
-    usable = score is not None and math.isfinite(score.score)
-    return MemberRecord(
-        member=assignment.member,
-        operation=assignment.operation,
-        parent=assignment.parent,
-        hyperparameters=assignment.hyperparameters,
-        status=_status(replicas),
-        score=score.score if score and usable else None,
-        replica_scores=score.replica_scores if score and usable else (),
-        checkpoints=tuple(digest for outcome in replicas for digest in outcome.checkpoints) if usable else (),
-        codes=tuple(outcome.codes for outcome in replicas if outcome.codes is not None) if usable else (),
-        information=tuple(row for outcome in replicas for row in outcome.information) if usable else (),
-        losses=tuple(loss for outcome in replicas for loss in outcome.losses) if usable else (),
-        images=sum(outcome.images for outcome in replicas),
-        error=next((outcome.error for outcome in replicas if outcome.error), None),
-        kind=assignment.kind,
     )

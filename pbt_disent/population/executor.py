@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+import torch
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember
@@ -44,7 +47,10 @@ class ScoreTask:
 
 
 class Executor(Protocol):
-    """Runs tasks somewhere. Implementations retry what the infrastructure lost; they never change a result."""
+    """Runs tasks somewhere. Implementations retry what the infrastructure lost; they never change a result.
+
+    Several threads may call one at a time, each for a population or a member of its own.
+    """
 
     @property
     def workers(self) -> int:
@@ -52,7 +58,7 @@ class Executor(Protocol):
         ...
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
-        """Run the tasks of one generation and return their outcomes in the order of the tasks.
+        """Run tasks of one generation and return their outcomes in the order of the tasks.
 
         Args:
             tasks: longest first is up to the executor.
@@ -89,11 +95,14 @@ def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
 
     Raises:
         OSError: the storage does not work, which says nothing about the member.
-        MemoryError: neither does a want of memory.
+        MemoryError: neither does a want of memory, here or (torch.OutOfMemoryError) on the GPU.
+        torch.AcceleratorError: the GPU's context is broken, and this process is of no use any more.
     """
     try:
         return trainer.train(task)
-    except (ArithmeticError, ValueError, TypeError, LookupError, RuntimeError, PbtDisentError) as error:
+    except (OSError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # whatever the code of an objective raises
         lost = error.digest if isinstance(error, CorruptBlob) else None
         return TrainOutcome(
             key=task.key, status="failed", error=f"{type(error).__name__}: {' '.join(str(error).split())}", lost=lost
@@ -106,7 +115,7 @@ def run_score_task(task: ScoreTask, blobs: BlobStore) -> list[MemberScore]:
 
 
 class InProcessExecutor:
-    """Runs every task in the calling thread, one after another: for tests, and for machines without Ray.
+    """Runs every task in this process, one after another: for tests, and for machines without Ray.
 
     Args:
         context: what the trainer needs.
@@ -118,25 +127,35 @@ class InProcessExecutor:
         self._trainer = Trainer(context)
         self._blobs = BlobStore(context.store)
         self._stopped = False
+        self._turn = threading.Lock()
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
         """See `Executor.train`."""
         outcomes = []
         for task in tasks:
             self._check()
-            outcomes.append(run_train_task(self._trainer, task))
+            with self._turn:
+                outcomes.append(self._attempt(task))
             on_done(outcomes[-1])
         return outcomes
+
+    def _attempt(self, task: TrainTask) -> TrainOutcome:
+        try:
+            return run_train_task(self._trainer, task)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            return TrainOutcome(task.key, "failed", error=f"out of memory: {' '.join(str(error).split())}")
 
     def score(self, task: ScoreTask) -> list[MemberScore]:
         """See `Executor.score`."""
         self._check()
-        return run_score_task(task, self._blobs)
+        with self._turn:
+            return run_score_task(task, self._blobs)
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         """See `Executor.encode`."""
         self._check()
-        return self._trainer.encode(task)
+        with self._turn:
+            return self._trainer.encode(task)
 
     def stop(self) -> None:
         """See `Executor.stop`."""

@@ -80,6 +80,20 @@ class MemberRecord(Record):
     kind: str
 
 
+class Window(Record):
+    """What asynchronous training adds to a generation, which is then as many turns as there are members.
+
+    Args:
+        turns: how many each member has had in the round.
+        waiting: members that had none in this window; their records are those of an earlier one, without its images.
+        overtaken: records of turns that were followed by another one of the same member within the window.
+    """
+
+    turns: tuple[int, ...]
+    waiting: tuple[int, ...]
+    overtaken: tuple[MemberRecord, ...]
+
+
 class Manifest(Record):
     """One generation of one round.
 
@@ -91,6 +105,7 @@ class Manifest(Record):
         members: what each was and did.
         next: what each does in the next generation.
         images: image passes paid in the round so far.
+        window: in asynchronous training alone.
     """
 
     format: Literal[1] = FORMAT
@@ -101,6 +116,7 @@ class Manifest(Record):
     members: tuple[MemberRecord, ...]
     next: tuple[Assignment, ...]
     images: int
+    window: Window | None = None
 
     @property
     def best(self) -> MemberRecord | None:
@@ -114,7 +130,7 @@ class Manifest(Record):
 
     def to_bytes(self) -> bytes:
         """Serialise canonically: sorted keys, floats that read back exactly, a line for each member."""
-        fields = sorted(self.model_dump(mode="json").items())
+        fields = sorted(self.model_dump(mode="json", exclude=None if self.window else {"window"}).items())
         lines = [f"{json.dumps(name)}: {_laid_out(value)}" for name, value in fields]
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
@@ -132,11 +148,20 @@ def _laid_out(value: object) -> str:
 
 
 def lineage_events(manifest: Manifest) -> list[Json]:
-    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished."""
+    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished.
+
+    A member that goes on in another's place, where a first generation is thinned out, is `moved`. In asynchronous
+    training a copy is replaced and mutated in the window in which its turn has ended.
+    """
     place = {"round": manifest.round, "generation": manifest.generation}
     rows: list[Json] = []
-    for record in manifest.members:
+    window = manifest.window
+    waiting = () if window is None else window.waiting
+    trained = [record for record in manifest.members if record.member not in waiting]
+    for record in trained if window is None else [*window.overtaken, *trained]:
         who = {**place, "member": record.member}
+        if window is not None:
+            rows.extend(_replacement(who, record))
         if record.operation in {"start", "restart"}:
             rows.append({**who, "event": "born", "kind": record.kind, "hyperparameters": record.hyperparameters})
         if record.status == "ok":
@@ -144,12 +169,19 @@ def lineage_events(manifest: Manifest) -> list[Json]:
         else:
             rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
         rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
-    for assignment in manifest.next:
-        if assignment.operation == "continue":
-            continue
-        who = {**place, "member": assignment.member}
-        rows.append({**who, "event": "replaced", "by": assignment.parent, "operation": assignment.operation})
-        rows.append({**who, "event": "mutated", "hyperparameters": assignment.hyperparameters})
+    for assignment in manifest.next if window is None else ():
+        rows.extend(_replacement({**place, "member": assignment.member}, assignment))
     data = None if manifest.data is None else manifest.data.model_dump()
     rows.append({**place, "event": "finished", "images": manifest.images, "identity": manifest.identity, "data": data})
     return rows
+
+
+def _replacement(who: Json, what: Assignment | MemberRecord) -> list[Json]:
+    if what.operation == "continue":
+        return [] if what.parent == what.member else [{**who, "event": "moved", "from": what.parent}]
+    if what.operation == "start":
+        return []
+    return [
+        {**who, "event": "replaced", "by": what.parent, "operation": what.operation},
+        {**who, "event": "mutated", "hyperparameters": what.hyperparameters},
+    ]

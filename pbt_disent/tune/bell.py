@@ -22,8 +22,8 @@ class Bell:
             self._ring.set()
             self._ring = None
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait for the next ring, at most so many seconds; say whether it came."""
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait for the next ring, at most so many seconds if there is a number; say whether it came."""
         if self._ring is None:
             self._ring = asyncio.Event()
         try:

@@ -1,13 +1,13 @@
-"""The board: where the driver posts the one uncommitted tick and the slots ask what to play next.
+"""The board: where the driver posts the uncommitted ticks, one for each population, and slots ask what to play next.
 
-The board holds nothing that the manifests do not: after its death a new one is posted the same tick.
+The board holds nothing that the manifests do not: after its death a new one is posted the same ticks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 import ray
@@ -15,7 +15,7 @@ import ray
 from pbt_disent.tune.bell import Bell
 from pbt_disent.tune.messages import Part
 
-__all__ = ["POSTING", "Board", "Next"]
+__all__ = ["POSTING", "Board", "Next", "Place"]
 
 POSTING = "posting"
 """Concurrency group of the methods that change the board, so that waiting slots can never keep them out."""
@@ -23,6 +23,9 @@ POSTING = "posting"
 T = TypeVar("T")
 
 Next = Part | Literal["stop", "wait"]
+
+Place = tuple[int, int]
+"""Tick and part: what a part is called."""
 
 
 class Board:
@@ -56,13 +59,21 @@ class Board:
         self._bell.ring()
         return self._incarnations.get(slot, 0)
 
-    async def next(self, slot: int, incarnation: int, finished: tuple[int, int] | None, patience: float) -> Next:
-        """Return what a slot plays next: a part of the uncommitted tick that it has not finished.
+    async def next(
+        self,
+        slot: int,
+        incarnation: int,
+        finished: Collection[Place],
+        playing: Collection[Place],
+        patience: float,
+    ) -> Next:
+        """Return what else a slot plays: a part of an uncommitted tick that it has neither begun nor finished.
 
         Args:
             slot: who asks.
             incarnation: as `enter` returned it.
-            finished: tick and part that the slot has reported last, if any.
+            finished: what the slot has played since it asked last.
+            playing: what it plays already, and goes on with.
             patience: seconds to wait for something to play.
 
         Returns:
@@ -70,10 +81,11 @@ class Board:
         """
         deadline = time.monotonic() + patience
         if self._incarnations.get(slot) == incarnation:
-            self._hosts[slot] = [part for part in self._hosts[slot] if (part.tick, part.part) != finished]
+            self._hosts[slot] = [part for part in self._hosts[slot] if part.place not in finished]
         while not self._stopped and self._incarnations.get(slot) == incarnation:
-            if self._hosts[slot]:
-                return self._hosts[slot][0]
+            for part in self._hosts[slot]:
+                if part.place not in playing:
+                    return part
             left = deadline - time.monotonic()
             if left <= 0:
                 return "wait"
@@ -82,7 +94,7 @@ class Board:
 
     @ray.method(concurrency_group=POSTING)
     async def post(self, parts: Sequence[Part]) -> None:
-        """Replace the tick by another one; whatever was left of the old one is dropped."""
+        """Add a tick to those that are played."""
         await self._apply(self._post(parts))
 
     @ray.method(concurrency_group=POSTING)
@@ -107,8 +119,6 @@ class Board:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(change, self._loop))
 
     async def _post(self, parts: Sequence[Part]) -> None:
-        for slot in self._hosts:
-            self._hosts[slot] = []
         for part in parts:
             self._host(part)
         self._bell.ring()

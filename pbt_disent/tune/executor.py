@@ -24,6 +24,7 @@ __all__ = ["RayExecutor", "Stalled", "share_out"]
 
 POLL_SECONDS = 0.25
 COLLECT_SECONDS = 1.0
+ANSWER_SECONDS = 60.0
 PICKUP_SECONDS = 120.0
 REPORT_SECONDS = 60.0
 
@@ -35,13 +36,14 @@ class Stalled(PbtDisentError):
 
 
 class _Replaced(Exception):
-    """The connection is down; the work goes on with the next one."""
+    """The connection is down, or silent; the work goes on with the next one."""
 
 
 class RayExecutor:
     """Implements `pbt_disent.population.executor.Executor`; made by `pbt_disent.tune.launch.launch`.
 
-    If the board or the pool dies, the unfinished tasks are posted again on the next connection: tasks are pure.
+    If the board or the pool dies or falls silent, the unfinished tasks are posted again on the next connection: tasks
+    are pure. Several threads may use it at a time, each for a population of its own; the pool gives each a fair share.
 
     Args:
         link: brings the connection, when Ray is up, and another one when that is lost.
@@ -54,7 +56,7 @@ class RayExecutor:
         self._slots = slots
         self._workers = workers
         self._ticks = itertools.count()
-        self._turn = threading.Lock()
+        self._unreported: dict[int, tuple[Connection, float]] = {}
         self._stopping = threading.Event()
 
     @property
@@ -63,7 +65,7 @@ class RayExecutor:
         return self._workers
 
     def train(self, tasks: Sequence[TrainTask], on_done: Callable[[TrainOutcome], None]) -> list[TrainOutcome]:
-        """See `Executor.train`. One generation at a time: a second thread waits for its turn."""
+        """See `Executor.train`."""
         outcomes: dict[TaskKey, TrainOutcome] = {}
 
         def take(outcome: TrainOutcome) -> None:
@@ -73,9 +75,8 @@ class RayExecutor:
         def play(connection: Connection) -> None:
             self._play(connection, [task for task in tasks if task.key not in outcomes], take)
 
-        with self._turn:
-            if tasks:
-                self._connected(play)
+        if tasks:
+            self._connected(play)
         return [outcomes[task.key] for task in tasks]
 
     def score(self, task: ScoreTask) -> list[MemberScore]:
@@ -104,34 +105,58 @@ class RayExecutor:
         return self._connected(ask)
 
     def _play(self, connection: Connection, tasks: Sequence[TrainTask], take: Callable[[TrainOutcome], None]) -> None:
-        """Play one tick: post it, take the results in as they come, wait until every slot has reported."""
+        """Play one tick: post it, and take the results in as they come.
+
+        The slots' reports follow while the generation is scored and committed; one that does not is noticed later.
+        """
+        self._see_reports(connection)
         tick = next(self._ticks)
         parts = share_out(tick, tasks, self._slots)
         keys = {str(task.key): task.key for task in tasks}
         connection.barrier.open(tick, len(parts))
-        self._get(connection, connection.pool.open.remote(tick))
-        self._get(connection, connection.board.post.remote(parts))
-        posted, seen = time.monotonic(), 0
+        posted = connection.board.post.remote(parts)
+        begun, seen = time.monotonic(), 0
         while seen < len(tasks):
-            progress: Progress = self._get(connection, connection.pool.collect.remote(tick, seen, COLLECT_SECONDS))
+            collected = connection.pool.collect.remote(tick, seen, len(tasks), COLLECT_SECONDS)
+            progress: Progress = self._get(connection, collected)
             for result in progress.results:
                 take(_outcome(keys[result.key], result))
             seen += len(progress.results)
             if progress.ended is not None:
                 raise progress.ended
-            if progress.known < len(tasks) and time.monotonic() - posted > PICKUP_SECONDS:
-                missing = f"{len(tasks) - progress.known} of {len(tasks)} tasks"
-                raise Stalled(f"the slots did not pick up {missing} within {PICKUP_SECONDS:.0f} s")
-        trained = time.monotonic()
-        while waiting := connection.barrier.wait(POLL_SECONDS):
-            self._check(connection)
-            if time.monotonic() - trained > REPORT_SECONDS:
-                raise Stalled(f"all tasks are done, but parts {sorted(waiting)} were not reported by their slots")
+            if progress.known < len(tasks):
+                self._get(connection, posted)
+                if time.monotonic() - begun > PICKUP_SECONDS:
+                    missing = f"{len(tasks) - progress.known} of {len(tasks)} tasks"
+                    raise Stalled(f"the slots did not pick up {missing} within {PICKUP_SECONDS:.0f} s")
+        self._unreported[tick] = connection, time.monotonic()
+
+    def _see_reports(self, connection: Connection) -> None:
+        """Let the pool forget the ticks that were reported by all slots.
+
+        Raises:
+            Stalled: one was not, for long.
+        """
+        for tick, (where, trained) in list(self._unreported.items()):
+            missing = where.barrier.wait(tick, 0) if where is connection else set()
+            if missing and time.monotonic() - trained > REPORT_SECONDS:
+                raise Stalled(f"all tasks are done, but parts {sorted(missing)} were not reported by their slots")
+            if not missing:
+                self._unreported.pop(tick, None)
+                where.pool.close.remote(tick)
 
     def _call(self, kind: JobKind, name: str, task: ScoreTask | EncodeTask) -> Any:
         """Have one job done outside of any tick; an error in it is raised here."""
         job = Job(name, kind, 1.0, pickle.dumps(task))
-        result: Result = self._connected(lambda connection: self._get(connection, connection.pool.call.remote(job)))
+
+        def use(connection: Connection) -> Result:
+            called: Any = connection.pool.call.remote(job)
+            while not ray.wait([called], timeout=POLL_SECONDS)[0]:
+                self._get(connection, connection.pool.statistics.remote())
+            result: Result = self._get(connection, called)
+            return result
+
+        result = self._connected(use)
         content = pickle.loads(result.payload)
         if not result.ok:
             raise content
@@ -151,9 +176,12 @@ class RayExecutor:
                 connection.watch.abandon()
 
     def _get(self, connection: Connection, reference: Any) -> Any:
-        """Wait for an answer without being deaf to `stop`."""
+        """Wait for an answer of the board or the pool without being deaf to `stop`; neither may be silent for long."""
+        deadline = time.monotonic() + ANSWER_SECONDS
         while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
             self._check(connection)
+            if time.monotonic() > deadline:
+                raise _Replaced(f"the run's board or pool gave no answer for {ANSWER_SECONDS:.0f} s")
         self._check(connection)
         return ray.get(reference)
 

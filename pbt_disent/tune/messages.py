@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.tune.retries import Cause
 
 __all__ = ["Job", "JobKind", "Part", "Progress", "Result", "Statistics"]
 
@@ -34,7 +35,7 @@ class Part:
     """One slot's share of a tick, which is one generation of one population.
 
     Args:
-        tick: counts the generations of this driver.
+        tick: counts the generations of this driver, over all its populations.
         part: index of the share within its tick.
         jobs: what the slot hands to the pool.
     """
@@ -42,6 +43,11 @@ class Part:
     tick: int
     part: int
     jobs: tuple[Job, ...]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Tick and part."""
+        return self.tick, self.part
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,13 @@ class Result:
         key: the job's key.
         ok: whether the payload is the outcome.
         payload: the pickled outcome, or the pickled `PbtDisentError` that took its place.
-        again: the failure may pass (a full disk, no memory): worth another attempt.
+        cause: what kept the job from its end, if something did.
     """
 
     key: str
     ok: bool
     payload: bytes
-    again: bool = False
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Statistics:
         alive: how many are there now.
         jobs: jobs that a worker brought to an end.
         busy_seconds: time that workers spent on jobs, over all workers.
+        causes: how many attempts brought no result, by what kept them from it.
     """
 
     hired: int
@@ -78,6 +85,7 @@ class Statistics:
     alive: int
     jobs: int
     busy_seconds: float
+    causes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

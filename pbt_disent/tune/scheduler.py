@@ -22,30 +22,31 @@ PLACED_SECONDS = 60.0
 
 
 class Barrier:
-    """Where the parts of the uncommitted tick arrive; one thread waits, another brings them."""
+    """Where the parts of each uncommitted tick arrive: one tick, and so one barrier, for each population that plays."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._tick = -1
-        self._missing: set[int] = set()
+        self._missing: dict[int, set[int]] = {}
 
     def open(self, tick: int, parts: int) -> None:
         """Begin a tick of so many parts."""
         with self._changed:
-            self._tick, self._missing = tick, set(range(parts))
+            self._missing[tick] = set(range(parts))
 
     def arrive(self, tick: int, part: int) -> None:
-        """Note a part as played; one of another tick, or one that comes twice, is dropped."""
+        """Note a part as played; one of no open tick, or one that comes twice, is dropped."""
         with self._changed:
-            if tick == self._tick:
-                self._missing.discard(part)
+            if tick in self._missing:
+                self._missing[tick].discard(part)
+                if not self._missing[tick]:
+                    del self._missing[tick]
                 self._changed.notify_all()
 
-    def wait(self, seconds: float) -> set[int]:
-        """Return the parts that are still missing once there are none, or after so many seconds."""
+    def wait(self, tick: int, seconds: float) -> set[int]:
+        """Return the parts of a tick that are still missing once there are none, or after so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._missing, timeout=seconds)
-            return set(self._missing)
+            self._changed.wait_for(lambda: tick not in self._missing, timeout=seconds)
+            return set(self._missing.get(tick, ()))
 
 
 class GenerationScheduler(FIFOScheduler):

@@ -5,12 +5,16 @@ It trains nothing itself, imports no torch, and holds no result: a slot that die
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.tune import PlacementGroupFactory, Trainable
 
 from pbt_disent.tune.messages import Part
+
+if TYPE_CHECKING:
+    from pbt_disent.tune.board import Next
 
 __all__ = ["SLOT_CPUS", "Slot"]
 
@@ -21,6 +25,8 @@ ANSWER_SECONDS = 60.0
 
 class Slot(Trainable):
     """Asks the board, hands to the pool, waits, reports; again and again until the board says stop.
+
+    It plays parts of several populations side by side, and reports each when that is done.
 
     Its Tune config names its number (`slot`) and the actors (`board`, `pool`).
     """
@@ -37,25 +43,40 @@ class Slot(Trainable):
         self._pool: Any = ray.get_actor(config["pool"])
         entered: Any = self._board.enter.remote(self._slot)
         self._incarnation: int = ray.get(entered, timeout=ANSWER_SECONDS)
-        self._finished: tuple[int, int] | None = None
+        self._playing: dict[tuple[int, int], Any] = {}
+        self._finished: list[tuple[int, int]] = []
+        self._asked: Any = None
 
     def step(self) -> dict[str, Any]:
-        """Play one part of a tick and report it; `done` is the answer to the plan ``stop`` alone."""
-        part = self._next()
-        if part is None:
-            return {"done": True}
-        running: Any = self._pool.run.remote(part.tick, part.jobs)
-        while not ray.wait([running], timeout=PATIENCE_SECONDS)[0]:
-            pass
-        ray.get(running)
-        self._finished = (part.tick, part.part)
-        return {"tick": part.tick, "part": part.part, "done": False}
-
-    def _next(self) -> Part | None:
+        """Play until a part is done and report it; `done` is the answer to the plan ``stop`` alone."""
         while True:
-            asked: Any = self._board.next.remote(self._slot, self._incarnation, self._finished, PATIENCE_SECONDS)
-            answer = ray.get(asked, timeout=PATIENCE_SECONDS + ANSWER_SECONDS)
-            if isinstance(answer, Part):
-                return answer
+            self._asked = self._asked or self._ask()
+            for place, running in self._ready().items():
+                del self._playing[place]
+                ray.get(running)
+                self._finished.append(place)
+                return {"tick": place[0], "part": place[1], "done": False}
+            answer = self._answer()
             if answer == "stop":
-                return None
+                return {"done": True}
+            if isinstance(answer, Part):
+                self._playing[answer.place] = self._pool.run.remote(answer.tick, answer.jobs)
+
+    def _ask(self) -> Any:
+        finished, self._finished = tuple(self._finished), []
+        self._deadline = time.monotonic() + PATIENCE_SECONDS + ANSWER_SECONDS
+        return self._board.next.remote(self._slot, self._incarnation, finished, tuple(self._playing), PATIENCE_SECONDS)
+
+    def _ready(self) -> dict[tuple[int, int], Any]:
+        """Wait until a part is done or the board has answered, and return the parts that are done."""
+        left = max(self._deadline - time.monotonic(), 0)
+        ready, _ = ray.wait([self._asked, *self._playing.values()], timeout=left)
+        return {place: running for place, running in self._playing.items() if running in ready}
+
+    def _answer(self) -> Next | None:
+        """Return what the board has answered, if it has; raises if it is silent for too long."""
+        if not ray.wait([self._asked], timeout=0)[0] and time.monotonic() < self._deadline:
+            return None
+        answer: Next = ray.get(self._asked, timeout=0)
+        self._asked = None
+        return answer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.store.blobs import BlobStore
@@ -17,6 +19,7 @@ from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, T
 from pbt_disent.tune.images import SharedImages
 from pbt_disent.tune.messages import Job, Result
 from pbt_disent.tune.pool import WorkerLost
+from pbt_disent.tune.retries import Cause
 
 if TYPE_CHECKING:
     from pbt_disent.training.member import Trainer
@@ -73,10 +76,14 @@ class Worker:
     def run(self, job: Job) -> Result:
         """Do a job."""
         try:
-            return Result(job.key, True, pickle.dumps(self._do(job)))
+            done = self._do(job)
+            cause: Cause | None = "code" if getattr(done, "status", "") == "failed" else None
+            return Result(job.key, True, pickle.dumps(done), cause)
         except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
-            again = isinstance(error, OSError | MemoryError)
-            return Result(job.key, False, pickle.dumps(_portable(error)), again=again)
+            cause = _cause(error)
+            if cause == "memory":
+                _free_memory()
+            return Result(job.key, False, pickle.dumps(_portable(error)), cause)
 
     def _do(self, job: Job) -> object:
         from pbt_disent.population.executor import run_score_task, run_train_task
@@ -87,6 +94,22 @@ class Worker:
         if job.kind == "score":
             return run_score_task(task, BlobStore(self._context.store))
         return self._trainer.encode(task)
+
+
+def _cause(error: Exception) -> Cause:
+    """Return what kept a job from its end. torch's errors are known by name: not every trainer imports it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    if type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error):
+        return "device"
+    return "storage" if isinstance(error, OSError) else "code"
+
+
+def _free_memory() -> None:
+    """Give back what a failed job has left, on the GPU too."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _portable(error: Exception) -> PbtDisentError:
@@ -147,4 +170,13 @@ class _Hands:
         try:
             return await reference
         except RayError as error:
-            raise WorkerLost(str(error).strip().splitlines()[0]) from error
+            raise WorkerLost(str(error).strip().splitlines()[0], _loss(error)) from error
+
+
+def _loss(error: RayError) -> Cause:
+    """Return whether Ray lost a worker with its node, by the node's want of memory, or alone."""
+    if isinstance(error, OutOfMemoryError):
+        return "memory"
+    text = str(error)
+    gone = isinstance(error, ActorUnavailableError | NodeDiedError) or "node has died" in text or "node was" in text
+    return "node" if gone else "process"

@@ -18,8 +18,14 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 5))
 
 
-async def ask(board: Board, slot: int, incarnation: int = 1, finished: tuple[int, int] | None = None) -> Next:
-    return await board.next(slot, incarnation, finished, 0.02)
+async def ask(
+    board: Board,
+    slot: int,
+    incarnation: int = 1,
+    finished: tuple[int, int] | None = None,
+    playing: tuple[tuple[int, int], ...] = (),
+) -> Next:
+    return await board.next(slot, incarnation, [finished] if finished else [], playing, 0.02)
 
 
 def test_each_slot_gets_its_part_and_gets_it_again_until_it_is_reported() -> None:
@@ -34,6 +40,24 @@ def test_each_slot_gets_its_part_and_gets_it_again_until_it_is_reported() -> Non
         assert await ask(board, 0, finished=(5, 0)) == "wait"
         await board.post(tick(6, 2))
         assert await ask(board, 0, finished=(5, 0)) == Part(6, 0, ())
+
+    play(scene())
+
+
+def test_a_slot_plays_parts_of_several_populations_side_by_side() -> None:
+    async def scene() -> None:
+        board = Board(1)
+        await board.ready()
+        await board.enter(0)
+        await board.post(tick(5, 1))
+        assert await ask(board, 0) == Part(5, 0, ())
+        assert await ask(board, 0, playing=((5, 0),)) == "wait"
+        await board.post(tick(6, 1))
+        assert await ask(board, 0, playing=((5, 0),)) == Part(6, 0, ())
+        assert await ask(board, 0, playing=((5, 0), (6, 0))) == "wait"
+        assert await ask(board, 0, finished=(5, 0), playing=((6, 0),)) == "wait"
+        assert await board.enter(0) == 2
+        assert await ask(board, 0, incarnation=2) == Part(6, 0, ())
 
     play(scene())
 
@@ -77,7 +101,7 @@ def test_a_waiting_slot_is_woken_by_a_post_from_another_event_loop() -> None:
         board = Board(1)
         await board.ready()
         await board.enter(0)
-        waiting = asyncio.create_task(board.next(0, 1, None, 60.0))
+        waiting = asyncio.create_task(board.next(0, 1, (), (), 60.0))
         await asyncio.sleep(0.01)
         await asyncio.to_thread(lambda: asyncio.run(board.post(tick(0, 1))))
         async with asyncio.timeout(30):
@@ -92,7 +116,7 @@ def test_stop_frees_all_who_wait() -> None:
         await board.ready()
         for slot in range(2):
             await board.enter(slot)
-        waiting = [asyncio.create_task(board.next(slot, 1, None, 60.0)) for slot in range(2)]
+        waiting = [asyncio.create_task(board.next(slot, 1, (), (), 60.0)) for slot in range(2)]
         await asyncio.sleep(0.01)
         await board.stop()
         assert await asyncio.gather(*waiting) == ["stop", "stop"]

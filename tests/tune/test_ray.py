@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,11 @@ def session(folder: Path) -> Session:
         killer = kill_soon(lambda: [slot.pid for slot in ray_children("ray::Slot") if workers_on(folder, 3)()])
         done.outcomes["slot dies"] = executor.train(SLOT_DIES, lambda outcome: None)
         killer.join()
+        deadline = time.monotonic() + 60
         done.after_loss = executor.statistics()
+        while 2 not in done.after_loss[1].values() and time.monotonic() < deadline:
+            time.sleep(0.2)  # the tasks are done by the pool; Tune takes its time to start the slot again
+            done.after_loss = executor.statistics()
         killer = kill_soon(lambda: [pool.pid for pool in ray_children("ray::Pool") if workers_on(folder, 4)()])
         done.outcomes["pool dies"] = executor.train(POOL_DIES, lambda outcome: None)
         killer.join()

@@ -20,21 +20,25 @@ def trial(slot: int) -> Any:
     return SimpleNamespace(config={"slot": slot})
 
 
-def test_the_barrier_opens_with_the_last_report_of_its_own_tick() -> None:
+def test_a_barrier_opens_with_the_last_report_of_its_own_tick() -> None:
     barrier = Barrier()
     generations = GenerationScheduler(barrier)
     barrier.open(7, 3)
-    for tick, part in [(7, 0), (7, 0), (6, 1), (7, 2), (8, 1)]:
+    barrier.open(9, 2)
+    for tick, part in [(7, 0), (7, 0), (6, 1), (7, 2), (8, 1), (9, 0)]:
         answer = generations.on_trial_result(None, trial(0), {"tick": tick, "part": part})
         assert answer == TrialScheduler.CONTINUE
-    assert barrier.wait(0.01) == {1}
+    assert barrier.wait(7, 0.01) == {1}
+    assert barrier.wait(9, 0.0) == {1}
+    assert barrier.wait(8, 0.0) == set()
     late = threading.Timer(0.02, barrier.arrive, (7, 1))
     late.start()
     left: list[set[int]] = []
-    waiting = threading.Thread(target=lambda: left.append(set(barrier.wait(30))))
+    waiting = threading.Thread(target=lambda: left.append(set(barrier.wait(7, 30))))
     waiting.start()
     waiting.join(15)
     assert left == [set()], "the last report did not wake who waits for it"
+    assert barrier.wait(9, 0.0) == {1}
     late.join()
 
 

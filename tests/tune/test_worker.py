@@ -5,12 +5,16 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import pytest
+import torch
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
+
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import ScoreTask
 from pbt_disent.store.blobs import CorruptBlob
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.messages import Job, JobKind, Result
-from pbt_disent.tune.worker import Worker
+from pbt_disent.tune.worker import Worker, _loss
 from tests.tune.fakes import FakeTrainer, train_tasks
 
 
@@ -39,21 +43,58 @@ def test_an_error_of_the_training_code_is_a_failed_outcome(tmp_path: Path) -> No
     worker.start()
     result = do(worker, "train", train_tasks(0, 1, **{"raise": 1.0})[0])
     outcome: TrainOutcome = pickle.loads(result.payload)
-    assert (result.ok, outcome.status, outcome.error) == (True, "failed", "ValueError: the loss is no number")
+    assert (result.ok, result.cause) == (True, "code")
+    assert (outcome.status, outcome.error) == ("failed", "ValueError: the loss is no number")
 
 
 def test_what_may_pass_is_marked_and_what_may_not_keeps_its_type(tmp_path: Path) -> None:
     worker = make_worker(tmp_path)
     worker.start()
     full = do(worker, "train", train_tasks(0, 1, disk=1.0)[0])
-    assert (full.ok, full.again) == (False, True)
-    assert str(pickle.loads(full.payload)) == "OSError: [Errno 28] No space left on device"
+    assert (full.ok, full.cause) == (False, "storage")
+    assert str(pickle.loads(full.payload)).startswith("No space left on device; free some space")
     missing = do(worker, "encode", EncodeTask("0" * 64, None))
-    assert (missing.ok, missing.again) == (False, False)
+    assert (missing.ok, missing.cause) == (False, "code")
     assert isinstance(pickle.loads(missing.payload), CorruptBlob)
 
 
 def test_a_trainer_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     error = make_worker(tmp_path, "unusable").start()
     assert isinstance(error, PbtDisentError)
-    assert str(error) == f"FileNotFoundError: [Errno 2] no such folder: '{tmp_path}'"
+    assert str(error).startswith(f"{tmp_path}: no such folder; ")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (MemoryError("no room"), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), "device"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), "code"),
+        (AttributeError("no such layer"), "code"),
+        (OSError(5, "Input/output error"), "storage"),
+    ],
+)
+def test_what_went_wrong_is_told_apart(tmp_path: Path, error: Exception, cause: str) -> None:
+    class Broken(FakeTrainer):
+        def train(self, task: TrainTask) -> TrainOutcome:
+            raise error
+
+    worker = Worker(WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any"), Broken)
+    assert worker.start() is None
+    result = do(worker, "train", train_tasks(0, 1)[0])
+    assert result.cause == cause
+    assert result.ok == (cause == "code"), "only an error of the code is an outcome of the member"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OutOfMemoryError("Task was killed due to the node running low on memory"), "memory"),
+        (ActorUnavailableError("the actor is unreachable", b"a" * 16), "node"),
+        (RayActorError(error_msg="The actor died because its node has died. Node Id: 5f"), "node"),
+        (RayActorError(error_msg="The actor is dead because its worker process has died."), "process"),
+    ],
+)
+def test_how_ray_lost_a_worker(error: RayError, cause: str) -> None:
+    assert _loss(error) == cause

@@ -1,0 +1,164 @@
+"""Asynchronous population-based training: each member goes on as soon as its own result is in (Jaderberg et al. 2017).
+
+A member that has trained is scored and judged at once, against what the others have reached by then, and starts its
+next turn while they still train. So no worker waits for the slowest; but who is compared with whom depends on time, and
+the same seed does not give the same lineage. What is kept is that a run can go on after a crash: as many turns as there
+are members make a *window*, which is committed as a generation is. Its manifest holds where each member stands, which
+turns were overtaken within it, and what each member is training; a crash costs the turns since the last one. The first
+window is one turn of each member: before all have been seen, nobody can be among the worst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.events import Observer, Phase, TaskDone
+from pbt_disent.population.executor import Executor
+from pbt_disent.population.explore import Observation
+from pbt_disent.population.fitness import MemberScore
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Window
+from pbt_disent.population.plan import decide_records, first_plan
+from pbt_disent.population.spec import RoundSpec
+from pbt_disent.population.work import record_of, score_task, tasks_of
+from pbt_disent.training.tasks import TrainOutcome
+
+__all__ = ["windows"]
+
+POLL_SECONDS = 0.25
+
+Turn = tuple[Sequence[TrainOutcome], MemberScore | None]
+
+
+def windows(
+    spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer
+) -> Generator[tuple[Manifest, frozenset[str]]]:
+    """Yield the manifest of one window after another, with the blobs that are of no more use behind it.
+
+    Args:
+        spec: of the round.
+        history: the windows on record; it grows by each that is yielded.
+        executor: trains and scores, in as many threads as there are members.
+        observer: who watches.
+    """
+    with contextlib.closing(_Members(spec, history, executor, observer)) as members:
+        while True:
+            yield members.window(history)
+
+
+class _Members:
+    """Where every member stands; used by one thread, which hands the training to others."""
+
+    def __init__(self, spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer) -> None:
+        self._spec, self._executor, self._observer = spec, executor, observer
+        last = history[-1] if history else None
+        size = spec.population.size
+        self._plan = {one.member: one for one in (last.next if last else first_plan(spec))}
+        self._records = {record.member: record for record in last.members} if last else {}
+        self._turns = dict(enumerate(last.window.turns)) if last and last.window else dict.fromkeys(range(size), 0)
+        self._paid = last.images if last else 0
+        self._seen: dict[str, list[Observation]] = {}
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"members-{spec.path}")
+        self._running: dict[Future[Turn], int] = {}
+
+    def close(self) -> None:
+        """Let go of what still trains; its results are not wanted."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def window(self, history: Sequence[Manifest]) -> tuple[Manifest, frozenset[str]]:
+        """Play as many turns as there are members, and return how these stand."""
+        spec, generation = self._spec, len(history)
+        left = spec.population.size * max(spec.population.max_generations - generation, 1)
+        for member in self._plan:
+            if member not in self._running.values():
+                self._start(member)
+        ended: list[MemberRecord] = []
+        spent: set[str] = set()
+        while len(ended) < spec.population.size:
+            assert self._running, "turns are left and nobody plays"
+            done, _ = wait(self._running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in list(done)[: spec.population.size - len(ended)]:
+                member = self._running.pop(future)
+                spent.update(digest for digest in self._plan[member].origins if digest)
+                record = self._judge(member, future.result())
+                ended.append(record)
+                spent.update(record.codes)
+                left -= 1
+                if generation and len(self._running) < left:
+                    self._start(member)
+        if not generation:
+            self._plan = {member: self._next(member, self._records[member]) for member in self._plan}
+        latest = {record.member: record for record in ended}
+        overtaken = [record for record in ended if latest[record.member] is not record]
+        spent |= {digest for record in overtaken for digest in record.checkpoints}
+        if all(record.status == "failed" for record in ended):
+            raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {ended[0].error}")
+        for name in ("trained", "scored", "decided"):
+            self._observer.notify(Phase(spec.path, generation, name))
+        return self._manifest(generation, latest, overtaken), frozenset(spent)
+
+    def _start(self, member: int) -> None:
+        tasks = tasks_of(self._spec, self._turns[member], [self._plan[member]])
+
+        def turn() -> Turn:
+            outcomes = self._executor.train(tasks, lambda outcome: None)
+            task = score_task(self._spec, tasks[0].key.generation, {member: outcomes})
+            return outcomes, None if task is None else self._executor.score(task)[0]
+
+        self._running[self._threads.submit(turn)] = member
+
+    def _judge(self, member: int, turn: Turn) -> MemberRecord:
+        """Put a member's result beside those of the others, and plan its next turn."""
+        outcomes, score = turn
+        for outcome in outcomes:
+            self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.images))
+        record = record_of(self._plan[member], outcomes, score)
+        self._observe(record)
+        self._records[member] = record
+        self._turns[member] += 1
+        self._paid += record.images
+        if len(self._records) == self._spec.population.size:
+            self._plan[member] = self._next(member, record)
+        return record
+
+    def _next(self, member: int, record: MemberRecord) -> Assignment:
+        spec = self._spec
+        known = [self._records[one] for one in sorted(self._records)]
+        seen = self._seen if spec.population.explore == "pb2" else {}
+        decision = decide_records(spec, spec.population, self._turns[member], known, seen)[member]
+        parent = None if decision.parent is None else known[decision.parent]
+        return Assignment(
+            member=member,
+            operation=decision.operation,
+            parent=None if parent is None else parent.member,
+            origins=(None,) * spec.population.replicas if parent is None else parent.checkpoints,
+            hyperparameters=decision.hyperparameters,
+            kind=record.kind if parent is None else parent.kind,
+        )
+
+    def _observe(self, record: MemberRecord) -> None:
+        before = None if record.parent is None else self._records.get(record.parent)
+        if before is not None and before.score is not None and record.score is not None:
+            one = Observation(self._turns[record.member], record.hyperparameters, before.score, record.score)
+            self._seen.setdefault(record.kind, []).append(one)
+
+    def _manifest(
+        self, generation: int, latest: dict[int, MemberRecord], overtaken: Sequence[MemberRecord]
+    ) -> Manifest:
+        members = range(self._spec.population.size)
+        waiting = tuple(member for member in members if member not in latest)
+        stand = [self._records[member] for member in members]
+        return Manifest(
+            round=self._spec.path,
+            identity=self._spec.identity,
+            data=self._spec.data,
+            generation=generation,
+            members=tuple(one.model_copy(update={"images": 0}) if one.member in waiting else one for one in stand),
+            next=tuple(self._plan[member] for member in members),
+            images=self._paid,
+            window=Window(
+                turns=tuple(self._turns[member] for member in members), waiting=waiting, overtaken=tuple(overtaken)
+            ),
+        )
