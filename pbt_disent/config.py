@@ -200,6 +200,7 @@ class SegmentationConfig(Section):
     outlier: float = Field(4.0, gt=0, description="gaps beyond this many deviations do not count into the deviation")
     distance: float = Field(1 / 50, gt=0, lt=1, description="share of the images between two boundaries, at least")
     max_segments: int = Field(5, ge=1, description="best segments of a latent that are combined")
+    min_cell: int = Field(5, ge=0, description="a cell of the grid of segments counts if it has more images than this")
     min_images: int = Field(10, ge=2, description="a subset with fewer images ends the leaf run")
 
 
@@ -244,6 +245,10 @@ class ResourcesConfig(Section):
 
     cpus: int | None = Field(None, ge=1)
     gpus: int | None = Field(None, ge=0)
+    gpu_per_worker: float | None = Field(
+        None, gt=0, le=1, description="share of a GPU that a worker takes (default: four workers a GPU, a CPU each)"
+    )
+    rounds_at_once: int = Field(1, ge=1, description="leaf runs that train side by side, each with a fair share")
     memory_gib: float | None = Field(None, gt=0)
     address: str | None = Field(None, description="Ray to join: HOST:PORT, auto, or local for one of the run's own")
     allow_unauthenticated: bool = Field(False, description="join a Ray that anyone who reaches it may use")

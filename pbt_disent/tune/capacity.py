@@ -65,7 +65,8 @@ def plan_capacity(resources: ResourcesConfig, slots: int, images: int = 0) -> Ca
     gpus = present if resources.gpus is None else resources.gpus
     if gpus > present:
         raise UserError(f"resources.gpus={gpus}", f"must be at most {present}, the GPUs visible here", "ask for fewer")
-    per_gpu = max(1, min(WORKERS_PER_GPU, int(cpus) // gpus)) if gpus else 0
+    _check_share(resources, gpus, "here")
+    per_gpu = (_per_gpu(resources) or max(1, min(WORKERS_PER_GPU, int(cpus) // gpus))) if gpus else 0
     workers = gpus * per_gpu or int(cpus)
     if resources.memory_gib is not None:
         base = BASE_GIB + images / 2**30
@@ -84,8 +85,13 @@ def plan_capacity(resources: ResourcesConfig, slots: int, images: int = 0) -> Ca
             "say resources.images=disk, or enlarge /dev/shm (docker run --shm-size)",
         )
     share = min(1.0, cpus / workers) - SLOT_CPUS * slots - SPARE_CPUS
-    fraction = math.floor(1000 / per_gpu) / 1000 if gpus else 0.0
-    return Capacity(int(cpus), gpus, workers, round(share, 4), fraction, store)
+    if share <= 0:
+        raise UserError(
+            f"resources.gpu_per_worker={resources.gpu_per_worker}",
+            f"makes {workers} workers, more than {int(cpus)} CPUs can feed",
+            "give each worker a larger share",
+        )
+    return Capacity(int(cpus), gpus, workers, round(share, 4), _fraction(per_gpu), store)
 
 
 def cluster_capacity(resources: ResourcesConfig, slots: int, nodes: Sequence[NodeResources]) -> Capacity:
@@ -114,11 +120,12 @@ def cluster_capacity(resources: ResourcesConfig, slots: int, nodes: Sequence[Nod
                 "ask for fewer, or let more nodes join",
             )
     gpus = gpus if resources.gpus is None else resources.gpus
+    _check_share(resources, gpus, "in the cluster")
     fraction, most = 0.0, 1.0
     if gpus:
         scarcest = min(node.get("CPU", 0) / int(node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1)
-        per_gpu = max(1, min(WORKERS_PER_GPU, int(scarcest)))
-        fraction, most = math.floor(1000 / per_gpu) / 1000, min(1.0, scarcest / per_gpu)
+        per_gpu = _per_gpu(resources) or max(1, min(WORKERS_PER_GPU, int(scarcest)))
+        fraction, most = _fraction(per_gpu), min(1.0, scarcest / per_gpu)
     share = most - SLOT_CPUS * slots - SPARE_CPUS
     capacity = Capacity(cpus, gpus, 0, round(share, 4), fraction)
     workers = workers_of(capacity, resources, nodes)
@@ -135,6 +142,25 @@ def workers_of(capacity: Capacity, resources: ResourcesConfig, nodes: Sequence[N
     per_gpu = int(1 / capacity.worker_gpus)
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     return per_gpu * (gpus if resources.gpus is None else min(gpus, resources.gpus))
+
+
+def _per_gpu(resources: ResourcesConfig) -> int:
+    """Return how many workers share a GPU where that was said, else 0."""
+    return 0 if resources.gpu_per_worker is None else int(1 / resources.gpu_per_worker + 1e-6)
+
+
+def _fraction(per_gpu: int) -> float:
+    """Return what each of some workers takes of a GPU; Ray counts in ten-thousandths and must not come out short."""
+    return math.floor(1000 / per_gpu) / 1000 if per_gpu else 0.0
+
+
+def _check_share(resources: ResourcesConfig, gpus: int, where: str) -> None:
+    if resources.gpu_per_worker is not None and not gpus:
+        raise UserError(
+            f"resources.gpu_per_worker={resources.gpu_per_worker:g}",
+            f"needs a GPU, and none is used {where}",
+            "leave it out to train on CPUs",
+        )
 
 
 def _store_room() -> int:

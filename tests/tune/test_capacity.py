@@ -7,7 +7,7 @@ import pytest
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import UserError
 from pbt_disent.tune import capacity
-from pbt_disent.tune.capacity import plan_capacity, visible_gpus
+from pbt_disent.tune.capacity import cluster_capacity, plan_capacity, visible_gpus, workers_of
 
 
 @pytest.fixture
@@ -29,6 +29,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         (ResourcesConfig(gpus=1), 16, 1, 4, 0.25),
         (ResourcesConfig(gpus=1, cpus=3), 3, 1, 3, 0.333),
         (ResourcesConfig(cpus=1), 1, 2, 2, 1.0),
+        (ResourcesConfig(gpu_per_worker=0.25), 16, 2, 8, 0.25),
+        (ResourcesConfig(gpu_per_worker=0.1, gpus=1), 16, 1, 10, 0.1),
+        (ResourcesConfig(gpu_per_worker=0.3, gpus=1), 16, 1, 3, 0.333),
+        (ResourcesConfig(gpu_per_worker=1), 16, 2, 2, 1.0),
+        (ResourcesConfig(gpu_per_worker=0.25, gpus=1, cpus=2), 2, 1, 4, 0.25),
         (ResourcesConfig(gpus=0, memory_gib=3.4), 16, 0, 3, 0.0),
     ],
 )
@@ -47,6 +52,32 @@ def test_more_gpus_than_there_are(machine: pytest.MonkeyPatch) -> None:
         UserError, match=r"^resources\.gpus=2: must be at most 1, the GPUs visible here; ask for fewer$"
     ):
         plan_capacity(ResourcesConfig(gpus=2), 8)
+
+
+@pytest.mark.parametrize("gpus", [0, None])
+def test_a_share_of_a_gpu_needs_one(machine: pytest.MonkeyPatch, gpus: int | None) -> None:
+    machine.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(
+        UserError, match=r"^resources\.gpu_per_worker=0\.25: needs a GPU, and none is used here; leave it out to train"
+    ):
+        plan_capacity(ResourcesConfig(gpu_per_worker=0.25, gpus=gpus), 8)
+    with pytest.raises(UserError, match="none is used in the cluster"):
+        cluster_capacity(ResourcesConfig(gpu_per_worker=0.5), 8, [{"CPU": 4.0}])
+
+
+def test_more_workers_than_cpus_can_feed(machine: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^resources\.gpu_per_worker=0\.005: makes 200 workers, more than 2 CPUs"):
+        plan_capacity(ResourcesConfig(gpu_per_worker=0.005, gpus=1, cpus=2), 8)
+
+
+@pytest.mark.parametrize(("share", "workers", "fraction"), [(None, 12, 0.25), (0.5, 6, 0.5), (1.0, 3, 1.0)])
+def test_a_cluster_shares_its_gpus(share: float | None, workers: int, fraction: float) -> None:
+    nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]
+    plan = cluster_capacity(ResourcesConfig(gpu_per_worker=share), 8, nodes)
+    assert plan.worker_gpus == fraction
+    assert plan.workers == 3 * int(1 / fraction) == workers
+    grown = [*nodes, {"CPU": 8.0, "GPU": 1.0}]
+    assert workers_of(plan, ResourcesConfig(gpu_per_worker=share), grown) == plan.workers + int(1 / fraction)
 
 
 def test_too_little_memory_for_a_worker(machine: pytest.MonkeyPatch) -> None:
