@@ -71,10 +71,14 @@ def measure_text(measure: Json) -> str:
 
 
 def _contest(case: Json) -> list[tuple[str, ...]]:
-    """Return the row of the best peer, and one for each peer whose cost is computed from its description."""
+    """Return the row of the best peer, and one for each peer whose cost is computed from its description.
+
+    Beside the ratio stand the figures that have a goal, or the first one where none has.
+    """
     ran = [line for line in case["peers"] if line["ratio"] and not line["remark"]]
     computed = [line for line in case["peers"] if line["ratio"] and line["remark"]]
-    beside = "; ".join(measure_text(one) for one in case["measures"] if one["goal_is"])
+    chosen = [one for one in case["measures"] if one["goal_is"]] or case["measures"][:1]
+    beside = "; ".join(map(measure_text, chosen))
     ratio = _in_words(ran[0]["ratio"], case) if ran else "no peer ran"
     first = (f"`{case['case']}`", ratio, case["goal_is"] or "", case["peer"] or "", beside)
     return [first, *(("", _in_words(line["ratio"], case), "", f"{line['peer']} (computed)", "") for line in computed)]

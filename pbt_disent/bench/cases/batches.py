@@ -62,7 +62,7 @@ def prepare(setting: Setting) -> Contest:
         timed(OURS, serve, times=served),
         [timed("a beta-TCVAE's training step on it", lambda: step_once(objective, optimizers, one, 0, noise))],
         agree,
-        setting.pick(9, 4, 1),
+        setting.pick(9, 2, 1),
         measures=measures,
     )
 
