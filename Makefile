@@ -4,7 +4,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check unit integration bench ui clean
+.PHONY: demo test check unit integration faults bench ui clean
 
 demo: .venv/.run
 	$(BIN)/pbt-disent run demo
@@ -21,6 +21,10 @@ unit: .venv/.dev
 
 integration: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser or slow"
+
+# What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two.
+faults: .venv/.dev
+	OMP_NUM_THREADS=1 PBT_DISENT_FAULTS=all $(BIN)/python -m pytest --timeout 1800 tests/faults
 
 bench: .venv/.run
 	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md

@@ -28,6 +28,9 @@ ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 STOP_SECONDS = 60
 """Ray kills a job this long after it was asked to stop; Ray's own default would be 3."""
 ANSWER_SECONDS = 10.0
+WAKE_SECONDS = 90.0
+NOT_AWAKE = "No available agent"
+"""What a cluster says for some seconds after its start, when the dashboard answers and the head's agent does not."""
 MOST_BYTES = 500 * 2**20
 """Ray takes a working directory of at most 512 MiB."""
 LOGGERS = (
@@ -184,20 +187,26 @@ class Jobs:
 
     def _start(self, job: Job, arguments: Sequence[str], files: dict[str, str]) -> Job:
         command = ["python", "-m", "pbt_disent.tune.supervisor", job.run, "--runs", job.runs, *arguments]
-        try:
-            self._client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=job.id,
-                runtime_env={**files, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
-                metadata={RUN: job.run, ATTEMPT: str(job.attempt), CONFIG: job.config, RUNS: job.runs},
-            )
-        except RuntimeError as error:
-            if "already exists" in str(error):
-                raise UserError(
-                    f"run {job.run!r}", f"has had a job {job.id} on {self.address}", "give another --name"
-                ) from None
-            raise PbtDisentError(f"{self.address} refused the job: {str(error).strip().splitlines()[-1]}") from None
-        return job
+        deadline = time.monotonic() + WAKE_SECONDS
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=shlex.join(command),
+                    submission_id=job.id,
+                    runtime_env={**files, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}},
+                    metadata={RUN: job.run, ATTEMPT: str(job.attempt), CONFIG: job.config, RUNS: job.runs},
+                )
+            except RuntimeError as error:
+                if "already exists" in str(error):
+                    raise UserError(
+                        f"run {job.run!r}", f"has had a job {job.id} on {self.address}", "give another --name"
+                    ) from None
+                if NOT_AWAKE not in str(error) or time.monotonic() > deadline:
+                    reason = str(error).strip().splitlines()[-1]
+                    raise PbtDisentError(f"{self.address} refused the job: {reason}") from None
+                time.sleep(1.0)
+            else:
+                return job
 
     def _enter(self, *, allow_unauthenticated: bool) -> str | None:
         """Find out whether the cluster asks for a token, as a stranger would; return ours, if it takes it."""

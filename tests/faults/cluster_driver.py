@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,27 +24,29 @@ from tests.faults.world import small_spec
 from tests.training.bench import make_bench
 
 BEGUN = "begun"
+FINISHED = "finished."
 
 
 class Marking(Trainer):
-    """A trainer whose tasks leave a file when they begin, and take as long as the file `slow` says."""
+    """A trainer whose tasks leave a file when they begin and when they end, and take as long as `slow` says."""
 
     def __init__(self, context: WorkerContext, *images: object) -> None:
         super().__init__(context, *images)  # type: ignore[arg-type]
         self._place = Path(context.store).parent / BEGUN
 
     def train(self, task: TrainTask) -> TrainOutcome:
-        import os
-
         import ray
 
         self._place.mkdir(exist_ok=True)
         node = ray.get_runtime_context().get_node_id()
-        (self._place / f"{os.getpid()}-{node}-g{task.key.generation}-m{task.key.member}").touch()
+        name = f"{os.getpid()}-{node}-g{task.key.generation}-m{task.key.member}"
+        (self._place / name).touch()
         slow = self._place.parent / "slow"
         if slow.exists():
             time.sleep(float(slow.read_text()))
-        return super().train(task)
+        outcome = super().train(task)
+        (self._place / f"{FINISHED}{name}").touch()
+        return outcome
 
 
 class Says:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.faults.cluster_driver import BEGUN
+from tests.conftest import missing
+from tests.faults.cluster_driver import BEGUN, FINISHED
 from tests.faults.world import long, play, small_spec
 from tests.population.fakes import manifests
 from tests.tune.local_cluster import QUICK_DEATH, LocalCluster, Node, local_cluster
@@ -78,7 +81,7 @@ class Driver:
 
     def begun(self, generation: int) -> list[tuple[int, str]]:
         """Return process and node of the tasks that have begun in a generation."""
-        names = [path.name.split("-") for path in (self.folder / BEGUN).glob(f"*-g{generation}-*")]
+        names = [path.name.split("-") for path in (self.folder / BEGUN).glob(f"[0-9]*-g{generation}-*")]
         return [(int(pid), node) for pid, node, *_ in names]
 
     def wait_for_task_on(self, node: Node, generation: int) -> int:
@@ -146,9 +149,9 @@ def test_a_node_goes_and_another_one_comes_within_a_generation(
     said = driver.until("workers")
     driver.end()
     _, hired, lost, *_ = said.split()
-    assert int(lost) >= 1
-    assert int(hired) >= 4
-    assert len({node for _, node in driver.begun(0)}) == 3
+    assert int(lost) >= 1, driver.said
+    assert int(hired) >= 4, driver.said
+    assert len({node for generation in range(3) for _, node in driver.begun(generation)}) >= 3
     assert coming.process.poll() is None
     assert manifests(driver.folder) == manifests(undisturbed)
 
@@ -173,4 +176,84 @@ def test_a_node_that_freezes_is_given_up_and_its_late_results_count_for_nothing(
         said = driver.until("workers")
         driver.end()
         assert int(said.split()[2]) >= 1
+        assert manifests(driver.folder) == manifests(undisturbed)
+
+
+@pytest.fixture
+def cut() -> Iterator[Network]:
+    """A network namespace beside this one, joined by a cable."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        missing("root", "network namespaces need root and ip (apt-get install iproute2)")
+    with Network(f"pbtd{os.getpid() % 10_000}") as network:
+        yield network
+
+
+def wait_for_file(folder: Path, pattern: str) -> Path:
+    deadline = time.monotonic() + 120
+    while not (found := list(folder.glob(pattern))):
+        assert time.monotonic() < deadline, f"there is no {pattern}"
+        time.sleep(0.1)
+    return found[0]
+
+
+class Network:
+    """A network namespace with an address, whose cable can be pulled and put back."""
+
+    here, there = "10.231.77.1", "10.231.77.2"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.prefix = ("ip", "netns", "exec", name)
+
+    def __enter__(self) -> Network:
+        self._ip("netns", "add", self.name)
+        self._ip("link", "add", f"{self.name}h", "type", "veth", "peer", "name", f"{self.name}n", "netns", self.name)
+        self._ip("addr", "add", f"{self.here}/24", "dev", f"{self.name}h")
+        self._ip("link", "set", f"{self.name}h", "up")
+        for line in (
+            f"addr add {self.there}/24 dev {self.name}n",
+            f"link set {self.name}n up",
+            "link set lo up",
+        ):
+            self._ip("-n", self.name, *line.split())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ip("link", "del", f"{self.name}h")
+        self._ip("netns", "del", self.name)
+
+    def pull(self) -> None:
+        self._ip("link", "set", f"{self.name}h", "down")
+
+    def put_back(self) -> None:
+        self._ip("link", "set", f"{self.name}h", "up")
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)
+
+
+@long
+@pytest.mark.timeout(900)
+def test_a_node_that_is_cut_off_goes_on_alone_and_what_it_writes_late_counts_for_nothing(
+    drive: Drive, cut: Network, tmp_path: Path, undisturbed: Path
+) -> None:
+    with local_cluster(settings=QUICK_DEATH, host=cut.here) as cluster:
+        cluster.head(1)
+        away = cluster.node(1, prefix=cut.prefix, host=cut.there)
+        driver = drive(cluster, tmp_path / "run")
+        driver.until("committed 0")
+        driver.slow(12.0)
+        zombie = driver.wait_for_task_on(away, 2)
+        cut.pull()
+        (driver.folder / "slow").unlink()
+        driver.until("committed 2", 400)
+        record = (driver.folder / "rounds/0/generation-0002.json").read_bytes()
+        assert psutil.pid_exists(zombie), "it was to go on after it was given up"
+        late = wait_for_file(driver.folder / BEGUN, f"{FINISHED}{zombie}-*-g2-*")
+        assert late.stat().st_mtime > (driver.folder / "rounds/0/generation-0002.json").stat().st_mtime
+        cut.put_back()
+        said = driver.until("workers")
+        driver.end()
+        assert int(said.split()[2]) >= 1
+        assert (driver.folder / "rounds/0/generation-0002.json").read_bytes() == record
         assert manifests(driver.folder) == manifests(undisturbed)

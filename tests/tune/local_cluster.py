@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -72,10 +72,14 @@ class LocalCluster:
         folder: short path for sockets and logs.
         token: none starts it without authentication.
         settings: more of the environment.
+        host: address of the head, if it is to be reached from other network namespaces.
     """
 
-    def __init__(self, folder: Path, token: str | None, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, token: str | None, settings: dict[str, str] | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.folder = folder
+        self.host = host
         self.token = token
         self.port, self.dashboard = free_port(), free_port()
         self.nodes: list[Node] = []
@@ -93,7 +97,7 @@ class LocalCluster:
     @property
     def address(self) -> str:
         """HOST:PORT to join."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -115,10 +119,16 @@ class LocalCluster:
         self._wait(node, dashboard)
         return node
 
-    def node(self, cpus: int, **resources: float) -> Node:
-        """Start a node that joins."""
-        custom = ", ".join(f'"{name}": {count}' for name, count in resources.items())
-        return self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--resources={{{custom}}}")
+    def node(self, cpus: int, *, prefix: Sequence[str] = (), host: str = "127.0.0.1") -> Node:
+        """Start a node that joins, and wait until it has; `prefix` is a command that runs another one."""
+        log = self.folder / f"node-{len(self.nodes)}.log"
+        node = self._start(f"--address={self.address}", f"--num-cpus={cpus}", prefix=prefix, host=host)
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in log.read_text():
+            assert node.process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the node did not start"
+            time.sleep(0.1)
+        return node
 
     def close(self) -> None:
         """End all nodes."""
@@ -127,12 +137,13 @@ class LocalCluster:
                 node.signal(signal.SIGCONT)
             node.kill()
 
-    def _start(self, *arguments: str) -> Node:
+    def _start(self, *arguments: str, prefix: Sequence[str] = (), host: str | None = None) -> Node:
         command = [
+            *prefix,
             RAY,
             "start",
             "--block",
-            "--node-ip-address=127.0.0.1",
+            f"--node-ip-address={host or self.host}",
             "--object-store-memory=100000000",
             "--num-gpus=0",
             "--min-worker-port=0",
@@ -149,7 +160,7 @@ class LocalCluster:
 
     def _wait(self, node: Node, dashboard: bool) -> None:
         deadline = time.monotonic() + 120
-        while not _listens(self.port) or (dashboard and not self._answers()):
+        while not _listens(self.host, self.port) or (dashboard and not self._answers()):
             assert node.process.poll() is None, (self.folder / "node-0.log").read_text()
             assert time.monotonic() < deadline, "the head did not start"
             time.sleep(0.1)
@@ -164,19 +175,21 @@ class LocalCluster:
         return True
 
 
-def _listens(port: int) -> bool:
+def _listens(host: str, port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((host, port), 1).close()
     except OSError:
         return False
     return True
 
 
 @contextlib.contextmanager
-def local_cluster(*, token: bool = True, settings: dict[str, str] | None = None) -> Iterator[LocalCluster]:
+def local_cluster(
+    *, token: bool = True, settings: dict[str, str] | None = None, host: str = "127.0.0.1"
+) -> Iterator[LocalCluster]:
     """Have a cluster without nodes, whose folder and processes go afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pbtc-", dir="/tmp"))
-    cluster = LocalCluster(folder, secrets.token_hex(32) if token else None, settings)
+    cluster = LocalCluster(folder, secrets.token_hex(32) if token else None, settings, host)
     try:
         yield cluster
     finally:

@@ -1,0 +1,193 @@
+"""Submission as a user does it: a cluster with a token and a second node, and the verbs that speak to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from pbt_disent import api
+from pbt_disent.config import load_config
+from pbt_disent.store.run_folder import RunFolder, create_run
+from tests.population.fakes import Watch, manifests
+from tests.test_pipeline import TINY
+from tests.tune.local_cluster import LocalCluster, local_cluster
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SMALL = [
+    *TINY,
+    "method=pbt-u-vae",
+    "population.max_generations=5",
+    "population.images_per_generation=1200",
+    "tracking.enabled=false",
+]
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "small.yaml").write_text(yaml.safe_dump(load_config(None, SMALL).dump()))
+    (folder / "carried").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with local_cluster() as cluster:
+        cluster.head(1, dashboard=True)
+        cluster.node(1)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def verb(cluster: LocalCluster, place: Path) -> Call:
+    """Run a verb against the cluster, with its token from a file."""
+    token = place / "token"
+    token.write_text(str(cluster.token))
+    environment = {name: value for name, value in cluster.environment.items() if name != "RAY_AUTH_TOKEN"}
+
+    def call(*arguments: str, token_path: str | None = str(token)) -> subprocess.CompletedProcess[str]:
+        access = {} if token_path is None else {"RAY_AUTH_TOKEN_PATH": token_path}
+        return subprocess.run(
+            [sys.executable, "-m", "pbt_disent", *arguments, "--address", cluster.url],
+            cwd=place,
+            env={**environment, **access, "HOME": str(place)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    return call
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def status(verb: Call, name: str) -> dict[str, Any]:
+    done = verb("status", name, "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if found["status"] == "FAILED" else 0)
+    return found
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 240) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
+    return found
+
+
+def driver_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
+    """Return the processes that drive a run in the cluster."""
+    family = psutil.Process(cluster.nodes[0].process.pid).children(recursive=True)
+    found = []
+    for one in family:
+        try:
+            command = one.cmdline()
+        except psutil.Error:
+            continue
+        if "pbt_disent" in command and name in command:
+            found.append(one)
+    return found
+
+
+def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, cluster: LocalCluster, place: Path) -> None:
+    undisturbed = create_run(load_config(place / "small.yaml"), "small", place / "reference", None)
+    runs = place / "runs"
+    said = ok(verb("submit", "small.yaml", "--runs", str(runs), "--working-dir", "carried"))
+    assert f"its folder there will be {runs}/small-1" in said
+    taken = verb("submit", "small.yaml", "--runs", str(runs), "--name", "small-1")
+    assert taken.returncode == 2
+    assert "was submitted to" in taken.stderr
+    assert f"pbt-disent resume small-1 --address {cluster.url}" in taken.stderr
+    assert len(taken.stderr.splitlines()) == 1
+
+    wait_until((runs / "small-1/rounds/0/generation-0000.json").exists)
+    running = verb("resume", "small-1", "--runs", str(runs))
+    assert running.returncode == 2
+    assert "is running there; stop it first" in running.stderr
+    assert "stopped; every committed generation is safe" in ok(verb("stop", "small-1"))
+    done = len(manifests(runs / "small-1"))
+    assert 1 <= done < 5
+    assert status(verb, "small-1")["status"] == "STOPPED"
+    assert json.loads((runs / "small-1" / "lease.json").read_text())["released"]
+
+    said = ok(verb("resume", "small-1", "--runs", str(runs)))
+    assert "as job small-1.2" in said
+    wait_until(lambda: len(manifests(runs / "small-1")) > done)
+    (driver,) = driver_of(cluster, "small-1")
+    driver.send_signal(signal.SIGKILL)
+    assert not psutil.wait_procs([driver], timeout=20)[1]
+    ended = wait_until(lambda: (found := status(verb, "small-1"))["status"] in {"SUCCEEDED", "FAILED"} and found)
+    assert ended["status"] == "SUCCEEDED", ok(verb("logs", "small-1"))
+    assert "ended by signal 9; retry 1 of 3" in ended["retry"]
+    assert (ended["round"], ended["generation"]) == ("0", 4)
+
+    api.execute(api.prepare(undisturbed), api.in_process, Watch())
+    assert manifests(runs / "small-1") == manifests(undisturbed.path)
+    run = RunFolder(runs / "small-1")
+    assert (run.model / "model.safetensors").read_bytes() == (undisturbed.model / "model.safetensors").read_bytes()
+    log = ok(verb("logs", "small-1", "--follow"))
+    assert "supervisor: ended by signal 9" in log
+    assert "Traceback" not in log
+    (line,) = ok(verb("list")).splitlines()
+    assert line.split()[:2] == ["small-1", "succeeded"]
+    assert "succeeded" in ok(verb("status", "small-1"))
+    for file in runs.rglob("*"):
+        assert not (file.is_file() and str(cluster.token).encode() in file.read_bytes()), f"the token is in {file}"
+    assert str(cluster.token) not in log
+
+
+def test_the_token_opens_and_nothing_else_does(verb: Call, place: Path, cluster: LocalCluster) -> None:
+    (place / "wrong").write_text("0" * 64)
+    for token, words in ((None, "is missing"), (str(place / "wrong"), "is wrong")):
+        done = verb("list", token_path=token)
+        assert done.returncode == 2
+        assert f"token for {cluster.url}: {words}" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    done = verb("status", "smll-1")
+    assert done.returncode == 2
+    assert "was not submitted to" in done.stderr
+
+
+def join(cluster: LocalCluster, place: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pbt_disent", "run", "small.yaml", "--address", cluster.address, *arguments],
+        cwd=place,
+        env={**cluster.environment, "HOME": str(place), **changes},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_joining_with_a_wrong_token_or_for_too_many_gpus_is_refused_in_one_line(
+    cluster: LocalCluster, place: Path
+) -> None:
+    for arguments, changes, words in (
+        ((), {"RAY_AUTH_TOKEN": "0" * 64}, "the token is wrong"),
+        (("--gpus", "3"), {}, "resources.gpus=3: must be at most 0, the GPUs of the cluster"),
+    ):
+        done = join(cluster, place, "--runs", "joined", *arguments, **changes)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert os.environ.get("RAY_AUTH_TOKEN") != "0" * 64
