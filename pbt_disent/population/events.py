@@ -5,6 +5,7 @@ An observer is told after the fact and cannot change anything; it must return at
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -96,12 +97,14 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Several observers as one."""
+    """Several observers as one. Rounds that run side by side notify it in turn."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = list(observers)
+        self._turn = threading.Lock()
 
     def notify(self, event: Event) -> None:
         """Pass the event to each, in order."""
-        for observer in self._observers:
-            observer.notify(event)
+        with self._turn:
+            for observer in self._observers:
+                observer.notify(event)

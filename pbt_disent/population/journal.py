@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -81,6 +82,7 @@ class RoundJournal:
         self._lease = lease
         self._documents = documents or LocalDocuments(folder)
         self._lineage = GrowingLog(folder / "lineage.jsonl", closing="finished")
+        self._turn = threading.Lock()  # rounds that run side by side share the lineage
 
     def folder(self, path: str) -> Path:
         """Return the folder of a round."""
@@ -92,16 +94,17 @@ class RoundJournal:
         Generations of a round with other inputs (an earlier round was extended since) are moved aside, and so is a
         newest one whose file no longer holds what was written: it is trained again.
         """
-        self._lease.check()
-        self._documents.take_over(f"rounds/{spec.path}")
-        folder = self.folder(spec.path)
-        self._set_aside_torn(spec.path)
-        manifests = read_manifests(folder)
-        if manifests and manifests[0].identity != spec.identity:
-            self._supersede(spec.path, folder)
-            return []
-        for manifest in manifests:
-            self._lineage.append(lineage_events(manifest))
+        with self._turn:
+            self._lease.check()
+            self._documents.take_over(f"rounds/{spec.path}")
+            folder = self.folder(spec.path)
+            self._set_aside_torn(spec.path)
+            manifests = read_manifests(folder)
+            if manifests and manifests[0].identity != spec.identity:
+                self._supersede(spec.path, folder)
+                return []
+            for manifest in manifests:
+                self._lineage.append(lineage_events(manifest))
         return manifests
 
     def commit(self, manifest: Manifest, history: Sequence[Manifest], spent: Iterable[str] = ()) -> None:
@@ -116,10 +119,11 @@ class RoundJournal:
             LeaseLost: another driver holds the run now.
             AlreadyCommitted: another driver has committed this generation.
         """
-        self._lease.check()
-        self._documents.commit(f"rounds/{manifest.round}/{_name(manifest.generation)}", manifest.to_bytes())
-        self._lineage.append(lineage_events(manifest))
-        self._collect([*history, manifest], spent)
+        with self._turn:
+            self._lease.check()
+            self._documents.commit(f"rounds/{manifest.round}/{_name(manifest.generation)}", manifest.to_bytes())
+            self._lineage.append(lineage_events(manifest))
+            self._collect([*history, manifest], spent)
 
     def read(self, path: str, generation: int) -> Manifest | None:
         """Return one generation of a round, if it is on record."""

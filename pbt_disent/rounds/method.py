@@ -6,17 +6,24 @@ committed is read instead of trained, so a second call passes through the same r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pbt_disent.population.engine import PopulationResult
+import numpy as np
+
+from pbt_disent.population.engine import Best, PopulationResult
 from pbt_disent.rounds.final import final_round
 from pbt_disent.rounds.labelled import labelled_round
 from pbt_disent.rounds.labels import write_labels
 from pbt_disent.rounds.populations import RECURSIVE, first_population
 from pbt_disent.rounds.recursion import Leaf, first_round, leaf_run
 from pbt_disent.rounds.setup import RunSetup
+from pbt_disent.rounds.side_by_side import side_by_side
 from pbt_disent.rounds.spending import check_budget, reserve
+from pbt_disent.rounds.tree import TREE, Tree, factors_of
+from pbt_disent.training.tasks import EncodeTask
 
 __all__ = ["Result", "run_method"]
 
@@ -63,15 +70,19 @@ def run_method(setup: RunSetup, labels: Path) -> Result:
     best = first.best if first.reason != "nothing_learned" else None
     leaf_runs = config.rounds.leaf_runs
     share = None if budget is None else (budget - first.images - kept) // max(leaf_runs, 1)
-    runs = [leaf_run(setup, number, best, share) for number in range(1, leaf_runs + 1)] if best is not None else []
+    runs: list[Leaf] = []
+    if best is not None:
+        chains = [partial(leaf_run, setup, number, best, share) for number in range(1, leaf_runs + 1)]
+        runs = side_by_side(chains, config.resources.rounds_at_once, setup.executor.stop)
     leaves = tuple(leaf for leaf in runs if leaf.levels)
     if best is not None:
-        write_labels(leaves, labels)
+        _write(setup, leaves, None, labels)
     if not leaves:
         return _without_labels(setup, first, tuple(runs))
     left = None if budget is None else budget - first.images - sum(leaf.paid for leaf in runs)
     last = final_round(setup, leaves, left)
     setup.record("final", "final", model=last.best.checkpoint if last.best else None)
+    _write(setup, leaves, last.best, labels)
     return Result(first, tuple(runs), last, _paid(setup))
 
 
@@ -100,6 +111,19 @@ def _without_labels(setup: RunSetup, first: PopulationResult, runs: tuple[Leaf, 
 
 def _went_on(setup: RunSetup) -> bool:
     return any(row["event"] == WENT_ON for row in setup.log.rows())
+
+
+def _write(setup: RunSetup, leaves: Sequence[Leaf], final: Best | None, labels: Path) -> None:
+    """Write the label table, and beside it the tree that gave the labels; the final model helps to join them."""
+    codes = None
+    if final is not None:
+        subset = None if setup.images is None else setup.blobs.put_array(setup.images.astype(np.int64))
+        encoded = setup.executor.encode(EncodeTask(final.checkpoint, subset))
+        codes = np.asarray(setup.blobs.get_array(encoded.codes), dtype=np.float64)
+        setup.blobs.collect([], [digest for digest in (encoded.codes, encoded.log_sigma) if digest])
+    tree = Tree(tuple(leaves), factors_of(leaves, codes, setup.all_images))
+    write_labels(leaves, tree.factor_of, labels)
+    tree.write(labels.with_name(TREE))
 
 
 def _paid(setup: RunSetup) -> int:

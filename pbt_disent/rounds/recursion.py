@@ -69,7 +69,8 @@ def leaf_run(setup: RunSetup, number: int, best: Best, allowance: int | None = N
     images = setup.images
     path = "0"
     while True:
-        level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
+        with setup.turn:  # two leaf runs that encode with the same model write, read and delete the same codes
+            level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
         if level is None:
             reason = f"round {path} learned no latent with enough information"
             break

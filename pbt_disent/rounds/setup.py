@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class RunSetup:
         executor: who trains.
         observer: who watches.
         stacked: whether the replicas of a member train as one model.
+        turn: held where rounds that run side by side must not do the same at a time.
     """
 
     config: Config
@@ -57,6 +59,7 @@ class RunSetup:
     ranking: str | None = None
     shape: tuple[int, int, int] = (1, 64, 64)
     stacked: bool = False
+    turn: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def all_images(self) -> IntArray:
@@ -65,7 +68,8 @@ class RunSetup:
 
     def record(self, event: str, path: str, **details: object) -> None:
         """Put an event on the log of rounds; the same event of a resumed run is not written twice."""
-        self.log.append([{"event": event, "path": path, **details}])
+        with self.turn:
+            self.log.append([{"event": event, "path": path, **details}])
 
     def sample(self, indices: IntArray, count: int, *names: str | int) -> IntArray:
         """Draw at most `count` of the indices without replacement, ascending, from the stream with these names."""
