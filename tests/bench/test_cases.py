@@ -10,7 +10,7 @@ from pbt_disent.bench import CASES, Setting, run_case
 from pbt_disent.bench.case import Computed, Contest, NotRun, Side
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
-SLOW = {"startup", "grow-tracking"}
+SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking"}
 
 
 def marked(name: str) -> object:

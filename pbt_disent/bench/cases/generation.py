@@ -32,7 +32,7 @@ def prepare(work: float, setting: Setting) -> Contest:
     from pbt_disent.machine import usable_cpus
 
     members, workers = setting.pick(MEMBERS, MEMBERS, 3), min(WORKERS, usable_cpus())
-    seconds = setting.pick(work, work, min(work, 0.05))
+    seconds = setting.pick(work, work / 2, min(work, 0.05))
     ideal = members * seconds / workers
     mine, theirs = setting.pick((6, 6), (3, 3), (3, 2)) if work else setting.pick((41, 6), (21, 4), (4, 2))
 
