@@ -72,14 +72,14 @@ def prepare(setting: Setting) -> Growth:
             Measure(f"{LARGE[0]:,} members over {LARGE[1]} generations, extrapolated", hours, "h"),
         ]
 
-    peer = Grower(THEIRS, theirs, most=setting.pick(250, 24, 4))
+    peer = Grower(THEIRS, theirs, most=setting.pick(62, 24, 4))
     return Growth(
         "members",
         sizes,
         1,
         Grower("one batch for each member and generation", ours),
         agree,
-        setting.pick(3, 1, 1),
+        setting.pick(2, 1, 1),
         [peer],
         measures=measures,
     )
