@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from typing import ClassVar
 
 import numpy as np
@@ -55,15 +57,44 @@ class TrainingStep:
         self._open = contextlib.ExitStack()
 
     def ours(self) -> Step:
-        """Return the step as a worker takes it, from uint8 images.
+        """Return the step as workers take it, from uint8 images: each has a thread of its own and some replicas.
+
+        There are as many workers as torch has threads, so that all sides use as many; a single one is this process.
+        """
+        if torch.get_num_threads() == 1:
+            return self.of(range(self.replicas))
+        threads = min(torch.get_num_threads(), self.replicas)
+        context = multiprocessing.get_context("spawn")
+        ends: list[Connection] = []
+        for worker in range(threads):
+            here, there = context.Pipe()
+            own = range(worker, self.replicas, threads)
+            work = (there, self._shape[1], self.replicas, len(self._chosen), own)
+            context.Process(target=_serve, args=work, daemon=True).start()
+            there.close()
+            ends.append(here)
+
+        def step() -> list[float]:
+            for end in ends:
+                end.send(None)
+            losses = [0.0] * self.replicas
+            for worker, end in enumerate(ends):
+                losses[worker::threads] = end.recv()
+            return losses
+
+        return step
+
+    def of(self, own: Sequence[int]) -> Step:
+        """Return the step that one worker takes with some of the replicas.
 
         The constant of the weighted estimator, which our losses leave out, is added for the comparison.
         """
-        models = [self._build(replica).train() for replica in range(self.replicas)]
-        replicas = [Replica(one, one.optimizers(), noise) for one, noise in zip(models, self._noise(), strict=True)]
+        noise = self._noise()
+        models = [self._build(replica).train() for replica in own]
+        replicas = [Replica(one, one.optimizers(), noise[place]) for one, place in zip(models, own, strict=True)]
         group = Group(replicas, WorkerContext("", "", self._resolved.name, self._resolved.settings))
         self._open.enter_context(group.training())
-        supply, steps, sums = Supervision(), 0, np.zeros(self.replicas)
+        supply, steps, sums = Supervision(), 0, np.zeros(len(own))
         constant = (self.BETA - 1) * (self.LATENTS - 1) * math.log(self.IMAGES)
 
         def step() -> list[float]:
@@ -116,3 +147,13 @@ class TrainingStep:
 
     def _noise(self) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(100 + replica) for replica in range(self.replicas)]
+
+
+def _serve(end: Connection, size: int, replicas: int, batch: int, own: Sequence[int]) -> None:
+    """Be a worker: take a step whenever told to, and send the losses, until the other end is closed."""
+    torch.set_num_threads(1)
+    step = TrainingStep(size, replicas, batch).of(own)
+    with contextlib.suppress(EOFError):
+        while True:
+            end.recv()
+            end.send(step())

@@ -8,6 +8,7 @@ import pytest
 
 from pbt_disent.bench import CASES, Setting, run_case
 from pbt_disent.bench.case import Computed, Contest, NotRun, Side
+from pbt_disent.bench.training_step import TrainingStep
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
 SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking"}
@@ -52,3 +53,14 @@ def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
             assert "not installed" in peer.reason
         else:
             assert isinstance(peer, Side)
+
+
+@pytest.mark.slow
+def test_workers_take_the_steps_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker for each thread, each with some of the replicas: the same losses, step by step, in their order."""
+    work = TrainingStep(32, replicas=3, batch=16)
+    alone = work.of(range(3))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    together = work.ours()
+    for _ in range(2):
+        assert together() == pytest.approx(alone(), rel=1e-5)

@@ -21,7 +21,7 @@ def prepare_replicas(setting: Setting) -> Growth:
 
     sizes = setting.pick((1, 2, 4, 8, 16), (1, 2, 4, 8), (1, 2))
     works = {size: TrainingStep(32, size, setting.pick(64, 64, 16)) for size in sizes}
-    ours = {size: work.ours() for size, work in works.items()}
+    ours = {size: work.of(range(size)) for size, work in works.items()}
     plain = {size: work.plain() for size, work in works.items()}
 
     def agree() -> str:

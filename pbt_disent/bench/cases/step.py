@@ -14,7 +14,7 @@ __all__ = ["prepare"]
 TOLERANCES = (1e-5, 1e-3)
 """Relative difference of the losses of the first step, and of the second: Adam magnifies what rounding leaves."""
 
-OURS, PLAIN, PYTHAE = "as a worker trains", "plain loop", "pythae's BetaTCVAE"
+OURS, PLAIN, PYTHAE = "as workers train", "plain loop", "pythae's BetaTCVAE"
 
 Step = Callable[[], list[float]]
 
@@ -22,7 +22,8 @@ Step = Callable[[], list[float]]
 def prepare(size: int, setting: Setting) -> Contest:
     """The same first weights, noise and images on all sides, on as many threads as torch has (OMP_NUM_THREADS).
 
-    Ours starts from uint8 images, as a worker does; the others find their batch in float32. Before the timing all take
+    Ours starts from uint8 images, as a worker does, and has a worker for each thread; they share the replicas out as
+    those of a run do. The others find their batch in float32 and share out each operation. Before the timing all take
     steps from the same start, and the losses of every replica must agree.
     """
     import torch
@@ -73,5 +74,5 @@ def _register(size: int, goal: float) -> None:
     CASES.register(f"step-{size}")(Case(summary, partial(prepare, size), Goal(goal)))
 
 
-_register(64, 1.3)
+_register(64, 1.5)
 _register(32, 1.5)
