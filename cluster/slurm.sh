@@ -28,7 +28,8 @@ if [ ! -s "$RAY_AUTH_TOKEN_PATH" ]; then
   (umask 077 && mkdir -p "$HOME/.ray" && python -c "import secrets; print(secrets.token_hex(32))" > "$RAY_AUTH_TOKEN_PATH")
 fi
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
 port=$((20000 + SLURM_JOB_ID % 10000))
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300

@@ -21,7 +21,7 @@ from pbt_disent.config import load_config, validate
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.store.filesystem import below, open_files
 
-__all__ = ["command", "main", "supervise"]
+__all__ = ["build_parser", "command", "main", "supervise"]
 
 BACKOFF_SECONDS = (5.0, 20.0, 60.0, 180.0)
 BAD_INPUT = UserError.exit_code
@@ -117,14 +117,19 @@ class _Attempts:
         return self._stopping.wait(seconds)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Supervise a run; what the parser does not know is passed on to `run` and `resume`."""
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; what it does not know is for `run` and `resume`."""
     parser = argparse.ArgumentParser(prog="python -m pbt_disent.tune.supervisor", description=__doc__)
     parser.add_argument("name", help="of the run")
     parser.add_argument("--runs", required=True, help="folder or URI of all runs, seen by all nodes")
     parser.add_argument("--config", type=Path, help="of a new run; left out, the run is on record")
     parser.add_argument("--retries", type=int, default=3, help="(%(default)s)")
-    options, extra = parser.parse_known_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Supervise a run."""
+    options, extra = build_parser().parse_known_args(arguments)
     attempts = _Attempts()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, attempts.stop)

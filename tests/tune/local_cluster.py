@@ -148,6 +148,7 @@ class LocalCluster:
             "--num-gpus=0",
             "--min-worker-port=0",
             "--max-worker-port=0",
+            f"--dashboard-agent-listen-port={free_port()}",  # another cluster of this machine has Ray's usual one
             "--disable-usage-stats",
             *arguments,
         ]
