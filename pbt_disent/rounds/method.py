@@ -19,6 +19,7 @@ from pbt_disent.rounds.labelled import labelled_round
 from pbt_disent.rounds.labels import write_labels
 from pbt_disent.rounds.populations import RECURSIVE, first_population
 from pbt_disent.rounds.recursion import Leaf, first_round, leaf_run
+from pbt_disent.rounds.replay import replay_round
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.side_by_side import side_by_side
 from pbt_disent.rounds.spending import check_budget, reserve
@@ -59,6 +60,9 @@ def run_method(setup: RunSetup, labels: Path) -> Result:
         Stopped: asked to stop; calling again goes on.
     """
     config = setup.config
+    if config.method == "replay":
+        only = replay_round(setup)
+        return Result(only, (), only, only.images)
     recursive = config.method in RECURSIVE
     budget = config.budget
     kept = reserve(config, setup.size)

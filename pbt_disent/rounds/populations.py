@@ -11,12 +11,19 @@ CONTROLS = ("random-search", "fixed")
 
 
 def first_population(config: Config) -> PopulationConfig:
-    """Return the population on all images. Controls are the same without selection, `pbt-vae` has single models."""
+    """Return the population on all images. Controls are the same without selection; `pbt-vae` has single models.
+
+    A replay has one member, which goes to the end of its schedule.
+    """
     population = config.population
     if config.method in CONTROLS:
         return population.model_copy(update={"cutoff": 0.0, "oversize": 1})
     if config.method == "pbt-vae":
         return population.model_copy(update={"replicas": 1})
+    if config.replay is not None:
+        steps = len(config.replay.schedule)
+        to_the_end = {"max_generations": steps, "converged_generations": steps + 1, "give_up_below": -1.0}
+        return population.model_copy(update={"size": 1, "oversize": 1, "mode": "synchronous", **to_the_end})
     return population
 
 

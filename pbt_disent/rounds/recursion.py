@@ -13,6 +13,7 @@ import numpy as np
 from pbt_disent.config import PopulationConfig
 from pbt_disent.population.engine import Best, PopulationResult
 from pbt_disent.rounds.populations import leaf_population
+from pbt_disent.rounds.scale import Scale
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.subset import Cut, cut_subset
 from pbt_disent.training.tasks import EncodeTask
@@ -31,6 +32,10 @@ class Level:
         latents: the L latents that were learned.
         values: (N, L) their codes.
         segments: (N, L) the segment that an image is in, counted along the latent, -1 for none.
+        confidence: (N, L) the probability that a draw from the image's posterior lies in that segment.
+        checkpoint: digest of the model.
+        scales: how codes become segments; of the latents that could be cut.
+        cell: the segment of each scale that the level below is in; empty where there is none.
     """
 
     path: str
@@ -38,6 +43,10 @@ class Level:
     latents: tuple[int, ...]
     values: FloatArray
     segments: IntArray
+    confidence: FloatArray
+    checkpoint: str
+    scales: tuple[Scale, ...] = ()
+    cell: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,10 @@ def _label(setup: RunSetup, path: str, best: Best, images: IntArray | None, *, c
         latents=learned,
         values=codes[:, chosen],
         segments=cut.segments[:, chosen],
+        confidence=cut.confidence[:, chosen],
+        checkpoint=best.checkpoint,
+        scales=cut.scales,
+        cell=cut.cell,
     )
     setup.record(
         "labelled",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pbt_disent.types import FloatArray
 
-__all__ = ["angle", "find_rings"]
+__all__ = ["Ring", "find_rings"]
 
 ROUNDNESS = 0.15
 """The radius varies by at most this share of its mean."""
@@ -40,21 +41,48 @@ def find_rings(codes: FloatArray, latents: Sequence[int]) -> list[tuple[int, int
     return pairs
 
 
-def angle(codes: FloatArray, pair: tuple[int, int], noise: FloatArray) -> tuple[FloatArray, float]:
-    """Return the angles (N,) of a pair's codes, cut open at their widest gap, and their noise, in radians.
+@dataclass(frozen=True)
+class Ring:
+    """Two latents whose codes lie on a ring, and where that is cut open.
 
     Args:
-        codes: (N, Z) posterior means.
-        pair: two latents on a ring.
-        noise: (Z,) standard deviation of the encoder's noise in each latent.
+        latents: the pair.
+        centre: of the ring, in codes.
+        spread: standard deviation of the codes in each latent.
+        start: angle (radians) at which the ring is cut open, the end of its widest gap.
     """
-    first, second = pair
-    turns = np.arctan2(_standard(codes[:, second]), _standard(codes[:, first]))
-    ordered = np.sort(turns)
-    widest = int(np.diff(ordered, append=ordered[0] + 2 * np.pi).argmax())
-    start = ordered[(widest + 1) % len(ordered)]
-    scale = np.mean([noise[latent] / max(float(codes[:, latent].std()), 1e-12) for latent in pair])
-    return np.mod(turns - start, 2 * np.pi), float(scale / np.sqrt(2))
+
+    latents: tuple[int, int]
+    centre: tuple[float, float]
+    spread: tuple[float, float]
+    start: float
+
+    @classmethod
+    def of(cls, codes: FloatArray, pair: tuple[int, int]) -> Ring:
+        """Return the ring of a pair of latents of codes (N, Z)."""
+        sides = [codes[:, latent] for latent in pair]
+        low, high = ((float(side.max() + side.min()) / 2) for side in sides)
+        one, other = (max(float(side.std()), 1e-12) for side in sides)
+        closed = cls(pair, (low, high), (one, other), 0.0)
+        ordered = np.sort(closed._turns(codes))
+        widest = int(np.diff(ordered, append=ordered[0] + 2 * np.pi).argmax())
+        return replace(closed, start=float(ordered[(widest + 1) % len(ordered)]))
+
+    def angle(self, codes: FloatArray) -> FloatArray:
+        """Return the angles (N,) of codes (N, Z), from 0 at the start to 2 pi."""
+        return np.asarray(np.mod(self._turns(codes) - self.start, 2 * np.pi), dtype=np.float64)
+
+    def noise(self, noise: FloatArray) -> float:
+        """Return the noise of the angle, in radians, from that of each latent (Z,)."""
+        shares = [noise[latent] / spread for latent, spread in zip(self.latents, self.spread, strict=True)]
+        return float(np.mean(shares) / np.sqrt(2))
+
+    def _turns(self, codes: FloatArray) -> FloatArray:
+        x, y = (
+            (codes[:, latent] - centre) / spread
+            for latent, centre, spread in zip(self.latents, self.centre, self.spread, strict=True)
+        )
+        return np.asarray(np.arctan2(y, x), dtype=np.float64)
 
 
 def _standard(values: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.training.tasks import Teaching
-from pbt_disent.types import IntArray, Json
+from pbt_disent.types import Hyperparameters, IntArray, Json
 
 __all__ = ["RunSetup"]
 
@@ -117,6 +117,7 @@ class RunSetup:
         fitness: str,
         options: Json,
         taught: tuple[Kind, Teaching] | None = None,
+        schedule: tuple[Kind, tuple[Hyperparameters, ...]] | None = None,
     ) -> PopulationResult:
         """Run one population and log its start and end.
 
@@ -128,6 +129,7 @@ class RunSetup:
             fitness: name of the fitness.
             options: of the fitness.
             taught: what to train instead of the run's objectives.
+            schedule: the objective of a single member, and the hyperparameters of its generations.
         """
         part = None if subset is None else self.blobs.put_array(subset.astype(np.int64))
         size = self.size if subset is None else len(subset)
@@ -135,7 +137,7 @@ class RunSetup:
             path=path,
             seed=self.config.seed,
             population=population,
-            kinds=self.kinds if taught is None else taught[:1],
+            kinds=schedule[:1] if schedule else self.kinds if taught is None else taught[:1],
             fitness=fitness,
             options=options,
             subset=part,
@@ -145,6 +147,7 @@ class RunSetup:
             data=self.data.model_copy(update={"subset": part, "images": size}),
             stacked=self.stacked,
             teaching=None if taught is None else taught[1],
+            schedule=schedule[1] if schedule else (),
         )
         self.record("started", path, identity=spec.identity, images=spec.set_size, fitness=fitness)
         result = run_population(spec, self.executor, self.journal, self.observer)

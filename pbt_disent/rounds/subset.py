@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pbt_disent.config import SegmentationConfig
-from pbt_disent.rounds.rings import angle, find_rings
+from pbt_disent.rounds.rings import Ring, find_rings
+from pbt_disent.rounds.scale import Scale
 from pbt_disent.rounds.segmentation import Segment, segment
 from pbt_disent.types import FloatArray, IntArray
 
@@ -23,12 +24,18 @@ class Cut:
         subset: positions of the chosen images in the codes, ascending; empty where nothing could be cut.
         frozen: for each latent that was cut, the code interval (low, high) of the chosen segment.
         segments: (N, Z) which segment of each latent an image is in, counted along the latent; -1 for none.
-        reason: why nothing was cut; none when something was.
+        confidence: (N, Z) how sure that is: the probability that a draw from the posterior lies in the same segment.
+        scales: what was cut, to be applied to other images.
+        cell: the number of the chosen segment of each scale.
+        reason: why no subset was chosen; none when one was.
     """
 
     subset: IntArray
     frozen: dict[int, tuple[float, float]]
     segments: IntArray
+    confidence: FloatArray
+    scales: tuple[Scale, ...]
+    cell: tuple[int, ...]
     reason: str | None
 
 
@@ -37,9 +44,9 @@ def cut_subset(
 ) -> Cut:
     """Cut every learned latent into segments and choose one cell of their product.
 
-    Several latents: of each its best `max_segments`; the cells with more than five images are ranked by how close
-    their size is to the median cell. One latent: its segments are ranked by how clean they are. A latent without a
-    boundary is left out (Estermann et al. 2020 end the leaf run there).
+    Several latents: of each its best `max_segments`; the cells with more than `min_cell` images are ranked by how
+    close their size is to the median cell. One latent: its segments are ranked by how clean they are. A latent without
+    a boundary is left out (Estermann et al. 2020 end the leaf run there).
 
     Args:
         codes: (N, Z) posterior means.
@@ -48,61 +55,57 @@ def cut_subset(
         config: constants of the segmentation.
         choice: which candidate to take, from 0; leaf runs differ in it.
     """
-    cuts = _segments_by_latent(codes, noise, learned, config)
-    ids = np.full(codes.shape, -1, dtype=np.int64)
-    for latents, segments in cuts.items():
-        for number, item in enumerate(sorted(segments, key=lambda one: one.low)):
-            ids[item.members[:, None], list(latents)] = number
+    cuts, scales = _segments_by_latent(codes, noise, learned, config)
+    ids, sure = np.full(codes.shape, -1, dtype=np.int64), np.zeros(codes.shape)
+    for scale in scales:
+        for latent in scale.latents:
+            ids[:, latent], sure[:, latent] = scale.read(codes)
+
+    def found(members: IntArray, reason: str | None) -> Cut:
+        latents = [latent for scale in scales for latent in scale.latents] if reason is None else []
+        frozen = {each: (float(codes[members, each].min()), float(codes[members, each].max())) for each in latents}
+        cell = tuple(int(ids[members[0], scale.latents[0]]) for scale in scales) if reason is None else ()
+        return Cut(members, frozen, ids, sure, scales, cell, reason)
+
     nothing = np.empty(0, dtype=np.int64)
     if not cuts:
-        return Cut(nothing, {}, ids, "no learned latent has a boundary")
+        return found(nothing, "no learned latent has a boundary")
     cells = _ranked_cells(cuts, len(codes), config)
     if choice >= len(cells):
-        return Cut(nothing, {}, ids, f"only {len(cells)} candidate subsets")
+        return found(nothing, f"only {len(cells)} candidate subsets")
     members = cells[choice]
     if len(members) < config.min_images:
-        return Cut(nothing, {}, ids, f"the subset has only {len(members)} images")
-    frozen = {
-        latent: (float(codes[members, latent].min()), float(codes[members, latent].max()))
-        for latents in cuts
-        for latent in latents
-    }
-    return Cut(members, frozen, ids, None)
+        return found(nothing, f"the subset has only {len(members)} images")
+    return found(members, None)
 
 
 def _segments_by_latent(
     codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: SegmentationConfig
-) -> dict[tuple[int, ...], list[Segment]]:
-    """Cut each learned latent, or both of a ring together; keys are the latents that are cut."""
-
-    def segments(latent: int, *, several: bool) -> list[Segment]:
-        return segment(codes[:, latent], float(noise[latent]), config, several=several)
-
-    rings = find_rings(codes, learned) if config.rings else []
-    single = [latent for latent in learned if not any(latent in pair for pair in rings)]
-    found: dict[tuple[int, ...], list[Segment]] = {}
-    for latent in single:
-        if cut := segments(latent, several=True):
-            found[latent,] = cut
-    for pair in rings:
-        if cut := segment(*angle(codes, pair, noise), config, several=True):
-            found[pair] = cut
+) -> tuple[list[list[Segment]], tuple[Scale, ...]]:
+    """Cut each learned latent, or the angle of two on a ring; return the segments of what was cut, and scales."""
+    rings = [Ring.of(codes, pair) for pair in find_rings(codes, learned)] if config.rings else []
+    parts: list[tuple[tuple[int, ...], FloatArray, float, Ring | None]] = [
+        ((latent,), codes[:, latent], float(noise[latent]), None)
+        for latent in learned
+        if not any(latent in ring.latents for ring in rings)
+    ]
+    parts += [(ring.latents, ring.angle(codes), ring.noise(noise), ring) for ring in rings]
+    found = [(part, cut) for part in parts if (cut := segment(part[1], part[2], config, several=True))]
     if len(found) == 1 and not rings:
-        ((latent,),) = found
-        found[latent,] = segments(latent, several=False) or found[latent,]
-    return found
+        ((part, cut),) = found
+        found = [(part, segment(part[1], part[2], config, several=False) or cut)]
+    scales = [Scale.of(latents, places, cut, width, ring) for (latents, places, width, ring), cut in found]
+    return [cut for _, cut in found], tuple(scales)
 
 
-def _ranked_cells(
-    cuts: Mapping[tuple[int, ...], list[Segment]], size: int, config: SegmentationConfig
-) -> list[IntArray]:
+def _ranked_cells(cuts: Sequence[list[Segment]], size: int, config: SegmentationConfig) -> list[IntArray]:
     """Return the candidate subsets, best first, by giving every image one integer cell number."""
     if len(cuts) == 1:
-        (segments,) = cuts.values()
+        (segments,) = cuts
         return [item.members for item in segments]
     cell = np.zeros(size, dtype=np.int64)
     inside = np.ones(size, dtype=bool)
-    for segments in cuts.values():
+    for segments in cuts:
         kept = np.full(size, -1, dtype=np.int64)
         for number, item in enumerate(segments[: config.max_segments]):
             kept[item.members] = number
@@ -110,7 +113,7 @@ def _ranked_cells(
         cell = cell * config.max_segments + np.maximum(kept, 0)
     positions = np.flatnonzero(inside)
     names, inverse, counts = np.unique(cell[positions], return_inverse=True, return_counts=True)
-    large = np.flatnonzero(counts > 5)
+    large = np.flatnonzero(counts > config.min_cell)
     if len(large) == 0:
         return []
     middle = float(np.median(counts[large]))

@@ -9,29 +9,40 @@ from pbt_disent.rounds.labels import write_labels
 from pbt_disent.rounds.recursion import Leaf, Level
 
 
+def level(path: str, images: list[int], latents: tuple[int, ...], values: list[list[float]], segment: int) -> Level:
+    table = np.array(values)
+    segments = np.full(table.shape, segment)
+    return Level(path, np.array(images), latents, table, segments, np.full(table.shape, 0.75), "digest")
+
+
 def test_the_table_says_what_every_level_found(tmp_path: Path) -> None:
-    first = Level("0", np.arange(4), (1, 3), np.array([[0.0, 1], [2, 3], [4, 5], [6, 7]]), np.array([[0, -1]] * 4))
-    second = Level("0/leaf1/1", np.array([1, 3]), (0,), np.array([[0.5], [0.25]]), np.array([[2], [1]]))
+    first = level("0", [0, 1, 2, 3], (1, 3), [[0, 1], [2, 3], [4, 5], [6, 7]], 0)
+    second = level("0/leaf1/1", [1, 3], (0,), [[0.5], [0.25]], 2)
     path = tmp_path / "labels" / "labels.parquet"
-    write_labels([Leaf(1, (first, second), "the end"), Leaf(2, (first,), "the end")], path)
+    factors = {("0", 1): 0, ("0", 3): 1, ("0/leaf1/1", 0): 1}
+    write_labels([Leaf(1, (first, second), "the end"), Leaf(2, (first,), "the end")], factors, path)
     table = pq.read_table(path)
-    assert table.schema.metadata[b"pbt_disent.labels"] == b"1"
+    assert table.schema.metadata[b"pbt_disent.labels"] == b"2"
     frame = table.to_pandas()
-    assert list(frame.columns) == ["image", "leaf", "round", "level", "latent", "value", "segment"]
+    assert list(frame.columns) == [
+        *("image", "leaf", "round", "level", "latent", "value", "segment", "confidence", "factor"),
+    ]
     assert len(frame) == 4 * 2 + 2 + 4 * 2
     deep = frame[(frame["leaf"] == 1) & (frame["level"] == 1)]
     assert deep["image"].tolist() == [1, 3]
     assert deep["value"].tolist() == [0.5, 0.25]
-    assert deep["segment"].tolist() == [2, 1]
+    assert deep["segment"].tolist() == [2, 2]
+    assert deep["confidence"].tolist() == [0.75, 0.75]
+    assert deep["factor"].tolist() == [1, 1]
     assert deep["round"].astype(str).tolist() == ["0/leaf1/1"] * 2
     top = frame[(frame["leaf"] == 1) & (frame["latent"] == 3)]
     assert top["value"].tolist() == [1, 3, 5, 7]
+    assert set(top["factor"]) == {1}
 
 
 def test_no_leaf_is_an_empty_table_and_equal_leaves_are_equal_bytes(tmp_path: Path) -> None:
-    write_labels([], tmp_path / "a")
+    write_labels([], {}, tmp_path / "a")
     assert len(pq.read_table(tmp_path / "a")) == 0
-    level = Level("0", np.arange(3), (0,), np.array([[0.0], [1], [2]]), np.zeros((3, 1), int))
     for name in ("b", "c"):
-        write_labels([Leaf(1, (level,), "x")], tmp_path / name)
+        write_labels([Leaf(1, (level("0", [0, 1, 2], (0,), [[0], [1], [2]], 0),), "x")], {}, tmp_path / name)
     assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()

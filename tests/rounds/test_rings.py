@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pbt_disent.config import SegmentationConfig
-from pbt_disent.rounds.rings import angle, find_rings
+from pbt_disent.rounds.rings import Ring, find_rings
 from pbt_disent.rounds.segmentation import segment
 from pbt_disent.rounds.subset import cut_subset
 
@@ -40,7 +40,8 @@ def test_a_ring_is_found_and_nothing_else() -> None:
 @pytest.mark.parametrize("method", ["density", "gaps"])
 def test_the_angle_has_the_levels(method: str) -> None:
     codes, level = ring(0.02)
-    turns, noise = angle(codes, (1, 3), np.array([0.05, 0.04, 1, 0.02]))
+    found = Ring.of(codes, (1, 3))
+    turns, noise = found.angle(codes), found.noise(np.array([0.05, 0.04, 1, 0.02]))
     assert 0.01 < noise < 0.04
     segments = segment(turns, noise, SegmentationConfig(method=method), several=True)
     assert len(segments) >= (LEVELS if method == "density" else LEVELS - 4)

@@ -142,7 +142,7 @@ def test_a_budget_too_small_for_one_generation_is_refused() -> None:
         check_budget(settings(f"budget={first + final - 1}"), 2304)
     with pytest.raises(UserError, match="at least 240,000 image passes: one generation of the first round; raise it"):
         check_budget(settings("method=pbt-u-vae", "budget=1"), 2304)
-    with pytest.raises(UserError, match="spend_budget=true needs a budget"):
+    with pytest.raises(UserError, match="spend_budget=true: needs a budget"):
         settings("spend_budget=true")
 
 

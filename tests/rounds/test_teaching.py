@@ -24,7 +24,9 @@ QUANTILES = "rounds.segmentation={method: quantile, quantiles: 2}"
 
 def level(path: str, images: list[int], segments: list[list[int]]) -> Level:
     table = np.array(segments).T
-    return Level(path, np.array(images), tuple(range(table.shape[1])), table.astype(float), table)
+    return Level(
+        path, np.array(images), tuple(range(table.shape[1])), table.astype(float), table, (table >= 0) * 1.0, ""
+    )
 
 
 def test_found_labels_are_those_of_every_level_once() -> None:
