@@ -26,6 +26,7 @@ __all__ = [
     "ImagesPlace",
     "Mutable",
     "PopulationConfig",
+    "ReplayConfig",
     "ReplicasMode",
     "ResourcesConfig",
     "RoundsConfig",
@@ -272,10 +273,19 @@ class TrackingConfig(Section):
     system_metrics: bool = Field(True, description="whether to record how busy the driver's machine is")
 
 
+class ReplayConfig(Section):
+    """What the method `replay` follows; `pbt-disent replay` writes it."""
+
+    source: str = Field(description="where the schedule is from, for people to read")
+    schedule: tuple[dict[str, float], ...] = Field(min_length=1, description="all hyperparameters, by generation")
+
+
 class Config(Section):
     """Everything that a run is: the same config and seed give the same result."""
 
-    method: Literal["rpu-vae", "rpu-vae-plus", "pbt-u-vae", "pbt-vae", "random-search", "fixed"] = "rpu-vae"
+    method: Literal["rpu-vae", "rpu-vae-plus", "pbt-u-vae", "pbt-vae", "random-search", "fixed", "replay"] = Field(
+        "rpu-vae"
+    )
     seed: int = Field(0, ge=0)
     budget: int | None = Field(None, ge=1, description="image passes of the whole run, at most; default: no limit")
     spend_budget: bool = Field(
@@ -292,6 +302,7 @@ class Config(Section):
     supervision: SupervisionConfig = SupervisionConfig()
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
+    replay: ReplayConfig | None = None
 
     @model_validator(mode="after")
     def _budgeted(self) -> Config:
@@ -302,8 +313,14 @@ class Config(Section):
     @model_validator(mode="after")
     def _scorable(self) -> Config:
         alone = self.population.replicas < 2 and self.udr.against == "replicas"
-        if alone and self.method != "pbt-vae":
+        if alone and self.method not in {"pbt-vae", "replay"}:
             raise ValueError("population.replicas must be at least 2: UDR compares the replicas of a member")
+        return self
+
+    @model_validator(mode="after")
+    def _scheduled(self) -> Config:
+        if (self.method == "replay") != (self.replay is not None):
+            raise ValueError("replay.schedule is what the method replay follows, and no other: use pbt-disent replay")
         return self
 
     @model_validator(mode="after")
@@ -343,18 +360,18 @@ def preset_names() -> list[str]:
     return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_config(source: str | Path | None = None, overrides: list[str] | None = None) -> Config:
+def load_config(source: str | Path | dict[str, Any] | None = None, overrides: list[str] | None = None) -> Config:
     """Read a preset by name or a YAML file by path, then apply overrides.
 
     Args:
-        source: preset name, or path of a YAML file; none for the defaults.
+        source: preset name, path of a YAML file, or a whole tree, which is changed; none for the defaults.
         overrides: each ``a.b=c``, the value in YAML. ``objective=NAME`` (or a list of names) keeps the latents,
             learning rate and batch size of the one that it replaces, which every objective has, and nothing else.
 
     Raises:
         UserError: no such preset or file, broken YAML, an unknown key, or a value out of bounds.
     """
-    tree: dict[str, Any] = {} if source is None else _parse(str(source), _read(source))
+    tree = source if isinstance(source, dict) else {} if source is None else _parse(str(source), _read(source))
     for override in overrides or []:
         _set(tree, override)
     return validate(tree)

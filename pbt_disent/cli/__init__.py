@@ -19,7 +19,7 @@ __all__ = ["VERBS", "build_parser", "entry", "main"]
 STOPPED = 130
 VERBS = (
     "run", "plan", "resume", "submit", "status", "logs", "stop", "list", "watch", "report", "figures", "ui",
-    "sync", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
+    "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
 )  # fmt: skip
 
 
