@@ -53,6 +53,8 @@ def _ranked_by(folder: RunFolder, path: str) -> str:
     config = folder.config()
     if path == "final":
         return "leaf-MIG"
+    if config.method == "replay" and config.population.replicas == 1:
+        return "unranked"
     return METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
 
 
