@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder", type=Path, default=Path("studies"), metavar="FOLDER", help="of the results (%(default)s)"
     )
     parser.add_argument("--table", action="store_true", help="run nothing: make the table of the results there are")
-    parser.add_argument("--into", type=Path, metavar="FILE", help="also put the table between its marks in this file")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="also put it, in brief, between its marks in this file"
+    )
 
 
 def call(options: argparse.Namespace) -> int:
@@ -53,7 +55,7 @@ def call(options: argparse.Namespace) -> int:
     if study.figure is not None and done:
         results.with_suffix(".png").write_bytes(figure_bytes(study.figure(done), "png"))
     if options.into is not None:
-        put_between_marks(options.into, "--into", f"study:{options.study}", table)
+        put_between_marks(options.into, "--into", f"study:{options.study}", study.brief(done) if study.brief else table)
     print(table)
     return 0
 

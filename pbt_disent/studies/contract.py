@@ -25,6 +25,7 @@ class Study:
         run: makes the result of one cell; a function of a module.
         table: returns the results as Markdown.
         figure: draws them; none where the table says all.
+        brief: returns the few that belong on a page of other things; the table, where there are none.
     """
 
     arms: tuple[str, ...]
@@ -33,6 +34,7 @@ class Study:
     run: Callable[[Cell], Json]
     table: Callable[[Mapping[Cell, Json]], str]
     figure: Callable[[Mapping[Cell, Json]], Figure] | None = None
+    brief: Callable[[Mapping[Cell, Json]], str] | None = None
 
 
 STUDIES: Registry[Callable[[], Study]] = Registry("study", "pbt_disent.studies")

@@ -6,14 +6,12 @@ A cell trains one model with the code that trains a run's members, then scores i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from pbt_disent import data as data_module
 from pbt_disent.config import ObjectiveConfig, SupervisionConfig
@@ -25,6 +23,7 @@ from pbt_disent.models import LatentModel, resolve
 from pbt_disent.models.encoding import to_unit
 from pbt_disent.models.objectives.strkm import StRKM
 from pbt_disent.store.blobs import BlobStore
+from pbt_disent.studies.ablations import Description, brief, table
 from pbt_disent.studies.cells import Cell
 from pbt_disent.studies.contract import STUDIES, Study
 from pbt_disent.training.given import given_to, labelled_factors, with_classes
@@ -32,84 +31,12 @@ from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import TaskKey, TrainTask, WorkerContext
 from pbt_disent.types import IntArray, Json, UInt8Array
 
-__all__ = ["Claim", "Description", "run_cell", "study", "table"]
+__all__ = ["run_cell", "study"]
 
 HELD_OUT = 0.1
 """Share of the images that are not trained on; labels are predicted on them."""
 ACTIVE_VARIANCE = 0.01
 """Of a latent's means, above which it enters the total correlations: passive latents are correlated at no cost."""
-
-
-COLUMNS = (
-    ("mig", False, 1, 2),
-    ("mig_sup", False, 1, 2),
-    ("dci", False, 1, 2),
-    ("error", True, 1000, 2),
-    ("tc_mean", True, 1, 3),
-    ("tc_sample", True, 1, 3),
-    ("information", False, 1, 1),
-)
-"""Figure, whether lower is better, what it is multiplied by, and digits."""
-
-
-class Claim(BaseModel):
-    """That one arm has more or less of something than another, seed by seed.
-
-    Args:
-        arm: of the objective.
-        against: its ablation; `arm` itself where two quantities of one model are compared.
-        lower: the quantity is lower in `arm`; else higher.
-        quantity: a figure of a cell.
-        other: the figure of `against`, where it has another name.
-        says: what the paper says, in a phrase.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    arm: str
-    against: str
-    quantity: str
-    other: str | None = None
-    lower: bool = False
-    says: str
-
-
-class Description(BaseModel):
-    """The study as it is described in objectives.yaml.
-
-    Args:
-        revision: counts changes of the code that make earlier results void.
-        seeds: of every arm.
-        images: image passes of every model.
-        data: name and options of the world.
-        shared: settings and hyperparameters of every arm that does not give its own.
-        arms: by name, an objective section and what it is told.
-        claims: what the arms are compared on.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    revision: int
-    seeds: tuple[int, ...]
-    images: int
-    data: Json
-    shared: Json
-    arms: dict[str, Json]
-    claims: tuple[Claim, ...] = ()
-
-    def cells(self, arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-        """Return the cells of the given arms and seeds, seed by seed."""
-        return [Cell(arm, seed, self._description(arm)) for seed in seeds for arm in arms]
-
-    def _description(self, arm: str) -> Json:
-        own = self.arms[arm]
-        return {
-            "revision": self.revision,
-            "images": self.images,
-            "data": self.data,
-            "objective": {**self.shared, **own["objective"]},
-            "supervision": own.get("supervision", {}),
-        }
 
 
 @STUDIES.register("objectives")
@@ -123,53 +50,8 @@ def study() -> Study:
         described.cells,
         run_cell,
         lambda results: table(described, results),
+        brief=lambda results: brief(described, results),
     )
-
-
-def table(described: Description, results: Mapping[Cell, Json]) -> str:
-    """Return what was measured for each arm, and then what came of each claim, as Markdown."""
-    by_arm: dict[str, dict[int, Json]] = {}
-    for cell, result in results.items():
-        by_arm.setdefault(cell.arm, {})[cell.seed] = result
-    lines = [
-        f"{described.images:,} image passes per model; median over seeds, the worst in brackets; error is the mean "
-        "squared error per pixel in thousandths; information and total correlations in nats.",
-        "",
-        "| arm | seeds | MIG | MIG-sup | DCI | error | TC(mean) | TC(sample) | information |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for arm in described.arms:
-        if seen := list(by_arm.get(arm, {}).values()):
-            cells = [_median_and_worst(seen, *column) for column in COLUMNS]
-            lines.append(f"| {arm} | {len(seen)} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "| arm | against | claim | figure | with | without | seeds that show it | error, with to without |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for claim in described.claims:
-        own, other = by_arm.get(claim.arm, {}), by_arm.get(claim.against, {})
-        if seeds := sorted(own.keys() & other.keys()):
-            lines.append(_claim_row(claim, [own[seed] for seed in seeds], [other[seed] for seed in seeds]))
-    return "\n".join(lines) + "\n"
-
-
-def _median_and_worst(seen: Sequence[Json], key: str, lower: bool, scale: float, digits: int) -> str:
-    values = [scale * result[key] for result in seen if result[key] is not None]
-    if not values:
-        return "none"
-    worst = max(values) if lower else min(values)
-    return f"{np.median(values):.{digits}f} ({worst:.{digits}f})"
-
-
-def _claim_row(claim: Claim, own: Sequence[Json], other: Sequence[Json]) -> str:
-    with_term = np.array([result[claim.quantity] for result in own])
-    without = np.array([result[claim.other or claim.quantity] for result in other])
-    shown = int((with_term < without).sum() if claim.lower else (with_term > without).sum())
-    errors = np.median([a["error"] / b["error"] for a, b in zip(own, other, strict=True)])
-    figures = f"{np.median(with_term):.3f} | {np.median(without):.3f} | {shown} of {len(own)} | {errors:.2f}"
-    against = "itself" if claim.arm == claim.against else claim.against
-    return f"| {claim.arm} | {against} | {claim.says} | {claim.quantity} | {figures} |"
 
 
 def run_cell(cell: Cell) -> Json:

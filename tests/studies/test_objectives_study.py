@@ -9,9 +9,10 @@ import pytest
 
 from pbt_disent.cli import main
 from pbt_disent.models import OBJECTIVES
+from pbt_disent.studies.ablations import COLUMNS, Claim, Description, brief, table
 from pbt_disent.studies.cells import Cell
 from pbt_disent.studies.contract import STUDIES
-from pbt_disent.studies.objectives import COLUMNS, Claim, Description, run_cell, table
+from pbt_disent.studies.objectives import run_cell
 from pbt_disent.types import Json
 
 STUDY = STUDIES["objectives"]()
@@ -67,6 +68,10 @@ def test_the_table_counts_the_seeds_that_show_a_claim() -> None:
         in lines
     )
     assert lines[-1] == "| new | old | more | mig | 0.400 | 0.200 | 2 of 3 | 2.00 |"
+    assert brief(described, results).splitlines()[-1] == (
+        "| new<br>old | more MIG: 2 of 3 | 0.40 (0.20)<br>0.20 (0.10) | 0.50 (0.50)<br>0.50 (0.50) "
+        "| 0.50 (0.50)<br>0.50 (0.50) | 2.00 (2.00)<br>1.00 (1.00) | 0.100 (0.100)<br>0.100 (0.100) | none<br>none |"
+    )
 
 
 def test_the_verb_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +83,8 @@ def test_the_verb_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pyte
     assert text.startswith("before\n<!-- study:objectives -->\n")
     assert text.endswith("<!-- /study:objectives -->\nafter\n")
     assert "old" not in text
-    assert (tmp_path / "objectives.md").read_text() in text
+    assert "| objective<br>ablation |" in text
+    assert "| arm | seeds |" in (tmp_path / "objectives.md").read_text()
     page.write_text("no marks")
     assert main(arguments) == 2
     assert "must have the marks" in capsys.readouterr().err
