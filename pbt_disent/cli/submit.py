@@ -17,6 +17,7 @@ from pbt_disent.cli.remote import add_dashboard, connect
 from pbt_disent.config import Config
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import below, is_uri, open_files
+from pbt_disent.store.run_folder import refuse_secrets
 
 __all__ = ["add_arguments", "call"]
 
@@ -53,6 +54,7 @@ def call(options: argparse.Namespace) -> int:
     if not is_uri(options.runs) and not Path(options.runs).is_absolute():
         raise UserError(f"--runs {options.runs}", "must be an absolute path that all nodes see", "write it in full")
     open_files(options.runs)
+    refuse_secrets(config)
     if options.name is not None and not NAME.fullmatch(options.name):
         raise UserError(f"--name {options.name}", "must have letters, digits, - and _ only", "choose another")
     _check_data(config, options.working_dir)

@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -27,7 +28,7 @@ from pbt_disent.store.lease import Lease
 from pbt_disent.store.mirror import Mirror, cache_folder
 from pbt_disent.types import Json
 
-__all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run"]
+__all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run", "refuse_secrets"]
 
 FORMAT = 1
 
@@ -113,7 +114,12 @@ class RunFolder:
         return validate(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")))
 
     def write_config(self, config: Config) -> None:
-        """Write the resolved config, whole or not at all."""
+        """Write the resolved config, whole or not at all.
+
+        Raises:
+            UserError: it has a password in it.
+        """
+        refuse_secrets(config)
         write_atomically(self.path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False).encode())
 
     def description(self) -> Json:
@@ -128,6 +134,22 @@ class RunFolder:
         write_atomically(self.path / "run.json", (content + "\n").encode())
 
 
+def refuse_secrets(config: Config) -> None:
+    """Refuse a config with a password in it: configs are copied to run folders, clusters and MLflow.
+
+    Raises:
+        UserError: it has one.
+    """
+    parts = urlsplit(config.tracking.uri or "")
+    if "@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]:
+        shown = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+        raise UserError(
+            f"tracking.uri={shown}",
+            "must not have a password in it",
+            "leave it to the environment: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_URI",
+        )
+
+
 def create_run(config: Config, preset: str, root: Path | str, name: str | None) -> RunFolder:
     """Create a new run folder.
 
@@ -140,6 +162,7 @@ def create_run(config: Config, preset: str, root: Path | str, name: str | None) 
     Raises:
         UserError: the name is taken, or the folder cannot be written.
     """
+    refuse_secrets(config)
     names = [name] if name else (f"{preset}-{number}" for number in itertools.count(1))
     try:
         for candidate in names:
