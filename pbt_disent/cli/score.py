@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pbt_disent import __version__
 from pbt_disent.cli.common import add_runs
 from pbt_disent.cli.trained import add_images
 from pbt_disent.errors import UserError
@@ -45,23 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Gather the codes once, score them with every metric asked for, and print a table or JSON."""
+    from pbt_disent.cli.progress import working
     from pbt_disent.metrics import score
 
     arrays, latents, factors = _gather(options)
     wanted = "all" if options.metrics == "all" else [name.strip() for name in options.metrics.split(",")]
-    scored = score(
-        **arrays,
-        metrics=wanted,
-        budget=options.budget,
-        seed=options.seed,
-        intervals=not options.no_intervals,
-    )
+    with working("reading") as begun:
+        scored = score(
+            **arrays,
+            metrics=wanted,
+            budget=options.budget,
+            seed=options.seed,
+            intervals=not options.no_intervals,
+            begun=begun,
+        )
     if options.pictures:
         _draw(options.pictures, scored, latents, factors)
     if options.json:
         print(json.dumps({name: _as_json(one) for name, one in scored.items()}, indent=1))
     else:
-        _print(scored)
+        _print(scored, options.seed)
     return 0
 
 
@@ -150,7 +154,7 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _print(scored: dict[str, Scored]) -> None:
+def _print(scored: dict[str, Scored], seed: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -169,8 +173,8 @@ def _print(scored: dict[str, Scored]) -> None:
     console = Console()
     console = console if console.is_terminal else Console(width=140)
     console.print(table)
-    if any(one.intervals for one in scored.values()):
-        console.print("Intervals are 95 %.", highlight=False)
+    said = "Intervals are 95 %. " if any(one.intervals for one in scored.values()) else ""
+    console.print(f"{said}Seed {seed}, pbt-disent {__version__}.", highlight=False)
 
 
 def _draw(folder: Path, scored: dict[str, Scored], latents: list[str], factors: list[str]) -> None:

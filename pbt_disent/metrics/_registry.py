@@ -90,7 +90,7 @@ class Metric:
         kind: ``labelled`` needs factors, ``unlabelled`` needs codes alone, ``ranking`` compares several models,
             ``decoded`` needs what a decoder has made.
         parts: the attributes of the result that are reported as numbers, the headline first; None is left out.
-        costly: whether a resample refits many classifiers, so that intervals are measured on the fast variant.
+        costly: whether a resample takes so long that intervals are measured on few of them and on the fast variant.
         sets: what ``decoded`` takes, by name; those whose rows belong together in one set.
     """
 

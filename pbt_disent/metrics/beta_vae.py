@@ -105,4 +105,4 @@ def _run(data: Inputs, budget: str, seed: int) -> BetaVAEScore:
     return beta_vae(data.codes, data.labels, seed=seed, budget=budget)
 
 
-METRICS.register("beta_vae")(Metric(BetaVAEScore, _run))
+METRICS.register("beta_vae")(Metric(BetaVAEScore, _run, costly=True))

@@ -116,4 +116,4 @@ def _run(data: Inputs, budget: str, seed: int) -> FactorVAEScore:
     return factor_vae(data.codes, data.labels, seed=seed, budget=budget)
 
 
-METRICS.register("factor_vae")(Metric(FactorVAEScore, _run))
+METRICS.register("factor_vae")(Metric(FactorVAEScore, _run, costly=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +75,7 @@ def score(
     budget: str = "protocol",
     seed: int = 0,
     intervals: bool = True,
+    begun: Callable[[str], None] | None = None,
 ) -> dict[str, Scored]:
     """Return the chosen metrics of one model's codes (N, Z), or rankings of several models' codes (M, N, Z).
 
@@ -97,7 +98,8 @@ def score(
         metrics: names, or ``all`` that apply.
         budget: ``protocol`` or ``fast``.
         seed: of all draws.
-        intervals: whether to measure error bars; for metrics that fit classifiers, on the fast variant.
+        intervals: whether to measure error bars; for metrics that take long, on the fast variant.
+        begun: called with the name of each metric before it is measured.
 
     Raises:
         UserError: an unknown metric or budget, a metric that these inputs lack something for, or bad input.
@@ -125,7 +127,12 @@ def score(
     if not names:
         raise UserError("codes (M, N, Z) without information", "cannot be ranked", "give information (M, Z) in nats")
     drawn = _draw(inputs, budget, seed)
-    return {name: _score_one(name, drawn, budget, seed, intervals) for name in names}
+    scored = {}
+    for name in names:
+        if begun is not None:
+            begun(name)
+        scored[name] = _score_one(name, drawn, budget, seed, intervals)
+    return scored
 
 
 def _needs(metric: Metric) -> str:

@@ -66,7 +66,7 @@ def test_table_names_budget_and_samples_and_has_an_interval_in_every_row(
     assert all(re.search(r"\d\.\d{3} to \d\.\d{3} \(points\)", row) for row in rows)
     assert "fast" in out
     assert "200 points" in out
-    assert "Intervals are 95 %" in out
+    assert f"Intervals are 95 %. Seed 0, pbt-disent {pbt_disent.__version__}." in out
 
 
 def test_json_holds_what_makes_scores_comparable(arrays: Path, capsys: pytest.CaptureFixture[str]) -> None:

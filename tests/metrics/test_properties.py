@@ -17,7 +17,7 @@ LABELLED = [name for name in METRICS if METRICS[name].kind == "labelled"]
 UNLABELLED = [name for name in METRICS if METRICS[name].kind == "unlabelled"]
 RANKINGS = [name for name in METRICS if METRICS[name].kind == "ranking"]
 OF_CODES = [*LABELLED, *UNLABELLED]
-COSTLY = [name for name in METRICS if METRICS[name].costly or name in ("beta_vae", "factor_vae")]
+COSTLY = [name for name in METRICS if METRICS[name].costly]
 
 DRAWN = 0.06
 """Scores of drawn votes, split halves and fitted classifiers move with the order of what they are given."""

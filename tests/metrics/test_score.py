@@ -71,6 +71,12 @@ def test_intervals_hold_the_score_and_rankings_have_two() -> None:
     assert [interval.over for interval in ranked.intervals["score"]] == ["points", "models"]
 
 
+def test_each_metric_is_announced() -> None:
+    names: list[str] = []
+    score(CODES, FACTORS, metrics=["mig", "irs"], intervals=False, begun=names.append)
+    assert names == ["mig", "irs"]
+
+
 def test_what_a_decoder_makes_is_scored_with_intervals() -> None:
     names = ["reconstruction_error", "sliced_wasserstein", "frechet_distance"]
     found = score(CODES, metrics=names, **DECODED)
