@@ -73,4 +73,4 @@ def _print(found: Json) -> None:
     if found["retry"]:
         print(f"  {found['retry']}")
     if found["status"] == "FAILED":
-        print(f"  {found['message']}")
+        print(f"  {found['message'].partition(', last available logs')[0]}; see: pbt-disent logs {found['run']}")

@@ -24,15 +24,22 @@ def ray_children(name: str) -> list[psutil.Process]:
     return found
 
 
-def kill_soon(choose: Callable[[], list[int]]) -> threading.Thread:
-    """Kill the first process that `choose` returns, as soon as it returns one; join the thread to be sure."""
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_soon(choose: Callable[[], list[int]], act: Callable[[int], object] = _kill) -> threading.Thread:
+    """Kill the first process that `choose` returns, or do something else to it, as soon as it returns one.
+
+    Join the thread to be sure.
+    """
 
     def kill() -> None:
         deadline = time.monotonic() + 60
         while not (pids := choose()):
             assert time.monotonic() < deadline, "there was nothing to kill"
             time.sleep(0.02)
-        os.kill(pids[0], signal.SIGKILL)
+        act(pids[0])
 
     thread = threading.Thread(target=kill)
     thread.start()

@@ -88,6 +88,7 @@ class LocalCluster:
         self.environment = {
             **named,
             **access,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an activated environment
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
             "OMP_NUM_THREADS": "1",

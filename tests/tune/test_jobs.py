@@ -119,7 +119,9 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     assert f"pbt-disent resume small-1 --address {cluster.url}" in taken.stderr
     assert len(taken.stderr.splitlines()) == 1
 
-    wait_until((runs / "small-1/rounds/0/generation-0000.json").exists)
+    first = runs / "small-1/rounds/0/generation-0000.json"
+    wait_until(lambda: first.exists() or status(verb, "small-1")["status"] == "FAILED")
+    assert first.exists(), ok(verb("logs", "small-1"))
     running = verb("resume", "small-1", "--runs", str(runs))
     assert running.returncode == 2
     assert "is running there; stop it first" in running.stderr
