@@ -25,7 +25,7 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print()
     print(
         f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
-        + (f", best {_ranked_by(folder, '0')} {result.first.best.score:.3f}" if result.first.best else "")
+        + (f", best {_ranked(folder, '0', result.first.best.score)}" if result.first.best else "")
     )
     if result.first.reason == "nothing_learned":
         print(
@@ -48,14 +48,13 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
 
 
-def _ranked_by(folder: RunFolder, path: str) -> str:
-    """Return the name of what a round's members were ranked by."""
+def _ranked(folder: RunFolder, path: str, score: float) -> str:
+    """Return a score with the name of what a round's members were ranked by."""
     config = folder.config()
-    if path == "final":
-        return "leaf-MIG"
     if config.method == "replay" and config.population.replicas == 1:
-        return "unranked"
-    return METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
+        return "a single model, not ranked"
+    name = METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
+    return f"{'leaf-MIG' if path == 'final' else name} {score:.3f}"
 
 
 METRIC_NAMES = {"mig": "MIG", "nmig": "nMIG", "dci": "DCI disentanglement"}
@@ -67,7 +66,7 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
     if model is None or best is None:
         return
     print(
-        f"Final model: {_ranked_by(folder, outcome.result.last.path)} {best.score:.3f}"
+        f"Final model: {_ranked(folder, outcome.result.last.path, best.score)}"
         + (" on the images that it was chosen by" if held_out else "")
     )
     factors = (scores["true_factors"] or {}).get("per_factor", [])
