@@ -126,7 +126,7 @@ class Manifest(Record):
 
     def outline(self) -> Manifest:
         """Return what later generations need of an old one: its best member and its number of image passes."""
-        return self.model_copy(update={"members": (self.best,) if self.best else (), "next": ()})
+        return self.model_copy(update={"members": (self.best,) if self.best else (), "next": (), "window": None})
 
     def to_bytes(self) -> bytes:
         """Serialise canonically: sorted keys, floats that read back exactly, a line for each member."""
