@@ -64,7 +64,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.population.clock import Clock
     from pbt_disent.population.events import Observers
     from pbt_disent.population.executor import Stopped
-    from pbt_disent.report.export import write_figures
+    from pbt_disent.report.export import population_picture, write_figures
     from pbt_disent.report.page import write_report
     from pbt_disent.rounds.budget import budget
     from pbt_disent.tracking.environment import apply_defaults
@@ -79,7 +79,14 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
         watchers: list[Observer] = [stack.enter_context(Clock(folder.path))]
         if config.tracking.enabled:
             writer = stack.enter_context(
-                MlflowWriter(folder.path, config.tracking.uri, folder.name, prepared.data.name)
+                MlflowWriter(
+                    folder.path,
+                    config.tracking.uri,
+                    folder.name,
+                    prepared.data.name,
+                    picture=population_picture,
+                    system_metrics=config.tracking.system_metrics,
+                )
             )
             print(writer.description, flush=True)
             watchers.append(writer)

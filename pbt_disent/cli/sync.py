@@ -17,10 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Replay the run's spool and say where it went."""
+    from pbt_disent.report.export import population_picture
     from pbt_disent.store.run_folder import find_run
     from pbt_disent.tracking.delivery import sync
 
     folder = find_run(options.run, options.runs)
-    destination = sync(folder.path)
+    destination = sync(folder.path, picture=population_picture)
     print(f"{destination.description}: complete")
     return 0

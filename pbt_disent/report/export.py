@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pbt_disent.population.manifest import Manifest
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement, agreements_of
 from pbt_disent.report.found import found_latents
@@ -16,7 +18,7 @@ from pbt_disent.report.pictures import png
 from pbt_disent.report.run_reader import read_run
 from pbt_disent.report.svg import figure_bytes
 
-__all__ = ["write_figures"]
+__all__ = ["population_picture", "write_figures"]
 
 _PIXELS = 64
 
@@ -75,6 +77,16 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
         if model.reconstructions is not None:
             write("reconstructions.png", png(model.reconstructions, scale))
     return written
+
+
+def population_picture(manifests: Sequence[Manifest], fitness: str) -> bytes:
+    """Return scores and hyperparameters of a round over its generations as a small PNG, for its note in MLflow.
+
+    Args:
+        manifests: the generations, one or more.
+        fitness: what its members are ranked by.
+    """
+    return figure_bytes(figures.population_figure(manifests, FITNESS_LABELS.get(fitness, fitness)), "png", dpi=80)
 
 
 def _matrices(seen: Agreement | None) -> dict[str, Figure]:

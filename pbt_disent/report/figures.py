@@ -26,6 +26,7 @@ __all__ = [
     "MUTED",
     "hyperparameter_figure",
     "lineage_figure",
+    "population_figure",
     "score_figure",
     "searched",
     "segments_figure",
@@ -53,6 +54,23 @@ def score_figure(manifests: Sequence[Manifest], label: str) -> Figure:
 def hyperparameter_figure(manifests: Sequence[Manifest], name: str) -> Figure:
     """Draw every member's value of a hyperparameter over the generations; beyond a factor of 5 on a log scale."""
     figure, axes = _axes(_SIZE)
+    _hyperparameter(axes, manifests, name)
+    return figure
+
+
+def population_figure(manifests: Sequence[Manifest], label: str) -> Figure:
+    """Draw scores and, beside them, the first two searched hyperparameters over the generations."""
+    names = searched(manifests)[:2]
+    figure = Figure(figsize=(_SIZE[0] * (1 + len(names)), _SIZE[1]), layout="constrained", facecolor="none")
+    first, *others = figure.subplots(1, 1 + len(names), squeeze=False)[0]
+    _lines(_dressed(first), manifests, lambda record: record.score)
+    first.set_ylabel(label)
+    for axes, name in zip(others, names, strict=True):
+        _hyperparameter(_dressed(axes), manifests, name)
+    return figure
+
+
+def _hyperparameter(axes: Axes, manifests: Sequence[Manifest], name: str) -> None:
     records = [record for manifest in manifests for record in manifest.members]
     values = [record.hyperparameters[name] for record in records if name in record.hyperparameters]
     if min(values) > 0 and max(values) > 5 * min(values):
@@ -62,7 +80,6 @@ def hyperparameter_figure(manifests: Sequence[Manifest], name: str) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
     _lines(axes, manifests, lambda record: record.hyperparameters.get(name))
     axes.set_ylabel(name)
-    return figure
 
 
 def lineage_figure(manifests: Sequence[Manifest]) -> Figure:
@@ -123,7 +140,12 @@ def searched(manifests: Sequence[Manifest]) -> list[str]:
 
 def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained", facecolor="none")
-    axes = figure.add_subplot(facecolor="none")
+    return figure, _dressed(figure.add_subplot())
+
+
+def _dressed(axes: Axes) -> Axes:
+    """Give axes the looks that all figures share."""
+    axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=INK, which="both", labelsize=9)
@@ -133,7 +155,7 @@ def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.set_xlabel("generation")
-    return figure, axes
+    return axes
 
 
 def _lines(axes: Axes, manifests: Sequence[Manifest], value: Value) -> None:

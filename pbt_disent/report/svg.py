@@ -16,17 +16,18 @@ __all__ = ["figure_bytes", "inline_svg"]
 _COLOURS = {INK: "var(--ink)", MUTED: "var(--line)", GRID: "var(--grid)", ACCENT: "var(--accent)"}
 
 
-def figure_bytes(figure: Figure, kind: str) -> bytes:
+def figure_bytes(figure: Figure, kind: str, dpi: int = 200) -> bytes:
     """Return a figure as a PNG or SVG file; equal figures give equal bytes.
 
     Args:
         figure: the figure.
         kind: ``png`` or ``svg``.
+        dpi: dots per inch of a PNG.
     """
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pbt-disent"}):
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 

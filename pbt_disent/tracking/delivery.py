@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pbt_disent.config import load_config
 from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.tracking.describe import Picture
 from pbt_disent.tracking.destination import ENVIRONMENT, Destination, resolve
 from pbt_disent.tracking.environment import apply_defaults
 from pbt_disent.tracking.spool import Spool, SpoolBusy
 from pbt_disent.types import Json
 
 __all__ = ["Backlog", "Courier", "sync"]
+
+
+_USUAL = (
+    (
+        r"error code 401|Authentication token not provided|You are not authenticated",
+        "it asks for another user or password (401); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    ),
+    (r"error code 403|PERMISSION_DENIED", "it does not let this user write (403); ask for the permission"),
+    (r"Max retries exceeded|Connection refused|timed out|Connection aborted", "it does not answer; see to the server"),
+    (
+        r"readonly database|unable to open database file|Read-only file system|Permission denied",
+        "it cannot be written; check its permissions",
+    ),
+    (r"disk is full|No space left", "there is no room left for it; make some"),
+    (r"No module named 'psycopg", "its driver is missing: pip install 'pbt-disent[postgres]'"),
+    (r"No module named '(MySQLdb|pymysql|pyodbc)", "its database driver is missing; install one, or use PostgreSQL"),
+)
+"""What MLflow, its database or the network say when something usual is wrong, and what people are told."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +58,16 @@ class Courier:
         run_folder: of the run.
         spool: its spool.
         destination: the store.
+        picture: draws the population of a round for its note.
     """
 
-    def __init__(self, run_folder: Path, spool: Spool, destination: Destination) -> None:
+    def __init__(
+        self, run_folder: Path, spool: Spool, destination: Destination, picture: Picture | None = None
+    ) -> None:
         self._folder = run_folder
         self._spool = spool
         self._destination = destination
+        self._picture = picture
         self._send: Callable[[Json], None] | None = None
 
     def deliver(self, go_on: Callable[[], bool]) -> None:
@@ -67,23 +92,27 @@ class Courier:
     def _sender(self) -> Callable[[Json], None]:
         if self._send is None:
             apply_defaults(os.environ)
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # what it says comes back as an error
             from pbt_disent.tracking.sender import Sender
 
-            self._send = Sender(self._destination, self._folder, self._spool.first or {}).send
+            self._send = Sender(self._destination, self._folder, self._spool.first or {}, self._picture).send
         return self._send
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line of at most 300 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    """Return an error as one line of at most 300 characters, in plain words where it is one of the usual ones."""
+    text = " ".join(str(error).split())
+    known = next((words for pattern, words in _USUAL if re.search(pattern, text)), None)
+    return (known or f"{type(error).__name__}: {text}")[:300]
 
 
-def sync(run_folder: Path, uri: str | None = None) -> Destination:
+def sync(run_folder: Path, uri: str | None = None, picture: Picture | None = None) -> Destination:
     """Send what MLflow does not have of a run yet; another store than the run's own gets all of it.
 
     Args:
         run_folder: of the run, which may go on meanwhile.
         uri: the store; by default the one that the run is recorded in.
+        picture: draws the population of a round for its note.
 
     Returns:
         The store, which now has everything.
@@ -105,7 +134,7 @@ def sync(run_folder: Path, uri: str | None = None) -> Destination:
             raise UserError(f"run {run_folder}", f"is recorded at {first['store']}", remedy)
         destination = resolve(run_folder, None if first["store"] == "embedded" else first["store"], {})
     try:
-        Courier(run_folder, spool, destination).deliver(lambda: True)
+        Courier(run_folder, spool, destination, picture).deliver(lambda: True)
     except SpoolBusy:
         raise UserError(f"run {run_folder}", "is being sent by another process", "wait for it to end") from None
     except Exception as error:  # whatever MLflow, its database or the network raises becomes one line

@@ -4,37 +4,86 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from pbt_disent.population.journal import read_manifests
+from pbt_disent.population.manifest import Manifest
 from pbt_disent.tracking.records import member_name
 from pbt_disent.types import Json
 
-__all__ = ["note", "population_table"]
+__all__ = ["PICTURE", "Picture", "committed", "note", "population_table"]
+
+Picture = Callable[[Sequence[Manifest], str], bytes]
+"""Draws the generations of a round, ranked by a fitness of that name, as a PNG."""
+
+PICTURE = "population.png"
+"""What a round's picture is called among its artifacts."""
+
+_MOST_COMPARED = 100
+"""A note has at most 8,000 characters, and each run takes 39."""
 
 
-def note(record: Json) -> str:
-    """Return a generation's record as markdown."""
-    metrics = record["metrics"]
+def note(record: Json, experiment: str, run_id: str, members: Sequence[str], *, pictured: bool) -> str:
+    """Return a generation's record as markdown, with links to the pages of MLflow that show its population.
+
+    Args:
+        record: of the generation.
+        experiment: of the round in MLflow.
+        run_id: of the round in MLflow.
+        members: runs of its members in MLflow.
+        pictured: whether the round has a picture there.
+    """
+    metrics, path = record["metrics"], record["path"]
     state = "no member has a score"
     if record["best"] is not None:
-        best, median = metrics["best_score"], metrics["median_score"]
+        best, median = metrics["fitness/best"], metrics["fitness/median"]
         state = f"{record['fitness']} {best:.3f} at best ({member_name(record['best'])}), {median:.3f} in the median"
-    return (
-        f"**Round {record['path']}, generation {record['generation']}**: {state}; "
-        f"{metrics['replaced']:.0f} of {len(record['members'])} members replaced next, {metrics['failed']:.0f} failed; "
-        f"{metrics['images']:,.0f} image passes so far.\n\n"
-        "The children are the member slots (open the + beside this run in the list) and the step is the generation. "
-        "`hp/...` are the hyperparameters in use, `parent` is the slot whose weights a member continued, `origin` the "
-        "one that they began in. Search for members with `tags.round = '0' and tags.origin = 'm03'` and the like."
+    parts = [
+        f"**Round {path}, generation {record['generation']}**: {state}; "
+        f"{metrics['population/replaced']:.0f} of {len(record['members'])} members replaced next, "
+        f"{metrics['population/failed']:.0f} failed; {metrics['population/images']:,.0f} image passes so far.",
+        f"Its members: [best first]({_listed(experiment, path)}), [charts]({_listed(experiment, path, charts=True)})"
+        + (f", [parallel coordinates]({_compared(experiment, members)})" if len(members) <= _MOST_COMPARED else ""),
+    ]
+    if pictured:
+        parts.append(f"![the population](get-artifact?path={PICTURE}&run_uuid={run_id})")
+    parts.append(
+        "A member is a slot, and the step is the generation. `fitness/score` is what members are ranked by, `hp/...` "
+        "are the hyperparameters in use, `lineage/parent` is the slot whose weights a member continued, the tag "
+        "`origin` the one that they began in: search for `tags.round = '0' and tags.origin = 'm03'` and the like."
     )
+    return "\n\n".join(parts)
 
 
-def population_table(run_folder: Path, record: Json) -> str:
-    """Return every generation and member of a finished round as CSV; nothing if the round was superseded since."""
+def _listed(experiment: str, path: str, *, charts: bool = False) -> str:
+    """Return the address of a round's members on MLflow's page of runs."""
+    given = {
+        "workflowType": "machine_learning",
+        "searchFilter": f"tags.kind = 'member' and tags.round = '{path}'",
+        "orderByKey": "metrics.`fitness/score`",
+        "orderByAsc": "false",
+    }
+    mode = {"compareRunsMode": "CHART"} if charts else {}
+    return f"#/experiments/{experiment}/runs?{urlencode({**given, **mode}, quote_via=quote)}"
+
+
+def _compared(experiment: str, runs: Sequence[str]) -> str:
+    """Return the address of MLflow's page that compares runs."""
+    given = {"runs": json.dumps(list(runs)), "experiments": json.dumps([experiment])}
+    return f"#/compare-runs?{urlencode(given, quote_via=quote)}"
+
+
+def committed(run_folder: Path, record: Json) -> list[Manifest]:
+    """Return a round's generations up to that of a record; none if the round was superseded since."""
     manifests = read_manifests(run_folder / "rounds" / record["path"])[: record["generation"] + 1]
-    if not manifests or manifests[0].identity != record["identity"]:
-        return ""
+    return manifests if manifests and manifests[0].identity == record["identity"] else []
+
+
+def population_table(manifests: Sequence[Manifest]) -> str:
+    """Return every generation and member of a round as CSV."""
     names = sorted(manifests[0].members[0].hyperparameters)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.types import Json
+from pbt_disent.types import Hyperparameters, Json
 
 __all__ = [
     "closed_record",
@@ -22,6 +22,7 @@ __all__ = [
     "generation_record",
     "member_name",
     "model_record",
+    "moving_names",
     "run_record",
     "trace",
 ]
@@ -61,7 +62,14 @@ def trace(origins: Mapping[int, str], manifest: Manifest) -> dict[int, str]:
 
 
 def generation_record(
-    time: int, manifest: Manifest, started: RoundStarted | None, origins: Mapping[int, str], threshold: float
+    time: int,
+    manifest: Manifest,
+    started: RoundStarted | None,
+    origins: Mapping[int, str],
+    threshold: float,
+    *,
+    load: Mapping[str, float] | None = None,
+    moving: Set[str] | None = None,
 ) -> Json:
     """Describe a committed generation.
 
@@ -71,6 +79,9 @@ def generation_record(
         started: what is known of its round.
         origins: the founder of each member.
         threshold: nats above which a latent counts as learned.
+        load: how busy the machine was, by MLflow's names.
+        moving: the hyperparameters that differ between members or change with time; all by default. They are metrics,
+            and the others params.
     """
     ranked = sorted((m for m in manifest.members if m.score is not None), key=lambda m: (-(m.score or 0.0), m.member))
     ranks = {record.member: place for place, record in enumerate(ranked, start=1)}
@@ -85,13 +96,13 @@ def generation_record(
         "data": None if manifest.data is None else manifest.data.model_dump(),
         "params": {name: facts[name] for name in ("members", "replicas", "images", "images_per_generation") if facts},
         "fitness": facts.get("fitness", "score"),
-        "metrics": _population_metrics(manifest),
+        "metrics": _population_metrics(manifest) | {name: v for name, v in (load or {}).items() if math.isfinite(v)},
         "best": manifest.best.member if manifest.best else None,
         "members": [
             {
                 "member": record.member,
-                "metrics": _member_metrics(record, ranks.get(record.member), threshold),
-                "params": _starts(record) if manifest.generation == 0 else {},
+                "metrics": _member_metrics(record, ranks.get(record.member), threshold, moving),
+                "params": _starts(record, moving) if manifest.generation == 0 else {},
                 "tags": _member_tags(record, ranks.get(record.member), origins[record.member], len(manifest.members)),
             }
             for record in manifest.members
@@ -99,8 +110,8 @@ def generation_record(
     }
 
 
-def finished_record(time: int, manifest: Manifest, reason: str, summary: Json) -> Json:
-    """Describe the end of a round behind its last generation."""
+def finished_record(time: int, manifest: Manifest, reason: str, summary: Json, fitness: str = "score") -> Json:
+    """Describe the end of a round, which ranks by `fitness`, behind its last generation."""
     return {
         "key": f"finished:{manifest.round}:{manifest.identity}:{manifest.generation}:{reason}",
         "kind": "finished",
@@ -109,6 +120,7 @@ def finished_record(time: int, manifest: Manifest, reason: str, summary: Json) -
         "identity": manifest.identity,
         "generation": manifest.generation,
         "reason": reason,
+        "fitness": fitness,
         "summary": {name: value for name, value in summary.items() if isinstance(value, str | int | float)},
     }
 
@@ -153,39 +165,57 @@ def closed_record(time: int, path: str, identity: str) -> Json:
     return {"key": key, "kind": "closed", "time": time, "path": path, "identity": identity}
 
 
+def moving_names(manifest: Manifest, before: Set[str]) -> set[str]:
+    """Return the hyperparameters that differ between the members of a kind, and those that did before."""
+    first: dict[str, Hyperparameters] = {}
+    found = set(before)
+    for record in manifest.members:
+        start = first.setdefault(record.kind, record.hyperparameters)
+        found |= {name for name, _ in record.hyperparameters.items() ^ start.items()}
+    return found
+
+
 def _population_metrics(manifest: Manifest) -> dict[str, float]:
     scores = [record.score for record in manifest.members if record.score is not None]
     metrics = {
-        "images": float(manifest.images),
-        "replaced": float(sum(assignment.operation != "continue" for assignment in manifest.next)),
-        "failed": float(sum(record.score is None for record in manifest.members)),
+        "population/images": float(manifest.images),
+        "population/replaced": float(sum(assignment.operation != "continue" for assignment in manifest.next)),
+        "population/failed": float(sum(record.score is None for record in manifest.members)),
     }
     if scores:
         metrics |= {
-            "best_score": max(scores),
-            "median_score": statistics.median(scores),
-            "worst_score": min(scores),
+            "fitness/best": max(scores),
+            "fitness/median": statistics.median(scores),
+            "fitness/worst": min(scores),
         }
     return metrics
 
 
-def _member_metrics(record: MemberRecord, rank: int | None, threshold: float) -> dict[str, float]:
-    metrics = {f"hp/{name}": value for name, value in record.hyperparameters.items()}
-    metrics |= {"parent": float(-1 if record.parent is None else record.parent), "images": float(record.images)}
-    metrics["exploited"] = float(record.operation == "exploit")
+def _member_metrics(
+    record: MemberRecord, rank: int | None, threshold: float, moving: Set[str] | None
+) -> dict[str, float]:
+    """Return a member's numbers. MLflow's pages group them by what stands before the slash and begin with the first."""
+    chosen = record.hyperparameters if moving is None else sorted(moving & record.hyperparameters.keys())
+    metrics = {f"hp/{name}": record.hyperparameters[name] for name in chosen}
+    metrics["lineage/parent"] = float(-1 if record.parent is None else record.parent)
+    metrics["lineage/images"] = float(record.images)
+    metrics["lineage/exploited"] = float(record.operation == "exploit")
     if record.score is not None and rank is not None:
-        metrics |= {"score": record.score, "rank": float(rank)}
-    metrics |= {f"replica_score/{index}": score for index, score in enumerate(record.replica_scores)}
+        metrics |= {"fitness/score": record.score, "lineage/rank": float(rank)}
+    metrics |= {f"replicas/score_{index}": score for index, score in enumerate(record.replica_scores)}
     for name in sorted({name for losses in record.losses for name in losses}):
         metrics[f"loss/{name}"] = statistics.fmean(losses[name] for losses in record.losses if name in losses)
     if record.information:
-        metrics["learned_latents"] = statistics.fmean(sum(v > threshold for v in row) for row in record.information)
-        metrics["information"] = statistics.fmean(sum(row) for row in record.information)
+        metrics["latents/learned"] = statistics.fmean(sum(v > threshold for v in row) for row in record.information)
+        metrics["latents/information"] = statistics.fmean(sum(row) for row in record.information)
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _starts(record: MemberRecord) -> dict[str, str]:
-    return {f"init/{name}": repr(value) for name, value in record.hyperparameters.items()}
+def _starts(record: MemberRecord, moving: Set[str] | None) -> dict[str, str]:
+    return {
+        f"{'init' if moving is None or name in moving else 'fixed'}/{name}": repr(value)
+        for name, value in record.hyperparameters.items()
+    }
 
 
 def _member_tags(record: MemberRecord, rank: int | None, origin: str, size: int) -> dict[str, str]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT as CONTEXT
 
 from pbt_disent.errors import UserError
-from pbt_disent.tracking.describe import note, population_table
+from pbt_disent.tracking.describe import PICTURE, Picture, committed, note, population_table
 from pbt_disent.tracking.destination import Destination
 from pbt_disent.tracking.records import member_name
 from pbt_disent.types import Json
@@ -26,6 +29,7 @@ __all__ = ["KEY", "ROUND_KEY", "Sender"]
 
 KEY = "pbt_disent.key"
 ROUND_KEY = "pbt_disent.round_key"
+_PICTURE_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,6 +40,8 @@ class _Round:
     run_id: str
     members: dict[int, str] = field(default_factory=dict)
     running: bool = True
+    drawn: float = -math.inf
+    """When its picture was drawn last; -inf if it has none."""
 
 
 class Sender:
@@ -45,12 +51,14 @@ class Sender:
         destination: the store.
         run_folder: where the files that records name lie.
         run: the spool's first record.
+        picture: draws the population of a round for its note.
     """
 
-    def __init__(self, destination: Destination, run_folder: Path, run: Json) -> None:
+    def __init__(self, destination: Destination, run_folder: Path, run: Json, picture: Picture | None = None) -> None:
         self._destination = destination
         self._folder = run_folder
         self._run = run
+        self._picture = picture
         self._client = MlflowClient(tracking_uri=destination.uri)
         self._experiment: str | None = None
         self._rounds: dict[str, _Round] = {}
@@ -102,16 +110,34 @@ class Sender:
             self._log(record, run_id, member["metrics"], member["params"], tags)
         best = "none" if record["best"] is None else member_name(record["best"])
         params = {**record["params"], "fitness": record["fitness"]}
-        tags = {"generation": step, "best_member": best, "mlflow.note.content": note(record)}
+        self._draw(runs, record, once_in=_PICTURE_SECONDS)
+        pictured = runs.drawn > -math.inf
+        members = list(runs.members.values())
+        told = note(record, self._experiment_id(), runs.run_id, members, pictured=pictured)
+        tags = {"generation": step, "best_member": best, "mlflow.note.content": told}
         self._log(record, runs.run_id, record["metrics"], params, tags)
+
+    def _draw(self, runs: _Round, record: Json, *, once_in: float) -> None:
+        """Put a picture of the population beside its round, unless that has one younger than `once_in` seconds."""
+        if self._picture is None or time.monotonic() - runs.drawn < once_in:
+            return
+        manifests = committed(self._folder, record)
+        if not manifests:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / PICTURE
+            path.write_bytes(self._picture(manifests, record.get("fitness", "score")))
+            self._client.log_artifact(runs.run_id, str(path))
+        runs.drawn = time.monotonic()
 
     def _finished(self, record: Json) -> None:
         runs = self._round(record)
         tags = {"reason": record["reason"], **{f"summary.{name}": str(v) for name, v in record["summary"].items()}}
         self._log(record, runs.run_id, {}, {}, tags)
-        table = population_table(self._folder, record)
-        if table:
-            self._client.log_text(runs.run_id, table, "population.csv")
+        manifests = committed(self._folder, record)
+        if manifests:
+            self._client.log_text(runs.run_id, population_table(manifests), "population.csv")
+            self._draw(runs, record, once_in=0.0)
         self._terminate(runs, "FINISHED", record["time"])
 
     def _files(self, record: Json) -> None:

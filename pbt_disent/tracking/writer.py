@@ -19,13 +19,16 @@ from pbt_disent.population.events import Event, GenerationCommitted, RoundFinish
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.tracking.delivery import Backlog, Courier, one_line
+from pbt_disent.tracking.describe import Picture
 from pbt_disent.tracking.destination import resolve
+from pbt_disent.tracking.load import SystemLoad
 from pbt_disent.tracking.records import (
     closed_record,
     files_record,
     finished_record,
     generation_record,
     model_record,
+    moving_names,
     run_record,
     trace,
 )
@@ -58,24 +61,37 @@ class MlflowWriter:
         uri: the store; none for the one in ``MLFLOW_TRACKING_URI``, or else SQLite in the run folder.
         run_name: for people.
         dataset: name of the data set; its runs share an experiment.
+        picture: draws the population of a round for its note (PNG).
+        system_metrics: whether to record how busy this machine is.
 
     Raises:
         UserError: the URI is none that can be used.
     """
 
-    def __init__(self, run_folder: Path, uri: str | None, run_name: str, dataset: str) -> None:
+    def __init__(
+        self,
+        run_folder: Path,
+        uri: str | None,
+        run_name: str,
+        dataset: str,
+        *,
+        picture: Picture | None = None,
+        system_metrics: bool = False,
+    ) -> None:
         destination = resolve(run_folder, uri)
         self.description = destination.description
         self._folder = RunFolder(run_folder)
         self._threshold = self._folder.config().rounds.information_threshold
         self._spool = Spool(run_folder)
-        self._courier = Courier(run_folder, self._spool, destination)
+        self._courier = Courier(run_folder, self._spool, destination, picture)
+        self._load = SystemLoad() if system_metrics else None
         naming = {"name": run_name, "experiment": f"pbt-disent/{dataset}", "store": destination.label}
         tags, data = _round_tags(self._folder), self._folder.description().get("data")
         self._spool.append(run_record(_now(), uuid.uuid4().hex, **naming, tags=tags, data=data))
         self._started: dict[str, RoundStarted] = {}
         self._last: dict[str, Manifest] = {}
         self._origins: dict[str, dict[int, str]] = {}
+        self._moving: dict[str, set[str]] = {}
         self._finished: set[str] = set()
         self._failure: str | None = None
         self._wake = threading.Event()
@@ -91,10 +107,12 @@ class MlflowWriter:
                 self._started[event.path] = event
                 self._finished.discard(event.path)
             case GenerationCommitted():
-                self._note_generation(event.manifest)
+                self._note_generation(event.manifest, replayed=event.replayed)
             case RoundFinished() if event.path in self._last:
                 self._finished.add(event.path)
-                self._append(finished_record(_now(), self._last[event.path], event.reason, event.summary))
+                started = self._started.get(event.path)
+                fitness = "score" if started is None else started.fitness
+                self._append(finished_record(_now(), self._last[event.path], event.reason, event.summary, fitness))
 
     def finish(self, artifacts: Mapping[str, str] | None = None, path: str | None = None) -> None:
         """Note files to be kept beside a round, and the run's model if it has one.
@@ -125,6 +143,8 @@ class MlflowWriter:
         for path, manifest in self._last.items():
             if path not in self._finished:
                 self._append(closed_record(_now(), path, manifest.identity))
+        if self._load is not None:
+            self._load.stop()
         self._deadline = time.monotonic() + timeout
         self._closing.set()
         self._wake.set()
@@ -144,14 +164,26 @@ class MlflowWriter:
             records = "1 record" if left.records == 1 else f"{left.records} records"
             _LOG.warning("MLflow lacks %s%s; send what is missing with: pbt-disent sync", records, reason)
 
-    def _note_generation(self, manifest: Manifest) -> None:
+    def _note_generation(self, manifest: Manifest, *, replayed: bool) -> None:
         path = manifest.round
         before = self._origins.get(path, {}) if manifest.generation else {}
         self._origins[path] = trace(before, manifest)
         self._last.pop(path, None)
         self._last[path] = manifest
         started = self._started.get(path)
-        self._append(generation_record(_now(), manifest, started, self._origins[path], self._threshold))
+        load = {} if self._load is None or replayed else self._load.take()
+        self._moving[path] = moving_names(manifest, self._moving.get(path, set()) if manifest.generation else set())
+        self._append(
+            generation_record(
+                _now(),
+                manifest,
+                started,
+                self._origins[path],
+                self._threshold,
+                load=load,
+                moving=self._moving[path],
+            )
+        )
 
     def _append(self, record: Json) -> None:
         """Put a record on disk; where that fails the run has worse troubles, and meets them in its own writes."""

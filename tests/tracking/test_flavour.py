@@ -223,6 +223,12 @@ def test_registered_on_request_and_loadable_by_its_address(
         assert main(arguments) == 0
         table = pd.read_parquet(tmp_path / "codes.parquet")
         np.testing.assert_allclose(table[NAMES].to_numpy()[::3], model.encode(IMAGES), atol=1e-6)
+        capsys.readouterr()
+        scored = ["--data", str(tmp_path / "images.npy"), "--metrics", "reconstruction_error", "--json"]
+        assert main(["score", address, *scored]) == 0
+        error = json.loads(capsys.readouterr().out)["reconstruction_error"]["values"]["score"]
+        expected = ((model.decode(model.encode(IMAGES)) - IMAGES / 255) ** 2).mean()
+        assert error == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_names_given_later_reach_mlflow_as_another_model(tracked: Path, capsys: pytest.CaptureFixture[str]) -> None:

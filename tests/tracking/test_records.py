@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.tracking.records import finished_record, generation_record, trace
+from pbt_disent.tracking.records import finished_record, generation_record, moving_names, trace
 
 BASE = {"checkpoints": (), "codes": (), "images": 500, "error": None}
 
@@ -42,19 +42,20 @@ def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> Non
     good, bad, best = record["members"]
     assert good["metrics"] == {
         "hp/lr": 0.01,
-        "parent": 0.0,
-        "exploited": 0.0,
-        "images": 500.0,
-        "score": 0.3,
-        "rank": 2.0,
-        "replica_score/0": 0.3 - 0.1,
-        "replica_score/1": 0.3 + 0.1,
+        "lineage/parent": 0.0,
+        "lineage/exploited": 0.0,
+        "lineage/images": 500.0,
+        "fitness/score": 0.3,
+        "lineage/rank": 2.0,
+        "replicas/score_0": 0.3 - 0.1,
+        "replicas/score_1": 0.3 + 0.1,
         "loss/elbo": 11.0,
-        "learned_latents": 1.5,
-        "information": 2.75,
+        "latents/learned": 1.5,
+        "latents/information": 2.75,
     }
-    assert bad["metrics"] == {"hp/lr": 0.02, "parent": 1.0, "exploited": 0.0, "images": 500.0}
-    assert (best["metrics"]["parent"], best["metrics"]["exploited"], best["metrics"]["rank"]) == (0.0, 1.0, 1.0)
+    assert bad["metrics"] == {"hp/lr": 0.02, "lineage/parent": 1.0, "lineage/exploited": 0.0, "lineage/images": 500.0}
+    told = [best["metrics"][f"lineage/{name}"] for name in ("parent", "exploited", "rank")]
+    assert told == [0.0, 1.0, 1.0]
     came = {"operation": "exploit", "parent": "m00", "origin": "m00"}
     assert best["tags"] == {"status": "ok", "objective": "betatcvae", "rank": "1", **came}
     assert (bad["tags"]["status"], bad["tags"]["rank"]) == ("nan", "none")
@@ -64,12 +65,12 @@ def test_the_population_is_told_in_numbers() -> None:
     generation = manifest(0, member(0, 0.3), member(1, None), member(2, 0.7), member(3, 0.4), replaced=1)
     record = generation_record(1, generation, None, dict.fromkeys(range(4), "x"), 1.0)
     assert record["metrics"] == {
-        "images": 3000.0,
-        "replaced": 1.0,
-        "failed": 1.0,
-        "best_score": 0.7,
-        "median_score": 0.4,
-        "worst_score": 0.3,
+        "population/images": 3000.0,
+        "population/replaced": 1.0,
+        "population/failed": 1.0,
+        "fitness/best": 0.7,
+        "fitness/median": 0.4,
+        "fitness/worst": 0.3,
     }
 
 
@@ -82,6 +83,29 @@ def test_start_values_are_params_of_the_first_generation_only() -> None:
     expected = {"members": 1, "replicas": 2, "images": 40, "images_per_generation": 1000}
     assert first["params"] == later["params"] == expected
     assert first["members"][0]["tags"]["parent"] == "none"
+
+
+def test_what_stays_is_a_param_and_what_moves_a_metric() -> None:
+    plain = manifest(0, member(0, 0.3, "start"), member(1, 0.4, "start"))
+    members = [
+        one.model_copy(update={"hyperparameters": {**one.hyperparameters, "batch": 64.0}}) for one in plain.members
+    ]
+    first = plain.model_copy(update={"members": tuple(members)})
+    moving = moving_names(first, set())
+    assert moving == {"lr"}
+    told = generation_record(1, first, None, {0: "m00", 1: "m01"}, 1.0, moving=moving)["members"][1]
+    assert told["params"] == {"init/lr": "0.02", "fixed/batch": "64.0"}
+    assert {name for name in told["metrics"] if name.startswith("hp/")} == {"hp/lr"}
+    assert moving_names(plain.model_copy(update={"members": plain.members[:1]}), moving) == {"lr"}, (
+        "once moved is moved"
+    )
+
+
+def test_the_load_of_the_machine_stands_among_the_population_s_numbers() -> None:
+    load = {"system/cpu_utilization_percentage": 93.0, "system/odd": float("nan")}
+    told = generation_record(1, manifest(0, member(0, 0.3)), None, {0: "m00"}, 1.0, load=load)["metrics"]
+    assert told["system/cpu_utilization_percentage"] == 93.0
+    assert "system/odd" not in told
 
 
 def test_origins_follow_the_weights() -> None:

@@ -38,6 +38,11 @@ def history(folder: Path, run: Run, metric: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in points)
 
 
+def passes(folder: Path, run: Run) -> list[tuple[int, float]]:
+    kind = "population" if run.data.tags["kind"] == "round" else "lineage"
+    return history(folder, run, f"{kind}/images")
+
+
 def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_step(
     ready_folder: Path, play: Play
 ) -> None:
@@ -57,7 +62,7 @@ def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_st
     tags = parent.data.tags
     assert (tags["round"], tags["run"], tags["reason"], tags["seed"]) == ("0", "one", "converged", "7")
     assert tags["data_digest"] == "ab" * 32
-    assert history(ready_folder, parent, "best_score") == [
+    assert history(ready_folder, parent, "fitness/best") == [
         (m.generation, m.best.score) for m in manifests if m.best is not None
     ]
     assert [d.dataset.name for d in parent.inputs.dataset_inputs] == ["dots"]
@@ -71,14 +76,15 @@ def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_st
             (g, r.hyperparameters["beta"]) for g, r in enumerate(records)
         ]
         scored = [(g, r.score) for g, r in enumerate(records) if r.score is not None]
-        assert history(ready_folder, child, "score") == scored
+        assert history(ready_folder, child, "fitness/score") == scored
         assert float(child.data.params["init/beta"]) == records[0].hyperparameters["beta"]
+        assert child.data.params["fixed/batch_size"] == "128.0"
         last = records[-1]
         assert child.data.tags["operation"] == last.operation
         assert child.data.tags["parent"] == f"m{last.parent:02d}"
         assert child.data.tags["generation"] == "2"
-    assert history(ready_folder, children[2], "score")[-1][0] == 2
-    assert len(history(ready_folder, children[2], "score")) == 2, "a member without a score has no point there"
+    assert history(ready_folder, children[2], "fitness/score")[-1][0] == 2
+    assert len(history(ready_folder, children[2], "fitness/score")) == 2, "a member without a score has no point there"
 
 
 def test_rounds_are_kept_apart_and_their_population_is_a_table(ready_folder: Path, play: Play) -> None:
@@ -126,7 +132,7 @@ def test_sending_everything_again_changes_nothing(ready_folder: Path, play: Play
     sync(ready_folder)
     after = runs(ready_folder)
     assert [(run.info.run_id, run.data.metrics, run.data.tags) for run in after] == before
-    assert all(len(history(ready_folder, run, "images")) == 3 for run in after)
+    assert all(len(passes(ready_folder, run)) == 3 for run in after)
 
 
 def test_a_resumed_run_adds_only_what_is_new(ready_folder: Path, play: Play) -> None:
@@ -139,7 +145,7 @@ def test_a_resumed_run_adds_only_what_is_new(ready_folder: Path, play: Play) -> 
     found = runs(ready_folder)
     assert len(found) == 4
     assert {run.info.status for run in found} == {"FINISHED"}
-    assert all([step for step, _ in history(ready_folder, run, "images")] == [0, 1, 2, 3] for run in found)
+    assert all([step for step, _ in passes(ready_folder, run)] == [0, 1, 2, 3] for run in found)
     kinds = [record.content["kind"] for record in Spool(ready_folder).records(0)]
     assert kinds == ["run", "generation", "generation", "closed", "generation", "generation", "finished"]
 
@@ -151,7 +157,7 @@ def test_a_generation_that_a_crash_kept_out_of_the_spool_is_noted_on_resume(read
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, manifests, done=2)
     parent = runs(ready_folder, "tags.kind = 'round'")[0]
-    assert [step for step, _ in history(ready_folder, parent, "images")] == [0, 1, 2]
+    assert [step for step, _ in history(ready_folder, parent, "population/images")] == [0, 1, 2]
 
 
 def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> None:
@@ -199,7 +205,7 @@ def test_a_dead_server_costs_nothing_but_delay(ready_folder: Path, play: Play) -
         sync(ready_folder, dead)
     assert sync(ready_folder, f"sqlite:///{ready_folder}/mlflow.db").label.startswith("sqlite")
     assert len(runs(ready_folder)) == 4
-    assert all(len(history(ready_folder, run, "images")) == 2 for run in runs(ready_folder))
+    assert all(len(passes(ready_folder, run)) == 2 for run in runs(ready_folder))
 
 
 def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_on(
@@ -229,7 +235,7 @@ def test_a_run_that_somebody_deleted_is_made_again(ready_folder: Path, play: Pla
     play(writer, manifests, done=1)
     assert writer.close(PATIENCE).records == 0
     parent = runs(ready_folder, "tags.kind = 'round'")[0]
-    assert [step for step, _ in history(ready_folder, parent, "images")] == [1]
+    assert [step for step, _ in history(ready_folder, parent, "population/images")] == [1]
 
 
 def test_sync_asks_for_a_password_that_it_was_not_told(ready_folder: Path, play: Play) -> None:
