@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,26 @@ def test_verify_fails_where_a_set_should_not_be_used(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.startswith("error: array of nan: holds NaN")
 
 
+FILLS_UP = """
+import resource, sys
+from pbt_disent.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX's")
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(tmp_path: Path, processes: str) -> None:
+    arguments = ["data", "render", "sprites", *GRID, "--out", "store", "--processes", processes]
+    command = [sys.executable, "-c", FILLS_UP, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "folder store: has no room left (File too large); make room" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -57,6 +79,9 @@ def test_verify_fails_where_a_set_should_not_be_used(capsys: pytest.CaptureFixtu
         (["info", "sprites", "--set", "size"], "must have the form key=value"),
         (["info", "sprites", "--set", "sise=3"], "did you mean 'size'"),
         (["info", "nothing.npz"], "neither a renderer nor a file"),
+        (["info", "sprites", "--set", "grid=3"], "grid 3: must give levels by factor"),
+        (["info", "sprites", *GRID, "--set", "where=x < [1, 2]"], "compares in a way that is not allowed"),
+        (["render", "sprites", *GRID, "--out", "/proc/none"], "folder /proc/none: cannot be written"),
         (["verify", "sprites", "--set", "grid={x: 99}", "--json"], ""),
     ],
 )

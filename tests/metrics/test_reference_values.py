@@ -27,18 +27,23 @@ def within(score: float, expected: float, votes: int = 2000) -> bool:
     return bool(abs(score - expected) <= max(0.03, 3 * error))
 
 
+def agrees(score: float, expected: float | None, tolerance: float = 1e-6) -> bool:
+    """Where the reference divides by zero it has no value; ours is a number all the same."""
+    return bool(np.isfinite(score)) if expected is None else bool(abs(score - expected) <= tolerance)
+
+
 def test_information_and_mig(cases: list[Case]) -> None:
     for case in cases:
         found = metrics.mig(case.codes, case.factors)
         np.testing.assert_allclose(found.mutual_information, case.expected["mutual_information"], atol=1e-6)
         np.testing.assert_allclose(found.factor_entropy, case.expected["factor_entropy"], atol=1e-6)
-        assert found.score == pytest.approx(case.expected["mig"], abs=1e-6)
+        assert agrees(found.score, case.expected["mig"])
 
 
 @pytest.mark.parametrize("name", ["modularity", "irs"])
 def test_labelled(cases: list[Case], name: str) -> None:
     for case in cases:
-        assert getattr(metrics, name)(case.codes, case.factors).score == pytest.approx(case.expected[name], abs=1e-6)
+        assert agrees(getattr(metrics, name)(case.codes, case.factors).score, case.expected[name])
 
 
 @pytest.mark.parametrize(
@@ -46,12 +51,7 @@ def test_labelled(cases: list[Case], name: str) -> None:
 )
 def test_unlabelled(cases: list[Case], name: str) -> None:
     for case in cases:
-        found = getattr(metrics, name)(case.codes).score
-        expected = case.expected[name]
-        if expected is None:
-            assert np.isfinite(found)
-        else:
-            assert found == pytest.approx(expected, abs=1e-6)
+        assert agrees(getattr(metrics, name)(case.codes).score, case.expected[name])
 
 
 def test_constant_latent_is_left_out_of_the_total_correlation(cases: list[Case]) -> None:
@@ -64,18 +64,18 @@ def test_constant_latent_is_left_out_of_the_total_correlation(cases: list[Case])
 @pytest.mark.parametrize("continuous", [False, True])
 def test_sap(cases: list[Case], continuous: bool) -> None:
     for case in cases:
-        expected = case.expected["sap_continuous" if continuous else "sap"]
-        if expected is not None:
+        name = "sap_continuous" if continuous else "sap"
+        if name in case.expected:
             found = metrics.sap(case.codes, case.factors, case.test_codes, case.test_factors, continuous=continuous)
-            assert found.score == pytest.approx(expected, abs=1e-6)
+            assert agrees(found.score, case.expected[name])
 
 
 def test_explicitness(cases: list[Case]) -> None:
     for case in cases:
         if "explicitness_test" in case.expected:
             found = metrics.explicitness(case.codes, case.factors, case.test_codes, case.test_factors)
-            assert found.score == pytest.approx(case.expected["explicitness_test"], abs=1e-4)
-            assert found.train_score == pytest.approx(case.expected["explicitness_train"], abs=1e-4)
+            assert agrees(found.score, case.expected["explicitness_test"], 1e-4)
+            assert agrees(found.train_score, case.expected["explicitness_train"], 1e-4)
 
 
 @pytest.mark.parametrize("name", ["factor_vae", "beta_vae"])
