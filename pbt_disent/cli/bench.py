@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,7 @@ def _check(options: argparse.Namespace) -> None:
 def _read(path: Path) -> Json:
     try:
         results: Json = json.loads(path.read_text(encoding="utf-8"))
-        known = {"cases", "machine", "versions", "quick"} <= results.keys()
+        known = {"cases", "machine", "versions", "quick", "seconds"} <= results.keys()
     except (OSError, ValueError, AttributeError):
         known = False
     if not known:
@@ -101,6 +102,7 @@ def _run(options: argparse.Namespace, names: list[str]) -> Json:
     from pbt_disent.bench.runner import run_case
     from pbt_disent.store.files import write_atomically
 
+    begun = time.monotonic()
     _say("measuring the machine")
     conditions = machine()
     limit = options.limit or (QUICK_SECONDS if options.quick else FULL_SECONDS)
@@ -118,6 +120,7 @@ def _run(options: argparse.Namespace, names: list[str]) -> Json:
             _say(f"{name} failed: {reason}")
         results["cases"].sort(key=lambda case: "error" in case)
         conditions["load_after"] = round(os.getloadavg()[0], 2)
+        results["seconds"] = round(time.monotonic() - begun, 1)
         if options.output is not None:
             write_atomically(options.output, (json.dumps(results, indent=1) + "\n").encode())
     return results

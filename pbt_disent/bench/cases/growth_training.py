@@ -19,7 +19,7 @@ def prepare_replicas(setting: Setting) -> Growth:
     """A training step of ever more beta-TCVAEs of one member, on one batch of 64 at 32x32, against the plain loop."""
     from pbt_disent.bench.training_step import TrainingStep
 
-    sizes = setting.pick((1, 2, 4, 8, 16), (1, 2, 4, 8), (1, 2))
+    sizes = setting.pick((1, 2, 4, 8, 16), (1, 2, 4), (1, 2))
     works = {size: TrainingStep(32, size, setting.pick(64, 64, 16)) for size in sizes}
     ours = {size: work.of(range(size)) for size, work in works.items()}
     plain = {size: work.plain() for size, work in works.items()}
@@ -31,7 +31,7 @@ def prepare_replicas(setting: Setting) -> Growth:
             raise Disagreement(f"losses differ by {apart:.1e} of their size")
         return f"losses of a first step within {apart:.0e} of their size"
 
-    times = setting.pick(10, 3, 1)
+    times = setting.pick(10, 2, 1)
     return Growth(
         "replicas",
         sizes,
