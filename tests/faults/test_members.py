@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 from pbt_disent.errors import UserError
 from pbt_disent.population.events import Event, Phase
+from pbt_disent.population.executor import InProcessExecutor
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.lease import Lease
-from pbt_disent.training.tasks import TrainOutcome, TrainTask
+from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
+from tests.faults.world import in_a_child, play
 from tests.population.fakes import failed, manifests
 from tests.population.test_engine import run
 
@@ -85,3 +90,33 @@ def test_a_clock_that_jumps_takes_no_foreign_driver_for_dead(tmp_path: Path, mon
     with pytest.raises(UserError, match="held by a live driver"):
         Lease(path)
     lease._ended.set()
+
+
+@pytest.mark.slow
+def test_a_member_that_takes_all_memory_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
+    """In a process that may have 300 MB more, and in which one member really asks for 4 GB."""
+
+    class Hungry(InProcessExecutor):
+        def __init__(self, context: WorkerContext) -> None:
+            super().__init__(context)
+            train = self._trainer.train
+
+            def hungry(task: TrainTask) -> TrainOutcome:
+                if (task.key.generation, task.key.member) == (1, 1):
+                    np.ones(4 * 2**30, dtype=np.uint8)
+                return train(task)
+
+            self._trainer.train = hungry  # type: ignore[method-assign]
+
+    def work() -> None:
+        there = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (there + 300 * 2**20, resource.RLIM_INFINITY))
+        play(tmp_path, make=Hungry)
+
+    play(tmp_path / "warm up")
+    assert in_a_child(work) == 0
+    record = read(tmp_path, 1).members[1]
+    assert (record.status, record.score) == ("failed", None)
+    assert "out of memory: Unable to allocate 4.00 GiB" in str(record.error)
+    assert read(tmp_path, 1).next[1].operation == "exploit"
+    assert [one.status for one in read(tmp_path, 2).members] == ["ok"] * 3
