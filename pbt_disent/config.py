@@ -425,6 +425,9 @@ def _set(tree: dict[str, Any], override: str) -> None:
     node = tree
     for key in keys[:-1]:
         child = node.setdefault(key, {})
+        if isinstance(child, list):
+            rule, remedy = f"is for one of several in {key}, without saying which", f"describe each in {key}=[...]"
+            raise UserError(f"--set {override}", rule, remedy)
         if not isinstance(child, dict):
             child = node[key] = {"name": child} if key in {"objective", "data"} else {}
         node = child

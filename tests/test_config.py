@@ -99,3 +99,9 @@ def test_several_objectives() -> None:
     for wrong in ("[]", "[vae, vae, vae, vae, vae]"):
         with pytest.raises(UserError, match="must name 1 to 4 objectives"):
             load_config("demo", [f"objective={wrong}"])
+
+
+def test_a_value_of_one_of_several_objectives_must_say_of_which() -> None:
+    with pytest.raises(UserError, match=r"is for one of several in objective.*describe each in objective=\[") as caught:
+        load_config("demo", ["objective=[betatcvae,provlae]", "objective.growth=plateau"])
+    assert "\n" not in str(caught.value)

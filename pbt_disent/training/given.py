@@ -14,7 +14,7 @@ from pbt_disent.errors import UserError, nearest
 from pbt_disent.models.contract import OBJECTIVES
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.training.supervision import draw_partners, keep_labels
+from pbt_disent.training.supervision import check_differing, draw_partners, keep_labels
 from pbt_disent.types import IntArray
 
 __all__ = ["given_to", "labelled_factors", "ranking_labels", "with_classes"]
@@ -54,12 +54,25 @@ def with_classes(objective: ObjectiveConfig, supervision: SupervisionConfig, dat
     """Return the objective's section with its labelled latents described, if it has any and does not say.
 
     Raises:
-        UserError: see `labelled_factors`.
+        UserError: what it says does not fit the labels, a pair is to differ in more labels than there are; or see
+            `labelled_factors`.
     """
-    if "classes" not in OBJECTIVES[objective.name].settings or objective.values.get("classes"):
+    kind, given = OBJECTIVES[objective.name], objective.values.get("classes")
+    if "partner" in kind.needs:
+        known = len(labelled_factors(supervision, data, enumerated=False))
+        check_differing(supervision.differing, known)
+    if "classes" not in kind.settings:
         return objective
     columns = labelled_factors(supervision, data, enumerated=True)
-    return ObjectiveConfig(name=objective.name, **objective.values, classes=[data.factor_sizes[c] for c in columns])
+    sizes = [data.factor_sizes[column] for column in columns]
+    if given and isinstance(given, list | tuple):
+        told = ", ".join(f"{data.factor_names[c]} ({size})" for c, size in zip(columns, sizes, strict=True))
+        if len(given) != len(sizes) or any(own < size for own, size in zip(given, sizes, strict=True)):
+            rule = f"must have room for each of the labels {told}"
+            raise UserError(
+                f"objective.classes={list(given)}", rule, "leave it out, or name others in supervision.factors"
+            )
+    return objective if given else ObjectiveConfig(name=objective.name, **{**objective.values, "classes": sizes})
 
 
 def given_to(

@@ -17,7 +17,7 @@ from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import UInt8Array
 
-__all__ = ["Supervision", "draw_partners", "keep_labels"]
+__all__ = ["Supervision", "check_differing", "draw_partners", "keep_labels"]
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,7 @@ def draw_partners(
         UserError: `differing` is not within 0 to L, or a label is unknown.
     """
     size, columns = labels.shape
-    if not 0 <= differing <= columns:
-        remedy = "label more factors or lower supervision.differing"
-        raise UserError(
-            f"supervision.differing={differing}", f"must be at most {columns}, the labelled factors", remedy
-        )
+    check_differing(differing, columns)
     if (labels < 0).any():
         raise UserError("labels that are not known", "cannot make pairs", "label all images")
     choices = list(itertools.combinations(range(columns), differing))
@@ -140,6 +136,13 @@ def draw_partners(
         following[ends] = order[np.concatenate([[0], ends[:-1] + 1])]
         partners[order, column] = following
     return partners
+
+
+def check_differing(differing: int, labelled: int) -> None:
+    """Raise a `UserError` unless so many labels of all that are known may differ."""
+    if not 0 <= differing <= labelled:
+        given, remedy = f"supervision.differing={differing}", "label more factors or lower supervision.differing"
+        raise UserError(given, f"must be at most {labelled}, the labelled factors", remedy)
 
 
 def _check_classes(labels: npt.NDArray[Any], classes: list[int]) -> None:

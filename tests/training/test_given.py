@@ -39,7 +39,7 @@ def test_default_factors(world: ImageData) -> None:
     pairs = labelled_factors(SupervisionConfig(), world, enumerated=False)
     assert [names[column] for column in pairs] == ["shape", "orientation", "x", "y"]
     assert with_classes(ObjectiveConfig(name="ssdgm"), SupervisionConfig(), world).values["classes"] == [3, 4]
-    given = ObjectiveConfig(name="ssdgm", classes=[2])
+    given = ObjectiveConfig(name="ssdgm", classes=[3, 5])
     assert with_classes(given, SupervisionConfig(), world) == given
     other = ObjectiveConfig(name="vae")
     assert with_classes(other, SupervisionConfig(), world) == other
@@ -94,3 +94,17 @@ def test_bad_supervision(world: ImageData, blobs: BlobStore, tmp_path: Path) -> 
     plain = data.load(tmp_path / "plain.npy")
     with pytest.raises(UserError, match="has no labels, which this objective needs"):
         given_to(["ssdgm"], SupervisionConfig(), plain, None, blobs)
+
+
+@pytest.mark.parametrize("classes", [[2, 4], [3], [3, 4, 1]])
+def test_described_latents_must_fit_the_labels(world: ImageData, classes: list[int]) -> None:
+    """Before anything of a run is written."""
+    message = r"objective\.classes=.*must have room for each of the labels shape \(3\), orientation \(4\)"
+    with pytest.raises(UserError, match=message):
+        with_classes(ObjectiveConfig(name="ssdgm", classes=classes), SupervisionConfig(), world)
+
+
+def test_pairs_cannot_differ_in_more_labels_than_there_are(world: ImageData) -> None:
+    supervision = SupervisionConfig(factors=("shape",), differing=2)
+    with pytest.raises(UserError, match=r"supervision\.differing=2: must be at most 1"):
+        with_classes(ObjectiveConfig(name="adagvae"), supervision, world)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pbt_disent.models import LatentModel
-from pbt_disent.models.contract import Batch, LossTerms
+from pbt_disent.models.contract import Batch, LossTerms, Representation
 from pbt_disent.models.encoding import encode
 from pbt_disent.models.gaussian_vae import GaussianVAE
 from pbt_disent.models.tensor_file import pack, unpack
@@ -235,6 +235,21 @@ def test_weights_that_diverge_in_the_last_step_are_noticed(bench: Bench, monkeyp
 
     monkeypatch.setattr(GaussianVAE, "losses", last)
     assert Trainer(bench.context).train(bench.task).status == "nan"
+
+
+def test_codes_that_are_not_finite_are_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses and the weights are finite; what the model says of the probe images is not."""
+    original = GaussianVAE.represent
+
+    def broken(self: GaussianVAE, images: torch.Tensor) -> Representation:
+        seen = original(self, images)
+        return Representation(seen.mean / 0, seen.log_sigma, seen.information)
+
+    monkeypatch.setattr(GaussianVAE, "represent", broken)
+    outcome = Trainer(bench.context).train(bench.task)
+    assert outcome.status == "nan"
+    assert outcome.error == "not finite after 5 steps: replica 0, 1"
+    assert outcome.checkpoints == ()
 
 
 def test_other_errors_are_the_callers(bench: Bench) -> None:
