@@ -23,7 +23,7 @@ from tests.faults.world import long, play, small_spec
 from tests.population.fakes import manifests
 from tests.tune.local_cluster import QUICK_DEATH, LocalCluster, Node, local_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 GENERATIONS = 4
@@ -157,7 +157,6 @@ def test_a_node_goes_and_another_one_comes_within_a_generation(
 
 
 @long
-@pytest.mark.timeout(900)
 def test_a_node_that_freezes_is_given_up_and_its_late_results_count_for_nothing(
     drive: Drive, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -233,7 +232,6 @@ class Network:
 
 
 @long
-@pytest.mark.timeout(900)
 def test_a_node_that_is_cut_off_goes_on_alone_and_what_it_writes_late_counts_for_nothing(
     drive: Drive, cut: Network, tmp_path: Path, undisturbed: Path
 ) -> None:

@@ -20,7 +20,7 @@ from pbt_disent.store.run_folder import RunFolder, create_run
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 KILLS = 20 if os.environ.get("PBT_DISENT_FAULTS") else 3
 FILES = ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "model/model.json")

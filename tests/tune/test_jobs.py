@@ -23,7 +23,7 @@ from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL = [
     *TINY,
