@@ -1,4 +1,7 @@
-"""Name what the latents of a model stand for; the names then stand in tables, MLflow, the report and served models."""
+"""Label images as the rounds of a run would have, or name what the latents of a model stand for.
+
+Names then stand in tables, MLflow, the report and served models.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import argparse
 import json
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbt_disent.cli.trained import add_model
+from pbt_disent.cli.trained import add_images, add_model
 from pbt_disent.errors import PbtDisentError, UserError
 
 if TYPE_CHECKING:
@@ -17,10 +21,20 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "call"]
 
+BATCH = 1024
+"""Images that are read at a time."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_model(parser)
+    add_images(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write what every round of the run says of the images to this table, such as labels.parquet",
+    )
     parser.add_argument(
         "--name",
         action="append",
@@ -32,13 +46,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(options: argparse.Namespace) -> int:
-    """Change the names asked for, if any, and print the latents."""
+    """Write the labels of images, or change the names asked for, if any, and print the latents."""
     from pbt_disent.cli.trained import load_trained
 
+    if options.out is not None:
+        _write(options)
+        return 0
+    if options.data is not None or options.given:
+        raise UserError("--data without --out", "labels nothing", "say where the labels go with --out labels.parquet")
     if options.names:
         _rename(options)
     _print(load_trained(options.model, options.runs)[0])
     return 0
+
+
+def _write(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from pbt_disent.cli.progress import bar
+    from pbt_disent.cli.trained import load_images, load_trained
+    from pbt_disent.models import LatentModel
+    from pbt_disent.rounds.labels import write_labels
+    from pbt_disent.rounds.tree import TREE, Tree, label_images
+    from pbt_disent.store.blobs import BlobStore
+    from pbt_disent.types import FloatArray, IntArray
+
+    model, run = load_trained(options.model, options.runs)
+    if run is None:
+        raise UserError(f"model {options.model}", "is no run, and its rounds are not known", "label with its run")
+    tree, blobs = Tree.read(run.labels.with_name(TREE)), BlobStore(run.blobs)
+    data = load_images(options, options.model, run)
+    if data.shape != model.image_shape:
+        raise UserError(
+            f"images of {'x'.join(map(str, data.shape))}",
+            f"must be {'x'.join(map(str, model.image_shape))}, as those of the run",
+            "resize them, such as with --set size=32",
+        )
+    with bar("labelling") as progress:
+
+        def encode(checkpoint: str, images: IntArray) -> FloatArray:
+            inner = LatentModel.from_checkpoint(blobs.get(checkpoint))
+            parts = []
+            for start in range(0, len(images), BATCH):
+                part = images[start : start + BATCH]
+                parts.append(inner.encode(data.images(part)))
+                progress(start + len(part), len(images))
+            return np.concatenate(parts)
+
+        leaves = label_images(tree, encode, np.arange(len(data)))
+    write_labels(leaves, tree.factor_of, options.out)
+    levels = sum(len(leaf.levels) for leaf in leaves)
+    print(
+        f"{len(data):,} images, {levels} rounds in {len(leaves)} leaf runs, {len(tree.factors)} factors: {options.out}"
+    )
 
 
 def _rename(options: argparse.Namespace) -> None:

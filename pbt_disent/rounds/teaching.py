@@ -68,7 +68,7 @@ def teach(setup: RunSetup, leaves: Sequence[Leaf]) -> tuple[Kind, Teaching] | No
         told["labels"] = setup.blobs.put_array(labels[:, chosen])
         section = _with_classes(section, labels[:, chosen])
     if "partner" in needs:
-        told["partners"] = setup.blobs.put_array(_partners(setup, labels))
+        told["partners"] = setup.blobs.put_array(_partners(setup, leaves, setup.data.images))
     resolved = resolve(section, setup.shape)
     setup.record("taught", "final", objective=resolved.name, labels=labels.shape[1])
     kind = Kind(resolved.name, resolved.space, resolved.fixed)
@@ -91,15 +91,26 @@ def _with_classes(section: ObjectiveConfig, labels: IntArray) -> ObjectiveConfig
     return ObjectiveConfig(name=section.name, **{**section.values, "classes": [int(top) + 1 for top in labels.max(0)]})
 
 
-def _partners(setup: RunSetup, labels: IntArray) -> npt.NDArray[np.int64]:
-    """Return partners (N, P): images that agree in all labels known for most images but some; else the image itself."""
+def _partners(setup: RunSetup, leaves: Sequence[Leaf], size: int) -> npt.NDArray[np.int64]:
+    """Return partners (N, P): images that agree in all labels that are known of both but some; else the image itself.
+
+    On all images these are the labels of the first level. An image in a deeper level has half of its partners in that
+    level's subset, where the latents above are constant: there a pair says something of the deeper ones.
+    """
     supervision: SupervisionConfig = setup.config.supervision
-    share = (labels >= 0).mean(axis=0)
-    known = labels[:, share >= share.max() / 2]
-    images = setup.all_images[(known[setup.all_images] >= 0).all(axis=1)]
-    partners = np.tile(np.arange(len(labels))[:, None], supervision.partners)
-    if len(images):
-        generator = Streams(setup.config.seed).generator("final", "partners")
-        differing = min(supervision.differing, known.shape[1] - 1)
-        partners[images] = images[draw_partners(known[images], supervision.partners, differing, generator)]
+    partners = np.tile(np.arange(size)[:, None], supervision.partners)
+    deeper = [level for leaf in leaves for level in leaf.levels[1:]]
+    for number, level in enumerate([leaves[0].levels[0], *deeper]):
+        cut = [
+            column for column, segments in enumerate(level.segments.T) if len(np.unique(segments[segments >= 0])) > 1
+        ]
+        known = (level.segments[:, cut] >= 0).all(axis=1)
+        images = level.images[known]
+        if not cut or len(images) < 2:
+            continue
+        count = supervision.partners if number == 0 else supervision.partners // 2
+        generator = Streams(setup.config.seed).generator("final", "partners", *([level.path] if number else []))
+        differing = min(supervision.differing, len(cut) - 1)
+        drawn = draw_partners(level.segments[known][:, cut], max(count, 1), differing, generator)
+        partners[images, : drawn.shape[1]] = images[drawn]
     return partners

@@ -26,7 +26,7 @@ from pbt_disent.rounds.method import Result
 from pbt_disent.store.run_folder import create_run
 from pbt_disent.studies.cells import Cell
 from pbt_disent.studies.contract import STUDIES, Study
-from pbt_disent.studies.spread import draw_boxes, tabulate
+from pbt_disent.studies.spread import Goal, draw_boxes, tabulate
 from pbt_disent.types import Json
 
 __all__ = ["LEARNED", "Description", "run_cell", "study"]
@@ -46,6 +46,7 @@ class Description(BaseModel):
         shared: parts of a config that all arms have.
         arms: by name, parts of a config that take the place of the shared ones, section by section, and `share`, the
             share of the budget that the arm may spend (1 by default).
+        goals: what the arms are compared on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class Description(BaseModel):
     worlds: dict[str, Json]
     shared: Json
     arms: dict[str, Json]
+    goals: tuple[Goal, ...] = ()
 
     def cells(self, arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
         """Return the cells seed by seed and world by world, so that a part of the study compares all arms already."""
@@ -82,7 +84,7 @@ def study() -> Study:
         described.seeds,
         described.cells,
         run_cell,
-        lambda results: tabulate(described.worlds, described.arms, results),
+        lambda results: tabulate(described.worlds, described.arms, results, described.goals),
         lambda results: draw_boxes(described.worlds, described.arms, results),
     )
 

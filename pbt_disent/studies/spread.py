@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict
 
 from pbt_disent.studies.cells import Cell
 from pbt_disent.types import Json
 
-__all__ = ["draw_boxes", "tabulate"]
+__all__ = ["Goal", "draw_boxes", "tabulate"]
 
 INK, LINE, ACCENT = "#1c2128", "#8593a3", "#b3410e"
 
 
-def tabulate(worlds: Iterable[str], arms: Iterable[str], results: Mapping[Cell, Json]) -> str:
-    """Return a Markdown table with a row for each world and arm that has results."""
+Statistic = Literal["median", "worst"]
+
+
+class Goal(BaseModel):
+    """That one arm has at least as much of something as another, or more of it.
+
+    Args:
+        arm: which has it.
+        against: the other arm.
+        figure: of a cell.
+        of: what counts of the arm's seeds; of the other arm's it is the median.
+        more: whether as much is not enough.
+        says: the goal in a phrase.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: str
+    against: str
+    figure: str
+    of: Statistic = "median"
+    more: bool = False
+    says: str
+
+
+def tabulate(
+    worlds: Iterable[str], arms: Iterable[str], results: Mapping[Cell, Json], goals: Sequence[Goal] = ()
+) -> str:
+    """Return Markdown tables: a row for each world and arm that has results, and one for each world and goal."""
+    worlds = list(worlds)
     lines = [
         "Median over seeds, the interquartile range in brackets, then the worst seed.",
         "",
@@ -36,7 +66,30 @@ def tabulate(worlds: Iterable[str], arms: Iterable[str], results: Mapping[Cell, 
             ]
             passes = np.median([result["passes"] for result in seen])
             lines.append(f"| {world} | {arm} | {len(seen)} | {' | '.join(parts)} | {passes:,.0f} |")
-    return "\n".join(lines) + "\n"
+    rows = [row for goal in goals for world in worlds if (row := _goal_row(goal, world, results))]
+    if rows:
+        lines += [
+            "",
+            "| goal | world | seeds | figure | arm | against | reached |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+    return "\n".join([*lines, *rows]) + "\n"
+
+
+def _goal_row(goal: Goal, world: str, results: Mapping[Cell, Json]) -> str | None:
+    """Compare the two arms on the seeds that both have; none where there is none."""
+    by_seed = [
+        {cell.seed: result[goal.figure] for cell, result in results.items() if cell.arm == f"{world}/{arm}"}
+        for arm in (goal.arm, goal.against)
+    ]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    if not seeds:
+        return None
+    own, other = ([values[seed] for seed in seeds] for values in by_seed)
+    reached, bar = (min(own) if goal.of == "worst" else float(np.median(own))), float(np.median(other))
+    holds = reached > bar if goal.more else reached >= bar
+    figures = f"{goal.of} {goal.figure} | {reached:.2f} | {bar:.2f}"
+    return f"| {goal.says} | {world} | {len(seeds)} | {figures} | {'yes' if holds else 'no'} |"
 
 
 def draw_boxes(worlds: Iterable[str], arms: Iterable[str], results: Mapping[Cell, Json]) -> Figure:
