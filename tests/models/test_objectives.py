@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pbt_disent.models import OBJECTIVES, LatentModel, Objective
 from pbt_disent.models.contract import Batch
-from pbt_disent.training.loop import step_once
+from pbt_disent.training.loop import TermMeans, step_once
 
 Make = Callable[..., Objective]
 NAMES = sorted(OBJECTIVES)
@@ -111,3 +114,34 @@ def test_representation_and_decoder_fit_together(make: Make, images: Tensor, nam
     for index in (0, 11):
         alone = model.encode(images[index : index + 1].numpy())
         np.testing.assert_allclose(alone[0], seen.codes[index], atol=1e-6)
+
+
+class Scalars(TorchDispatchMode):
+    """Counts how often a tensor's value is asked for, which on a GPU waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.asked += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_never_waits_for_a_value(make: Make, images: Tensor, name: str) -> None:
+    """Loss terms are summed on the device, where a value that is not finite stays: one look at the sums finds it."""
+    objective = make(name, **FAST).train()
+    optimizers, means, generator = objective.optimizers(), TermMeans(), torch.Generator().manual_seed(0)
+    means.add(step_once(objective, optimizers, partnered(images), 0, generator))
+    with Scalars() as scalars:
+        for step in range(1, 4):
+            means.add(step_once(objective, optimizers, partnered(images), step, generator))
+        assert scalars.asked == 0
+        assert torch.isfinite(torch.tensor(list(means.rows()[0].values()))).all()
+        with torch.no_grad():
+            next(objective.parameters()).fill_(math.nan)
+        means.add(step_once(objective, optimizers, partnered(images), 4, generator))
+        objective.load_state_dict(make(name, **FAST).state_dict())
+        means.add(step_once(objective, optimizers, partnered(images), 5, generator))
+        assert not all(map(math.isfinite, means.rows()[0].values()))

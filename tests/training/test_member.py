@@ -6,8 +6,10 @@ import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,6 +223,26 @@ def test_bf16_trains_to_the_same_within_its_precision(bench: Bench, stacked: boo
     model = LatentModel.from_checkpoint(bench.blobs.get(rough.checkpoints[0]))
     seen = model.encode(bench.images[bench.blobs.get_array(bench.task.probe)])
     np.testing.assert_array_equal(seen, bench.blobs.get_array(rough.codes)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiled_networks_train_to_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compiler's tracing alone; encoder and decoder of each replica are compiled."""
+    compile_network, compiled = torch.compile, []
+
+    def trace(network: Callable[..., Any]) -> Callable[..., Any]:
+        compiled.append(network)
+        return compile_network(network, backend="eager")
+
+    exact = Trainer(bench.context).train(bench.task)
+    monkeypatch.setattr(torch, "compile", trace)
+    traced = Trainer(replace(bench.context, compiled=True)).train(bench.task)
+    assert len(compiled) == 4
+    assert traced.status == "ok"
+    for terms, expected in zip(traced.losses, exact.losses, strict=True):
+        assert terms == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_that_diverge_in_the_last_step_are_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

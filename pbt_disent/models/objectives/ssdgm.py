@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pbt_disent.config import Mutable
 from pbt_disent.errors import UserError
@@ -163,9 +162,9 @@ class SSDGM(Objective):
         return (log_normal(z, mean, log_sigma) - log_prior(z)).sum(2)
 
     def _one_hot(self, values: Tensor) -> Tensor:
-        """(B, L) class ids -> (B, units)."""
-        parts = [functional.one_hot(values[:, column], size) for column, size in enumerate(self.classes)]
-        return torch.cat(parts, 1).to(torch.float32)
+        """(B, L) class ids -> (B, units); torch's own would look at the ids, and so wait for a device."""
+        ids = [torch.arange(size, device=values.device) for size in self.classes]
+        return torch.cat([values[:, column, None] == one for column, one in enumerate(ids)], 1).to(torch.float32)
 
     def represent(self, images: Tensor) -> Representation:
         """Encode (B, C, H, W) images in 0 to 1.
