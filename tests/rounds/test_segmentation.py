@@ -164,3 +164,33 @@ def test_each_reason_to_stop_is_named() -> None:
     assert "candidate subsets" in str(cut_subset(codes, sigma, [0, 1], GAPS, choice=1000).reason)
     big = DENSITY.model_copy(update={"min_images": 61})
     assert cut_subset(codes, sigma, [0, 1], big, choice=0).reason == "the subset has only 60 images"
+
+
+PUBLISHED = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32, "hue": 10, "room scale": 8, "azimuth": 15}
+"""Levels of the factors of dSprites and 3D Shapes."""
+
+
+@pytest.mark.parametrize("rule", [GAPS, DENSITY], ids=["gaps", "density"])
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+@pytest.mark.parametrize("count", sorted({*PUBLISHED.values(), 4}))
+def test_every_published_factor_is_cut_purely(count: int, noise: float, rule: SegmentationConfig) -> None:
+    """At noise/gap of 0.1 and below every segment of every factor of both data sets holds one level (papers.md 4.10)."""
+    codes, truth = levels(count, 500, noise)
+    segments = segment(codes, noise, rule, several=True)
+    hidden = 2 * int(count / 15 + 1) if rule is GAPS else 0
+    assert len(segments) >= max(count - hidden, 1)
+    assert all(len(np.unique(truth[item.members])) == 1 for item in segments)
+
+
+@pytest.mark.parametrize("count", sorted(set(PUBLISHED.values())))
+def test_beyond_the_resolution_density_leaves_a_factor_whole_and_gaps_do_no_harm(count: int) -> None:
+    """At noise/gap of 0.3 `density` cuts where it is sure or not at all; the other latents are cut as ever."""
+    blurred, truth = levels(count, 200, 0.3)
+    assert all(len(np.unique(truth[item.members])) <= 2 for item in segment(blurred, 0.3, DENSITY, several=True))
+    clean = np.tile(np.arange(4), len(blurred) // 4 + 1)[: len(blurred)]
+    codes = np.column_stack([blurred, clean + 0.05 * np.random.default_rng(0).standard_normal(len(blurred))])
+    for rule in (GAPS, DENSITY):
+        cut = cut_subset(codes, np.array([0.3, 0.05]), [0, 1], rule, choice=0)
+        assert cut.reason is None
+        assert 1 in cut.frozen
+        assert len(np.unique(clean[cut.subset])) == 1
