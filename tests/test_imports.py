@@ -22,7 +22,7 @@ LAYERS = [
     {"rounds", "tune", "tracking"},
     {"report", "bench"},
     {"api", "automatic"},
-    {"studies"},
+    {"studies", "estimator"},
     {"cli"},
     {"__main__"},
 ]

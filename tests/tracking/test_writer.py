@@ -82,7 +82,6 @@ def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_st
         last = records[-1]
         assert child.data.tags["operation"] == last.operation
         assert child.data.tags["parent"] == f"m{last.parent:02d}"
-        assert child.data.tags["generation"] == "2"
     assert history(ready_folder, children[2], "fitness/score")[-1][0] == 2
     assert len(history(ready_folder, children[2], "fitness/score")) == 2, "a member without a score has no point there"
 
