@@ -148,7 +148,8 @@ def test_summary_and_report_say_on_what_they_score(
     shown = " ".join(page.read_text(encoding="utf-8").split())
     assert f"<dt>Never trained on</dt><dd>{held['images']} images</dd>" in shown
     for name, key in (("leaf-MIG", "leaf_mig"), ("squared error a pixel", "error")):
-        assert f"<dt>{name}, on those</dt><dd>{held[key]:.3g}</dd>" in shown
+        assert f"<dt>{name}, on those</dt><dd>{held[key]:.3g}" in shown
+    assert f">{low:.3g} to {high:.3g}</small>" in shown
     print_summary(folder, outcome, {**outcome.scores, "true_factors": None, "held_out": None}, page)
     assert "too few images were held out to score it on them" in capsys.readouterr().out
 

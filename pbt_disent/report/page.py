@@ -78,13 +78,17 @@ def render(run: RunView) -> str:
 
 
 def _held_out(run: RunView) -> Json | None:
-    """Return the scores on images that were never trained on, as pairs of name and value, and how many these are."""
+    """Return the scores on images never trained on, each as name, value and interval, and how many these are."""
     scores = (run.scores or {}).get("held_out")
     if not scores:
         return None
     return {
         "images": scores["images"],
-        "scores": [(name, scores[key]) for key, name in LABELS.items() if scores.get(key) is not None],
+        "scores": [
+            (name, scores[key], scores.get("intervals", {}).get(key))
+            for key, name in LABELS.items()
+            if scores.get(key) is not None
+        ],
     }
 
 

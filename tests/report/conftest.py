@@ -108,6 +108,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     LatentModel("betatcvae", model, information=np.asarray([1.25, 2.5, 0.001])).save(run.model)
     truth = {
         "mig": 0.46,
+        "interval": [0.41, 0.52],
         "points": 96,
         "per_factor": [
             {"factor": "x", "gap": 0.7, "latent": 0, "shares": SHARES[0]},
