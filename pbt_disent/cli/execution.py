@@ -72,7 +72,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
 
     apply_defaults(os.environ)
     prepared = _prepare(folder, prepare, _device(folder.config()))
-    expected = print_plan(prepared, seconds=seconds)
+    expected = print_plan(prepared, seconds=seconds, check_room=True)
     config = prepared.config
     print(f"Run folder {folder.location}")
     with contextlib.ExitStack() as stack:

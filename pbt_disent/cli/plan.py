@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbt_disent.cli.common import add_config_arguments, config_of, duration
+from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
     from pbt_disent.models import ResolvedObjective
     from pbt_disent.training.calibrate import Calibration
+    from pbt_disent.store.run_folder import RunFolder
     from pbt_disent.training.tasks import WorkerContext
 
-__all__ = ["add_arguments", "call", "print_plan"]
+__all__ = ["add_arguments", "call", "print_plan", "refuse_without_room"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +39,17 @@ def call(options: argparse.Namespace) -> int:
     return 0
 
 
-def print_plan(prepared: Prepared, *, seconds: float) -> float:
-    """Measure how fast this machine trains and print what the run costs at most; return the seconds it will take."""
+def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) -> float:
+    """Measure how fast this machine trains and print what the run costs at most; return the seconds it will take.
+
+    Args:
+        prepared: the run.
+        seconds: how long to measure.
+        check_room: refuse a run that its storage has no room for.
+
+    Raises:
+        UserError: it has none.
+    """
     from pbt_disent.machine import usable_cpus
     from pbt_disent.rounds.budget import budget
     from pbt_disent.training.calibrate import on_scratch
@@ -73,7 +84,29 @@ def print_plan(prepared: Prepared, *, seconds: float) -> float:
     )
     print(f"  needs        about {memory / 2**30:.1f} GiB of memory and {disk / 2**20:,.0f} MiB of disk")
     print(f"  will take    about {duration(expected)} on this machine", flush=True)
+    if check_room:
+        refuse_without_room(prepared.folder, cost.disk(measured.checkpoint))
     return expected
+
+
+def refuse_without_room(folder: RunFolder, needed: int) -> None:
+    """Refuse a run whose storage has no room for what it will hold at its largest, beside what it holds already.
+
+    Raises:
+        UserError: it has none.
+    """
+    from pbt_disent.store.blobs import BlobStore
+
+    blobs = BlobStore(folder.blobs)
+    if (free := blobs.free()) is None:
+        return
+    needed -= sum(map(blobs.size, blobs.all()))
+    if needed > free:
+        raise UserError(
+            f"run {folder.location}",
+            f"needs {needed / 2**20:,.0f} MiB of disk, and {free / 2**20:,.0f} are free there",
+            "free some, or choose another place with --runs",
+        )
 
 
 def _measure(context: WorkerContext, objectives: Sequence[ResolvedObjective], size: int, seconds: float) -> Calibration:

@@ -137,6 +137,8 @@ class RoundJournal:
         blob (its logs, moved-aside rounds, index arrays), and `spare`. Call it before anything new is stored.
         """
         self._lease.check()
+        for torn in self._rounds.parent.rglob(".tmp-*"):
+            torn.unlink(missing_ok=True)
         keep, dropped = set(spare), set[str]()
         for folder in sorted({path.parent for path in self._rounds.rglob("generation-*.json")}):
             self._set_aside_torn(folder.relative_to(self._rounds).as_posix())

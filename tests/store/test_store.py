@@ -153,3 +153,36 @@ def test_run_folders_are_created_named_and_found(tmp_path: Path) -> None:
         find_run("demo-2", tmp_path)
     with pytest.raises(UserError, match="holds no run"):
         newest_run(tmp_path / "nothing")
+
+
+def test_a_run_that_the_disk_has_no_room_for_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pbt_disent.cli.plan import refuse_without_room
+
+    folder = create_run(load_config("demo"), "demo", tmp_path, None)
+    monkeypatch.setattr(BlobStore, "free", lambda self: 10 * 2**20)
+    refuse_without_room(folder, 10 * 2**20)
+    with pytest.raises(UserError, match=r"needs 12 MiB of disk, and 10 are free there; free some, or choose another"):
+        refuse_without_room(folder, 12 * 2**20)
+    BlobStore(folder.blobs).put(bytes(3 * 2**20))
+    refuse_without_room(folder, 12 * 2**20)
+    monkeypatch.setattr(BlobStore, "free", lambda self: None)
+    refuse_without_room(folder, 2**60)
+
+
+def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_path: Path) -> None:
+    from tests.population.fakes import journal
+    from tests.population.test_engine import run
+
+    run(tmp_path, size=3, generations=3)
+    book, blobs, lease = journal(tmp_path)
+    kept = blobs.all()
+    orphan, given, named = blobs.put(b"orphan"), blobs.put(b"given"), blobs.put(b"named")
+    (tmp_path / "rounds.jsonl").write_text(json.dumps({"event": "finished", "best": {"checkpoint": named}}))
+    (tmp_path / "blobs" / ".tmp-torn").write_bytes(b"half")
+    assert book.sweep([given]) == len(b"orphan")
+    assert blobs.all() == kept | {given, named}
+    assert orphan not in blobs
+    assert not list(tmp_path.rglob(".tmp-*"))
+    lease.release()
