@@ -15,8 +15,8 @@ from pbt_disent.errors import UserError
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
     from pbt_disent.models import ResolvedObjective
-    from pbt_disent.training.calibrate import Calibration
     from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.training.calibrate import Calibration
     from pbt_disent.training.tasks import WorkerContext
 
 __all__ = ["add_arguments", "call", "print_plan", "refuse_without_room"]
