@@ -20,7 +20,7 @@ def prepare(setting: Setting) -> Growth:
 
     A generation should take as long as one node's share of it sleeps, however many nodes there are.
     """
-    sizes, seconds = setting.pick((1, 2, 4, 8), (1, 2, 8), (1, 2)), setting.pick(1.0, 0.3, 0.05)
+    sizes, seconds = setting.pick((1, 2, 4, 8), (1, 8), (1, 2)), setting.pick(1.0, 0.3, 0.05)
     generations = setting.pick(6, 3, 2)
     ideal = MEMBERS * seconds
     played: dict[int, list[float]] = {}
