@@ -11,6 +11,7 @@ import pytest
 from pbt_disent import api
 from pbt_disent.config import load_config, preset_names
 from pbt_disent.errors import UserError
+from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.rounds.budget import budget
 from pbt_disent.store.blobs import BlobStore
@@ -60,6 +61,21 @@ def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Pat
     assert [record.hyperparameters for record in fixed[0].members] == [kind.fixed] * 3
     assert len({record.score for record in fixed[0].members}) > 1
     assert selected[-1].images == drawn[-1].images == fixed[-1].images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_makes_a_population(tmp_path: Path, name: str) -> None:
+    """By the same override as on the command line; its members train, are scored, replaced and trained on."""
+    own = {"provlae": ["objective.levels=2"], "factorvae": ["objective.discriminator_width=32"]}
+    small = [f"objective={name}", "objective.network_width=4", *own.get(name, [])]
+    _, outcome, history = run(tmp_path, "method=pbt-u-vae", *small)
+    assert len(history) == 2
+    assert {record.kind for one in history for record in one.members} == {name}
+    assert all(record.status == "ok" and record.score is not None for one in history for record in one.members)
+    assert any(record.parent is not None for record in history[-1].members)
+    assert outcome.model is not None
+    assert outcome.model.name == name
 
 
 @pytest.mark.parametrize("name", preset_names())
