@@ -119,7 +119,9 @@ def segments_figure(values: FloatArray, segments: IntArray) -> Figure:
         if not chosen.any():
             continue
         height, _ = np.histogram(values[chosen], edges)
-        axes.bar(edges[:-1], height, np.diff(edges), below, align="edge", color=face, edgecolor=edge, linewidth=0.5)
+        drawn = height > 0
+        style = {"align": "edge", "color": face, "edgecolor": edge, "linewidth": 0.5}
+        axes.bar(edges[:-1][drawn], height[drawn], np.diff(edges)[drawn], below[drawn], **style)
         below += height
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
