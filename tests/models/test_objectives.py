@@ -128,10 +128,10 @@ class Scalars(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_never_waits_for_a_value(make: Make, images: Tensor, name: str) -> None:
+@pytest.mark.parametrize(("name", "values"), [*((name, {}) for name in NAMES), ("provlae", {"growth": "plateau"})])
+def test_a_step_never_waits_for_a_value(make: Make, images: Tensor, name: str, values: dict[str, Any]) -> None:
     """Loss terms are summed on the device, where a value that is not finite stays: one look at the sums finds it."""
-    objective = make(name, **FAST).train()
+    objective = make(name, **FAST, **values).train()
     optimizers, means, generator = objective.optimizers(), TermMeans(), torch.Generator().manual_seed(0)
     means.add(step_once(objective, optimizers, partnered(images), 0, generator))
     with Scalars() as scalars:
@@ -142,6 +142,6 @@ def test_a_step_never_waits_for_a_value(make: Make, images: Tensor, name: str) -
         with torch.no_grad():
             next(objective.parameters()).fill_(math.nan)
         means.add(step_once(objective, optimizers, partnered(images), 4, generator))
-        objective.load_state_dict(make(name, **FAST).state_dict())
+        objective.load_state_dict(make(name, **FAST, **values).state_dict())
         means.add(step_once(objective, optimizers, partnered(images), 5, generator))
         assert not all(map(math.isfinite, means.rows()[0].values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pbt_disent.config import Mutable
 from pbt_disent.errors import UserError
@@ -70,6 +70,8 @@ class ProVLAE(Objective):
         self.register_buffer("began", torch.zeros((), dtype=torch.long))
         self.register_buffer("lowest", torch.full((), torch.inf))
         self.register_buffer("window", torch.zeros(()))
+        self._growth: tuple[int, int] | None = None
+        self.register_load_state_dict_post_hook(_forget)
 
     @classmethod
     def complete(cls, settings: Json, image_shape: ImageShape) -> Json:
@@ -102,16 +104,23 @@ class ProVLAE(Objective):
             stage = min(step // length, self.levels - 1)
             began = stage * length
         else:
-            stage, began = int(self.stage), int(self.began)
+            stage, began = self._reached()
         fade = self.options["fade_in"]
         newest = min(1.0, (step - began) / fade) if stage and fade else 1.0
         return stage, [1.0] * stage + [newest] + [0.0] * (self.levels - 1 - stage)
 
+    def _reached(self) -> tuple[int, int]:
+        """Return the stage and the step at which it began, which are read from the device only when they may be new."""
+        if self._growth is None:
+            self._growth = int(self.stage), int(self.began)
+        return self._growth
+
     @torch.no_grad()
     def _watch(self, loss: Tensor, step: int) -> None:
         """Take in the loss of a step; begin the next stage where this one has come to its end."""
-        into, length = step - int(self.began) + 1, self.options["plateau_window"]
-        fading = self.options["fade_in"] if int(self.stage) else 0
+        stage, began = self._reached()
+        into, length = step - began + 1, self.options["plateau_window"]
+        fading = self.options["fade_in"] if stage else 0
         ended = into >= int(self.values["stage_steps"])
         self.window += loss.detach() / length
         if into % length == 0:
@@ -119,7 +128,8 @@ class ProVLAE(Objective):
                 ended = ended or not bool(self.window < self.lowest * (1 - self.options["plateau_gain"]))
                 self.lowest.copy_(torch.minimum(self.lowest, self.window))
             self.window.zero_()
-        if ended and int(self.stage) < self.levels - 1:
+        if ended and stage < self.levels - 1:
+            self._growth = None
             self.stage += 1
             self.began.fill_(step + 1)
             self.lowest.fill_(torch.inf)
@@ -161,3 +171,9 @@ class ProVLAE(Objective):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return one Adam over everything."""
         return {"model": torch.optim.Adam(self.parameters(), lr=self.values["lr"], fused=True)}
+
+
+def _forget(ladder: nn.Module, _: object) -> None:
+    """After a checkpoint has been read, another stage may have been reached."""
+    assert isinstance(ladder, ProVLAE)
+    ladder._growth = None
