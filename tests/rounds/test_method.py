@@ -27,16 +27,21 @@ FACTORS = np.stack(np.meshgrid(*map(np.arange, SIZES), indexing="ij"), -1).resha
 class Oracle(FakeExecutor):
     """Reveals the first two factors that vary in a set; the codes of all others are noise without information."""
 
+    factors = FACTORS
+    noise = 0.05
+
     def __init__(self, blobs: BlobStore, special: Outcome = lambda task: None, revealed: int = 2) -> None:
         super().__init__(blobs, special)
         self.revealed = revealed
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
-        images = np.arange(len(FACTORS)) if task.subset is None else self.blobs.get_array(task.subset).astype(np.int64)
-        truth = FACTORS[images]
+        images = (
+            np.arange(len(self.factors)) if task.subset is None else self.blobs.get_array(task.subset).astype(np.int64)
+        )
+        truth = self.factors[images]
         known = [k for k in range(truth.shape[1]) if len(np.unique(truth[:, k])) > 1][: self.revealed]
         noise = np.random.default_rng(len(images)).normal(size=truth.shape)
-        codes = np.where(np.isin(np.arange(truth.shape[1]), known), truth + 0.05 * noise, noise)
+        codes = np.where(np.isin(np.arange(truth.shape[1]), known), truth + self.noise * noise, noise)
         log_sigma = np.full(codes.shape, np.log(0.2))
         return EncodeOutcome(
             self.blobs.put_array(codes.astype(np.float32)),
@@ -63,10 +68,10 @@ def run(folder: Path, executor: type[Oracle] = Oracle, watch: Watch | None = Non
         setup = RunSetup(
             config=config(*overrides),
             images=None,
-            size=len(FACTORS),
+            size=len(executor.factors),
             kinds=(Kind("oracle", SPACE, {"batch_size": 8.0}),),
             context={},
-            data=DataIdentity(name="oracle", fingerprint="oracle", subset=None, images=len(FACTORS)),
+            data=DataIdentity(name="oracle", fingerprint="oracle", subset=None, images=len(executor.factors)),
             blobs=blobs,
             journal=book,
             log=GrowingLog(folder / "rounds.jsonl"),

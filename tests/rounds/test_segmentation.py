@@ -174,7 +174,7 @@ PUBLISHED = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32, "hue":
 @pytest.mark.parametrize("noise", [0.05, 0.1])
 @pytest.mark.parametrize("count", sorted({*PUBLISHED.values(), 4}))
 def test_every_published_factor_is_cut_purely(count: int, noise: float, rule: SegmentationConfig) -> None:
-    """At noise/gap of 0.1 and below every segment of every factor of both data sets holds one level (papers.md 4.10)."""
+    """Up to a noise/gap of 0.1 every segment holds one level, for the factors of both published data sets."""
     codes, truth = levels(count, 500, noise)
     segments = segment(codes, noise, rule, several=True)
     hidden = 2 * int(count / 15 + 1) if rule is GAPS else 0
