@@ -23,15 +23,16 @@ from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-SMALL = [
+ENDLESS = [
     *TINY,
     "method=pbt-u-vae",
-    "population.max_generations=5",
-    "population.images_per_generation=1200",
+    "population={size: 3, replicas: 2, max_generations: 400, converged_generations: 1000, images_per_generation: 256, "
+    "cutoff: 0.34, give_up_below: 0}",
     "tracking.enabled=false",
 ]
+"""A run that does not end before it is stopped, however slow the machine is."""
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -39,7 +40,7 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("jobs")
-    (folder / "small.yaml").write_text(yaml.safe_dump(load_config(None, SMALL).dump()))
+    (folder / "small.yaml").write_text(yaml.safe_dump(load_config(None, ENDLESS).dump()))
     (folder / "carried").mkdir()
     return folder
 
@@ -67,7 +68,7 @@ def verb(cluster: LocalCluster, place: Path) -> Call:
             env={**environment, **access, "HOME": str(place)},
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
             check=False,
         )
 
@@ -86,7 +87,7 @@ def status(verb: Call, name: str) -> dict[str, Any]:
     return found
 
 
-def wait_until(holds: Callable[[], Any], seconds: float = 240) -> Any:
+def wait_until(holds: Callable[[], Any], seconds: float = 600) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, "it did not come about"
@@ -109,8 +110,7 @@ def driver_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
 
 
 def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, cluster: LocalCluster, place: Path) -> None:
-    undisturbed = create_run(load_config(place / "small.yaml"), "small", place / "reference", None)
-    runs = place / "runs"
+    runs, run = place / "runs", place / "runs" / "small-1"
     said = ok(verb("submit", "small.yaml", "--runs", str(runs), "--working-dir", "carried"))
     assert f"its folder there will be {runs}/small-1" in said
     taken = verb("submit", "small.yaml", "--runs", str(runs), "--name", "small-1")
@@ -119,42 +119,55 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     assert f"pbt-disent resume small-1 --address {cluster.url}" in taken.stderr
     assert len(taken.stderr.splitlines()) == 1
 
-    first = runs / "small-1/rounds/0/generation-0000.json"
+    first = run / "rounds/0/generation-0000.json"
     wait_until(lambda: first.exists() or status(verb, "small-1")["status"] == "FAILED")
     assert first.exists(), ok(verb("logs", "small-1"))
     running = verb("resume", "small-1", "--runs", str(runs))
     assert running.returncode == 2
     assert "is running there; stop it first" in running.stderr
     assert "stopped; every committed generation is safe" in ok(verb("stop", "small-1"))
-    done = len(manifests(runs / "small-1"))
-    assert 1 <= done < 5
+    done = len(manifests(run))
     assert status(verb, "small-1")["status"] == "STOPPED"
-    assert json.loads((runs / "small-1" / "lease.json").read_text())["released"]
+    assert json.loads((run / "lease.json").read_text())["released"]
 
-    said = ok(verb("resume", "small-1", "--runs", str(runs)))
-    assert "as job small-1.2" in said
-    wait_until(lambda: len(manifests(runs / "small-1")) > done)
+    assert "as job small-1.2" in ok(verb("resume", "small-1", "--runs", str(runs)))
+    wait_until(lambda: len(manifests(run)) > done)
     (driver,) = driver_of(cluster, "small-1")
     driver.send_signal(signal.SIGKILL)
-    assert not psutil.wait_procs([driver], timeout=20)[1]
-    ended = wait_until(lambda: (found := status(verb, "small-1"))["status"] in {"SUCCEEDED", "FAILED"} and found)
-    assert ended["status"] == "SUCCEEDED", ok(verb("logs", "small-1"))
-    assert "ended by signal 9; retry 1 of 3" in ended["retry"]
-    assert (ended["round"], ended["generation"]) == ("0", 4)
-
-    api.execute(api.prepare(undisturbed), api.in_process, Watch())
-    assert manifests(runs / "small-1") == manifests(undisturbed.path)
-    run = RunFolder(runs / "small-1")
-    assert (run.model / "model.safetensors").read_bytes() == (undisturbed.model / "model.safetensors").read_bytes()
+    assert not psutil.wait_procs([driver], timeout=60)[1]
+    done = len(manifests(run))
+    wait_until(lambda: len(manifests(run)) > done)
+    found = status(verb, "small-1")
+    assert found["status"] == "RUNNING"
+    assert found["retry"] == "ended by signal 9; retry 1 of 3 in 5 s"
+    assert (found["round"], found["job"]) == ("0", "small-1.2")
+    assert found["generation"] >= done - 1
+    (line,) = ok(verb("list")).splitlines()
+    assert line.split()[:2] == ["small-1", "running"]
+    ok(verb("stop", "small-1"))
     log = ok(verb("logs", "small-1", "--follow"))
     assert "supervisor: ended by signal 9" in log
     assert "Traceback" not in log
-    (line,) = ok(verb("list")).splitlines()
-    assert line.split()[:2] == ["small-1", "succeeded"]
-    assert "succeeded" in ok(verb("status", "small-1"))
+
+    committed = manifests(run)
+    whole = load_config(place / "small.yaml", [f"population.max_generations={len(committed)}"])
+    undisturbed = create_run(whole, "small", place / "reference", None)
+    api.execute(api.prepare(undisturbed), api.in_process, Watch())
+    assert committed == manifests(undisturbed.path)
     for file in runs.rglob("*"):
         assert not (file.is_file() and str(cluster.token).encode() in file.read_bytes()), f"the token is in {file}"
     assert str(cluster.token) not in log
+
+
+def test_a_submitted_run_succeeds_and_leaves_a_model(verb: Call, place: Path) -> None:
+    one = ["--set", "population.max_generations=1", "--name", "one"]
+    ok(verb("submit", "small.yaml", "--runs", str(place / "runs"), *one))
+    log = ok(verb("logs", "one", "--follow"))
+    assert wait_until(
+        lambda: (found := status(verb, "one"))["status"] in {"SUCCEEDED", "FAILED"} and found["status"]
+    ) == ("SUCCEEDED"), log
+    assert RunFolder(place / "runs" / "one").model.exists()
+    assert "one: succeeded" in ok(verb("status", "one"))
 
 
 def test_the_token_opens_and_nothing_else_does(verb: Call, place: Path, cluster: LocalCluster) -> None:
@@ -176,7 +189,7 @@ def join(cluster: LocalCluster, place: Path, *arguments: str, **changes: str) ->
         env={**cluster.environment, "HOME": str(place), **changes},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
 

@@ -21,7 +21,7 @@ from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SMALL = [*TINY, "method=pbt-u-vae", "population.max_generations=2", "tracking.enabled=false"]
 
