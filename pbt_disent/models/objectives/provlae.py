@@ -71,7 +71,7 @@ class ProVLAE(Objective):
         self.register_buffer("lowest", torch.full((), torch.inf))
         self.register_buffer("window", torch.zeros(()))
         self._growth: tuple[int, int] | None = None
-        self.register_load_state_dict_post_hook(_forget)
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     @classmethod
     def complete(cls, settings: Json, image_shape: ImageShape) -> Json:
