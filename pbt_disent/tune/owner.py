@@ -97,10 +97,10 @@ class Owner(threading.Thread):
                     if not self._closing.is_set():
                         self._incarnate(folder)
                 except Exception as error:
-                    self._link.fail(error)
+                    self._link.fail(_named(error, "the run's Tune experiment failed"))
                 self._closing.wait()
         except Exception as error:  # the thread's boundary: whoever waits for a connection must hear of it
-            self._link.fail(error)
+            self._link.fail(_named(error, "Ray did not start"))
 
     @contextlib.contextmanager
     def _ray(self) -> Iterator[Path]:
@@ -199,3 +199,10 @@ class Owner(threading.Thread):
         except (TuneError, PbtDisentError) as error:
             return str(connection.watch.error or error)
         return "the slots ended by themselves"
+
+
+def _named(error: Exception, what: str) -> PbtDisentError:
+    """Return an error that says in one line what failed; Ray raises bare exceptions when a machine is too busy."""
+    if isinstance(error, PbtDisentError):
+        return error
+    return PbtDisentError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
