@@ -41,7 +41,7 @@ def conditions(results: Json) -> str:
         f"{machine['threads']} {'thread' if machine['threads'] == 1 else 'threads'}, "
         f"{', '.join(machine['gpus']) or 'no GPU'}; matrix product {machine['matrix_gflops']:g} GFLOP/s, memory "
         f"{machine['memory_gigabytes_per_second']:g} GB/s; load {machine['load_before']:g} before and "
-        f"{machine['load_after']:g} after. {known}"
+        f"{machine['load_after']:g} after; {results['seconds']:,.0f} s in all. {known}"
         + (f"; not installed: {', '.join(missing)}" if missing else "")
         + "."
     )

@@ -116,6 +116,7 @@ def test_the_tables_go_between_the_marks_and_can_be_made_again_from_the_output(t
     assert text.startswith("before\n<!-- bench -->\n`pbt-disent bench --quick` on ")
     assert text.endswith("<!-- /bench -->\nafter\n")
     assert "old" not in text
+    assert " s in all. python 3.11" in text
     assert "| `sums` | " in text
     assert "| at least 2 | theirs |" in text
     assert "| `growing` | 1 to 4 things | 1 | 1 | 8 s | theirs: 2.00 |" in text

@@ -124,7 +124,7 @@ def prepare_memory(setting: Setting) -> Growth:
 
 
 def prepare_lineage(setting: Setting) -> Growth:
-    """Read a population's record: repair its log, read its manifests, follow the winner to its first start."""
+    """Read a population's record: repair its log, read its manifests, follow the best member back."""
     members, sizes = _long(setting)
     whole = setting.folder / "whole"
     _play(whole, members, sizes[-1])
@@ -133,7 +133,7 @@ def prepare_lineage(setting: Setting) -> Growth:
     def agree() -> str:
         for size in (sizes[0], sizes[-1]):
             generations, way = _read(parts[size])
-            if generations != size or not way:
+            if generations != size or way != size:
                 raise Disagreement(f"{generations} of {size} generations were read, and {way} ancestors found")
         return f"all manifests are read, and the winner of {members:,} members has its ancestors"
 
@@ -205,14 +205,19 @@ def _part(whole: Path, part: Path, generations: int) -> Path:
 
 
 def _read(folder: Path) -> tuple[int, int]:
-    """Return how many generations are on record, and how long the winner's way is."""
+    """Return how many generations are on record, and through how many the last best member's weights went."""
     from pbt_disent.population.journal import read_manifests
-    from pbt_disent.report.lineage import ancestors, winner
     from pbt_disent.store.log import GrowingLog
 
     GrowingLog(folder / "lineage.jsonl", closing="finished")
     manifests = read_manifests(folder / "rounds/0")
-    return len(manifests), len(ancestors(manifests, winner(manifests)))
+    best, way = manifests[-1].best, 0
+    member = None if best is None else best.member
+    for manifest in reversed(manifests):
+        if member is None:
+            break
+        member, way = manifest.members[member].parent, way + 1
+    return len(manifests), way
 
 
 def _timed_read(folder: Path) -> float:

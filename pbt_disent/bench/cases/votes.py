@@ -20,7 +20,7 @@ def prepare(name: str, loop: Loop, setting: Setting) -> Contest:
     """10,000 training and 5,000 evaluation votes of 64 points each, from 10,000 labelled points.
 
     The best loop looks the points of each value up once; the plainest one, beside it at full size, searches the set for
-    every batch. All sides draw votes of their own, so scores agree within 0.03 or three standard errors of a difference.
+    every batch. All sides draw votes of their own, so scores agree within 0.03 or three standard errors.
     """
     from pbt_disent import metrics
 
