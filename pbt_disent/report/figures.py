@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -120,7 +121,7 @@ def segments_figure(values: FloatArray, segments: IntArray) -> Figure:
             continue
         height, _ = np.histogram(values[chosen], edges)
         drawn = height > 0
-        style = {"align": "edge", "color": face, "edgecolor": edge, "linewidth": 0.5}
+        style: dict[str, Any] = {"align": "edge", "color": face, "edgecolor": edge, "linewidth": 0.5}
         axes.bar(edges[:-1][drawn], height[drawn], np.diff(edges)[drawn], below[drawn], **style)
         below += height
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
