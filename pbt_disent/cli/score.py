@@ -16,7 +16,9 @@ from pbt_disent.cli.trained import add_images
 from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
+    from pbt_disent.data.base import ImageData
     from pbt_disent.metrics.score import Scored
+    from pbt_disent.types import IntArray
 
 __all__ = ["add_arguments", "call"]
 
@@ -24,6 +26,10 @@ ARRAYS = (
     "codes", "factors", "information", "sigma", "test_codes", "test_factors",
     "images", "reconstructions", "generated", "features", "generated_features",
 )  # fmt: skip
+
+
+ENOUGH = 60
+"""Points that can be split into a training and a test part."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +102,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], list[str]]:
     """Encode at most as many images as the protocol uses, drawn by the seed, and return codes and known factors.
 
+    Where labels are partial, the images that have all of them are used, if they are enough to be halved.
+
     Some of them are decoded again, and as many images generated: every latent of each is that of another image, which
     any kind of model can be asked for and only one with independent latents does well.
     """
@@ -106,17 +114,18 @@ def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], lis
 
     model, run = load_trained(options.source, options.runs)
     world = load_images(options, options.source, run, held_out=True)
-    count = min(len(world), sum(POINTS["protocol"]))
-    drawn = np.sort(Streams(options.seed).generator("score", "images").choice(len(world), count, replace=False))
+    rows = _labelled(world)
+    count = min(len(rows), sum(POINTS["protocol"]))
+    drawn = np.sort(Streams(options.seed).generator("score", "images").choice(rows, count, replace=False))
     images = world.images(drawn)
     encoded = model.posterior(images)
     rng = Streams(options.seed).generator("score", "decoded")
-    rows = np.sort(rng.permutation(count)[: DECODED["protocol"]])
-    some = encoded.codes[rows]
+    shown = np.sort(rng.permutation(count)[: DECODED["protocol"]])
+    some = encoded.codes[shown]
     recombined = rng.permuted(some, axis=0)
     arrays: dict[str, Any] = {
         "codes": encoded.codes,
-        "images": images[rows] / np.float32(255),
+        "images": images[shown] / np.float32(255),
         "reconstructions": model.decode(some),
         "generated": model.decode(recombined),
     }
@@ -127,6 +136,16 @@ def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], lis
     if factors is not None and columns:
         arrays["factors"] = factors[:, columns]
     return arrays, model.latents, [world.factor_names[column] for column in columns]
+
+
+def _labelled(world: ImageData) -> IntArray:
+    """Return the images of which every factor is known, or all where these are too few."""
+    from pbt_disent.data.base import UNKNOWN
+
+    everything = np.arange(len(world))
+    factors = world.factors(everything)
+    complete = everything if factors is None else np.flatnonzero((factors != UNKNOWN).all(axis=1))
+    return complete if len(complete) >= ENOUGH else everything
 
 
 def _as_json(scored: Scored) -> dict[str, Any]:

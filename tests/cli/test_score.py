@@ -138,6 +138,20 @@ def test_a_model_folder_alone_needs_images(run: RunFolder, tmp_path: Path, capsy
     assert found["reconstruction_error"]["higher_is_better"] is False
 
 
+def test_partial_labels_are_scored_on_the_images_that_have_them(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, 3, 32, 32), dtype=np.uint8)
+    np.savez(tmp_path / "pictures.npz", images=images)
+    for known, points, scored in ((70, 70, True), (30, 90, False)):
+        rows = "".join(f"{index},{index % 3}\n" for index in range(known))
+        (tmp_path / "labels.csv").write_text(f"index,kind\n{rows}")
+        options = ["--data", tmp_path / "pictures.npz", "--set", f"labels={tmp_path / 'labels.csv'}"]
+        found = scores(capsys, run.model, *options, "--budget", "fast", "--no-intervals")
+        assert ("mig" in found) == scored
+        assert found["mutual_info_score"]["samples"] == {"points": points}
+
+
 def test_a_model_inside_an_mlflow_model_folder(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
