@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from pbt_disent import __version__
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.store.files import REMEDIES
 
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
@@ -54,6 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"pbt-disent: {where}{error.strerror}; {REMEDIES[error.errno]}", file=sys.stderr)
         return 1
 
 

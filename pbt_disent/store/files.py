@@ -12,7 +12,15 @@ from pathlib import Path
 
 from pbt_disent.errors import PbtDisentError
 
-__all__ = ["AlreadyCommitted", "StorageFailed", "commit_document", "explained", "free_bytes", "write_atomically"]
+__all__ = [
+    "REMEDIES",
+    "AlreadyCommitted",
+    "StorageFailed",
+    "commit_document",
+    "explained",
+    "free_bytes",
+    "write_atomically",
+]
 
 READABLE = 0o644
 """Permissions of what is written: temporary files start closed to everyone else."""

@@ -19,6 +19,7 @@ import yaml
 
 from pbt_disent.config import load_config, validate
 from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.store.files import explained
 from pbt_disent.store.filesystem import below, open_files
 
 __all__ = ["build_parser", "command", "main", "supervise"]
@@ -133,9 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     attempts = _Attempts()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, attempts.stop)
+
+    def attempt() -> int:
+        try:
+            return attempts.run(command(options.config, options.name, options.runs, extra))
+        except OSError as error:
+            print(f"pbt-disent: {explained(error)}", file=sys.stderr)
+            return 1
+
     try:
         return supervise(
-            lambda: attempts.run(command(options.config, options.name, options.runs, extra)),
+            attempt,
             lambda: _committed(options.name, options.runs),
             attempts.wait,
             lambda text: print(text, flush=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 
@@ -74,3 +76,19 @@ def test_doctor_lists_what_has_a_name(capsys: pytest.CaptureFixture[str]) -> Non
         assert f'"{name}"' in out
     assert main(["doctor"]) == 0
     assert "Ready." in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_whatever_the_verb_was_doing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pbt_disent.cli import doctor
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/file")
+
+    monkeypatch.setattr(doctor, "examine", full)
+    assert main(["doctor"]) == 1
+    assert capsys.readouterr().err == "pbt-disent: /some/file: No space left on device; free some space\n"
+    monkeypatch.setattr(doctor, "examine", Path("/no/such/file").read_text)
+    with pytest.raises(FileNotFoundError):
+        main(["doctor"])
