@@ -42,7 +42,7 @@ class SleepingTrainer:
             task.key,
             "ok",
             (self._blobs.put(f"{task.key} {task.origins}".encode()),),
-            self._blobs.put_array(codes.astype(np.float32)),
+            self._blobs.put_array(codes.astype(np.float32), durable=False),
             ((1.0,) * LATENTS,),
             ({},),
             task.images,

@@ -46,16 +46,20 @@ class BlobStore:
         self.root = str(root)
         self._files: Files = open_files(root)
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: bytes, *, durable: bool = True) -> str:
         """Store bytes and return their digest (64 hexadecimal digits); afterwards the blob is there and sound.
 
         A blob that is there already is read, so that a damaged one is mended.
+
+        Args:
+            content: the bytes.
+            durable: whether the blob must survive a power loss; one that a crash makes worthless need not.
         """
         digest = hashlib.sha256(content).hexdigest()
         name = _name(digest)
         there = self._files.look(name)
         if there is None or there.size != len(content) or self._files.read(name) != content:
-            self._files.write(name, content)
+            self._files.write(name, content, durable=durable)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -98,11 +102,11 @@ class BlobStore:
     def __contains__(self, digest: object) -> bool:
         return isinstance(digest, str) and self._files.look(_name(digest)) is not None
 
-    def put_array(self, array: npt.NDArray[np.generic]) -> str:
-        """Store an array in the npy format, without pickling."""
+    def put_array(self, array: npt.NDArray[np.generic], *, durable: bool = True) -> str:
+        """Store an array in the npy format, without pickling; see `put`."""
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-        return self.put(buffer.getvalue())
+        return self.put(buffer.getvalue(), durable=durable)
 
     def get_array(self, digest: str) -> npt.NDArray[np.generic]:
         """Return an array stored by `put_array`.

@@ -47,8 +47,8 @@ class Files(Protocol):
         """Return a file's bytes."""
         ...
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, over another one if need be, whole or not at all."""
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """Write a file, over another one if need be, whole or not at all; where that costs, `durable` only if asked."""
         ...
 
     def look(self, name: str) -> Entry | None:
@@ -103,9 +103,9 @@ class LocalFiles:
         """See `Files.read`."""
         return (self.root / name).read_bytes()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """See `Files.write`."""
-        write_atomically(self.root / name, content)
+        write_atomically(self.root / name, content, durable=durable)
 
     def look(self, name: str) -> Entry | None:
         """See `Files.look`."""
@@ -152,7 +152,7 @@ class RemoteFiles:
 
         return self._patiently(read)
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """See `Files.write`."""
 
         def write() -> None:

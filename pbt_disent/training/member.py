@@ -70,7 +70,7 @@ class Trainer:
             task.key,
             "ok",
             checkpoints=tuple(map(self._blobs.put, blobs)),
-            codes=self._blobs.put_array(np.stack([seen.codes for seen in encoded])),
+            codes=self._blobs.put_array(np.stack([seen.codes for seen in encoded]), durable=False),
             information=tuple(tuple(seen.information.tolist()) for seen in encoded),
             losses=losses,
             images=paid,
