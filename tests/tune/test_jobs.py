@@ -186,7 +186,7 @@ def join(cluster: LocalCluster, place: Path, *arguments: str, **changes: str) ->
     return subprocess.run(
         [sys.executable, "-m", "pbt_disent", "run", "small.yaml", "--address", cluster.address, *arguments],
         cwd=place,
-        env={**cluster.environment, "HOME": str(place), **changes},
+        env={**cluster.environment, **changes},
         capture_output=True,
         text=True,
         timeout=400,

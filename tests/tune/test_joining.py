@@ -38,7 +38,7 @@ def run(cluster: LocalCluster, place: Path, *arguments: str, **changes: str) -> 
     return subprocess.run(
         [sys.executable, "-m", "pbt_disent", "run", "small.yaml", "--address", cluster.address, *arguments],
         cwd=place,
-        env={**cluster.environment, "HOME": str(place), "PBT_DISENT_CACHE": str(place / "runs" / "cache"), **changes},
+        env={**cluster.environment, "PBT_DISENT_CACHE": str(place / "runs" / "cache"), **changes},
         capture_output=True,
         text=True,
         timeout=600,
