@@ -140,6 +140,7 @@ class UdrConfig(Section):
     """Unsupervised Disentanglement Ranking (Duan et al. 2020), as the fitness of a population."""
 
     correlation: Literal["lasso", "spearman"] = "lasso"
+    alpha: float = Field(0.1, gt=0, description="lasso: weight of its penalty")
     points: int = Field(1000, ge=20, description="images that are encoded to score a member")
     information_threshold: float = Field(0.01, ge=0, description="nats below which a latent is masked")
     weight: Literal["agreement", "coverage", "matching"] = Field(
@@ -224,6 +225,7 @@ class FinalConfig(Section):
     generations: int = Field(17, ge=1)
     images_per_generation: int = Field(480_000, ge=1)
     points: int = Field(10_000, ge=100, description="images of each label level that score a member, at most")
+    bins: int = Field(20, ge=2, description="of equal width, that codes and labels are cut into to score a member")
     objective: ObjectiveConfig | None = Field(
         None,
         description="default: the run's; adagvae learns from pairs that agree in what was found, ssdgm from its labels",
@@ -237,6 +239,7 @@ class SupervisionConfig(Section):
     share: float = Field(0.05, ge=0, le=1, description="share of the images whose labels are known")
     metric: Literal["mig", "nmig", "dci"] = Field("mig", description="pbt-vae: what members are ranked by")
     points: int = Field(10_000, ge=100, description="pbt-vae: labelled images that score a member, at most")
+    bins: int = Field(20, ge=2, description="pbt-vae, mig and nmig: of equal width, that codes are cut into")
     partners: int = Field(8, ge=1, description="images that each image may be paired with")
     differing: int = Field(1, ge=1, description="labelled factors in which the images of a pair need not agree")
 

@@ -59,6 +59,6 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None =
         subset=setup.images,
         probe=probe,
         fitness="leaf_mig",
-        options={"leaves": options},
+        options={"leaves": options, "bins": final.bins},
         taught=taught,
     )

@@ -79,7 +79,14 @@ def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> Me
     codes, information = np.stack([part.codes for part in parts]), np.stack([part.information for part in parts])
 
     def ranking(rows: IntArray | slice) -> UDR:
-        return udr(codes[:, rows], information, config.udr.correlation, threshold=config.udr.information_threshold)
+        options = config.udr
+        return udr(
+            codes[:, rows],
+            information,
+            options.correlation,
+            alpha=options.alpha,
+            threshold=options.information_threshold,
+        )
 
     whole = ranking(slice(None))
     over_models = interval_over_models(whole)

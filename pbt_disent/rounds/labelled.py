@@ -29,5 +29,5 @@ def labelled_round(setup: RunSetup, population: PopulationConfig) -> PopulationR
         raise UserError(
             f"{len(probe)} labelled images", f"must be at least {MINIMUM_POINTS} to rank by", "raise supervision.share"
         )
-    options = {"labels": setup.blobs.put_array(labels[probe])}
+    options = {"labels": setup.blobs.put_array(labels[probe]), "bins": supervision.bins}
     return setup.run("0", population, subset=setup.images, probe=probe, fitness=supervision.metric, options=options)

@@ -28,5 +28,7 @@ def test_aligned_codes_rank_first(tmp_path: Path, metric: str) -> None:
     assert first.replica_scores[0] > first.replica_scores[1] + 0.2
     assert first.score == pytest.approx(np.mean(first.replica_scores))
     assert first.score > second.score
+    two = {"labels": blobs.put_array(labels), "bins": 2}
+    assert (FITNESS[metric](members, two, blobs)[0].score == first.score) == (metric == "dci")
     if metric == "mig":
         assert first.replica_scores[0] == pytest.approx(mig(codes[0][0].astype(np.float32), labels[:, :2]).score)

@@ -16,7 +16,7 @@ from pbt_disent.types import FloatArray, IntArray, Json
 
 __all__ = ["labelled_fitness"]
 
-Score = Callable[[FloatArray, IntArray], float]
+Score = Callable[[FloatArray, IntArray, int], float]
 
 
 def labelled_fitness(
@@ -25,7 +25,7 @@ def labelled_fitness(
     """Score each replica by a metric on labels, and each member by the mean of its replicas.
 
     Args:
-        score: the metric, of codes (N, Z) and labels (N, K).
+        score: the metric, of codes (N, Z), labels (N, K) and a number of bins.
         members: the members.
         options: `labels`, the digest of an int64 array (N, K) of the probe's class ids; a factor that does not vary on
             the probe does not count.
@@ -35,15 +35,15 @@ def labelled_fitness(
     varying = labels[:, np.ptp(labels, axis=0) > 0]
     scores = []
     for member in members:
-        replicas = tuple(score(codes, varying) for codes in load_codes(member, blobs))
+        replicas = tuple(score(codes, varying, options.get("bins", 20)) for codes in load_codes(member, blobs))
         scores.append(MemberScore(member.member, float(np.mean(replicas)), replicas))
     return scores
 
 
 SCORES: dict[str, Score] = {
-    "mig": lambda codes, labels: float(mig(codes, labels).score),
-    "nmig": lambda codes, labels: float(nmig(codes, labels).score),
-    "dci": lambda codes, labels: float(dci(codes, labels, budget="fast").disentanglement),
+    "mig": lambda codes, labels, bins: float(mig(codes, labels, bins=bins).score),
+    "nmig": lambda codes, labels, bins: float(nmig(codes, labels, bins=bins).score),
+    "dci": lambda codes, labels, bins: float(dci(codes, labels, budget="fast").disentanglement),
 }
 
 for name, score in SCORES.items():

@@ -21,18 +21,19 @@ def leaf_mig_fitness(members: Sequence[ScoredMember], options: Json, blobs: Blob
     Args:
         members: the members.
         options: `leaves`: for each leaf run its levels, each with `rows`, the digest of an int64 array of positions
-            in the probe, and `labels`, the digest of a float array (rows, L) of found label values.
+            in the probe, and `labels`, the digest of a float array (rows, L) of found label values; and `bins`.
         blobs: where the codes and the labels are.
     """
     leaves = [
         [(blobs.get_array(level["rows"]), blobs.get_array(level["labels"])) for level in leaf]
         for leaf in options["leaves"]
     ]
+    bins = options.get("bins", 20)
     scores = []
     for member in members:
         codes = load_codes(member, blobs)
         replicas = tuple(
-            float(leaf_runs_mig([[(model[rows], labels) for rows, labels in leaf] for leaf in leaves]).score)
+            float(leaf_runs_mig([[(model[rows], labels) for rows, labels in leaf] for leaf in leaves], bins=bins).score)
             for model in codes
         )
         scores.append(MemberScore(member.member, float(np.mean(replicas)), replicas))

@@ -22,7 +22,7 @@ def udr_fitness(members: Sequence[ScoredMember], options: Json, blobs: BlobStore
 
     Args:
         members: the members; each has two replicas or more, or one where it is compared with the population.
-        options: `correlation`, `information_threshold`, `weight` and `against` of `UdrConfig`.
+        options: `correlation`, `alpha`, `information_threshold`, `weight` and `against` of `UdrConfig`.
         blobs: where the codes are.
 
     Raises:
@@ -61,7 +61,13 @@ def _against_population(
 
 
 def _rank(codes: FloatArray, information: FloatArray, options: Json) -> UDR:
-    return udr(codes, information, correlation=options["correlation"], threshold=options["information_threshold"])
+    return udr(
+        codes,
+        information,
+        correlation=options["correlation"],
+        alpha=options.get("alpha", 0.1),
+        threshold=options["information_threshold"],
+    )
 
 
 def _weigh(ranking: UDR, weight: str) -> UDR:
