@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
@@ -83,7 +84,7 @@ def test_a_round_s_note_shows_its_picture_and_leads_to_its_members(
     browser: webdriver.Chrome, population: Server, round_run: dict[str, str]
 ) -> None:
     links = note_links(browser, population, round_run["id"])
-    shown = "return [...document.images].some(one => one.alt === 'the population' && one.naturalWidth > 300)"
+    shown = "return [...document.images].some(one => one.src.includes('population.png') && one.naturalWidth > 300)"
     assert wait(browser, lambda b: b.execute_script(shown))
     browser.get(links["best first"])
     browser.refresh()
@@ -114,11 +115,15 @@ def test_members_are_found_by_their_lineage(browser: webdriver.Chrome, populatio
     founder = max(set(origins.values()), key=list(origins.values()).count)
     expected = {f"0 m{member:02d}" for member, origin in origins.items() if origin == founder}
     assert 1 < len(expected) < 8
-    query = f"tags.round %3D '0' and tags.origin %3D '{founder}'"
+    query = quote(f"tags.round = '0' and tags.origin = '{founder}'") + "&orderByKey=metrics.%60fitness%2Fscore%60"
+    browser.set_window_size(1500, 1400)
     browser.get("about:blank")
     browser.get(f"{population.uri}/#/experiments/1/runs?workflowType=machine_learning&searchFilter={query}")
-    wait(browser, lambda b: f"{len(expected)} matching runs" in b.find_element(By.TAG_NAME, "body").text)
-    time.sleep(1)
-    body = browser.find_element(By.TAG_NAME, "body").text
-    assert all(name in body for name in expected)
+    body = ""
+    until = time.monotonic() + PATIENCE
+    while not all(name in body for name in expected) and time.monotonic() < until:
+        time.sleep(0.5)
+        body = browser.find_element(By.TAG_NAME, "body").text
+    assert f"{len(expected)} matching runs" in body, body
+    assert {name for name in (f"0 m{member:02d}" for member in origins) if name in body} == expected
     assert failures(browser) == []
