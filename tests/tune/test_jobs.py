@@ -149,7 +149,7 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     assert "supervisor: ended by signal 9" in log
     assert "Traceback" not in log
 
-    committed = manifests(run)
+    committed = dict(list(manifests(run).items())[: done + 3])  # some behind the last kill are enough
     whole = load_config(place / "small.yaml", [f"population.max_generations={len(committed)}"])
     undisturbed = create_run(whole, "small", place / "reference", None)
     api.execute(api.prepare(undisturbed), api.in_process, Watch())
