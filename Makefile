@@ -20,7 +20,8 @@ unit: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not browser and not slow"
 
 integration: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser or slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser"
 
 # What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two.
 faults: .venv/.dev

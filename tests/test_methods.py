@@ -27,6 +27,7 @@ def run(root: Path, *overrides: str) -> tuple[api.Prepared, api.Outcome, list[Ma
     return prepared, outcome, [Manifest.from_bytes(one) for _, one in sorted(manifests(folder.path).items())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mig", "dci"])
 def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str) -> None:
     told = ["supervision.share=0.5", f"supervision.metric={metric}"]
@@ -49,6 +50,7 @@ def test_too_few_labels_to_rank_by(tmp_path: Path) -> None:
         run(tmp_path, "method=pbt-vae", "supervision.share=0.01", "supervision.factors=[shape]")
 
 
+@pytest.mark.slow
 def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Path) -> None:
     _, _, selected = run(tmp_path / "pbt", "method=pbt-u-vae")
     _, _, drawn = run(tmp_path / "random", "method=random-search")

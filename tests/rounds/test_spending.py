@@ -82,6 +82,7 @@ def test_no_run_overdraws_its_budget(tmp_path: Path, passes: int) -> None:
     assert ["the budget leaves" in reason for reason in reasons] == [passes < 88] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [40, 200, 201])
 def test_the_last_round_spends_the_rest_and_a_crash_changes_nothing(tmp_path: Path, passes: int) -> None:
     result = run(tmp_path / "whole", Oracle, None, *limited(passes, "spend_budget=true"))

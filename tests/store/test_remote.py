@@ -200,6 +200,7 @@ def test_a_round_with_other_inputs_is_moved_aside_there_too(place: str, tmp_path
     assert read_documents(RemoteFiles(place), "rounds") != old
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machine(
     objects: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

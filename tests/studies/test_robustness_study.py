@@ -126,6 +126,7 @@ def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypat
     assert set(paid.values()) == {48 * UNIT}
 
 
+@pytest.mark.slow
 def test_a_cell_gives_every_figure_and_is_repeated_by_its_seed() -> None:
     one = small("pbt-vae", 12)
     result = run_cell(one)

@@ -97,4 +97,6 @@ async def _play(members: int) -> Sequence[float]:
     return seconds
 
 
-CASES.register("grow-board")(Case("the scheduler, the board and the pool, by the members of a population", prepare))
+CASES.register("grow-board")(
+    Case("a generation in the scheduler, the board and the pool: against linear growth in members", prepare)
+)
