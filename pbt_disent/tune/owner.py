@@ -119,9 +119,9 @@ class Owner(threading.Thread):
                 connection.pool.cancel.remote()
                 connection.board.stop.remote()
         self.join(CLOSE_SECONDS)
-        if (connection := self._connection) is not None:
+        if (connection := self._connection) is not None:  # else Ray is still starting, and hears nothing
             connection.watch.abandon()
-        self.join(CLOSE_SECONDS)
+            self.join(CLOSE_SECONDS)
         if self.is_alive() and self._folder is not None:
             reap(self._folder, 0.0)
 
