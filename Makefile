@@ -23,9 +23,10 @@ integration: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray and not browser"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser"
 
-# What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two.
+# What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two,
+# a submitted run that is stopped, killed and resumed.
 faults: .venv/.dev
-	OMP_NUM_THREADS=1 PBT_DISENT_FAULTS=all $(BIN)/python -m pytest --timeout 1800 tests/faults
+	OMP_NUM_THREADS=1 PBT_DISENT_FAULTS=all $(BIN)/python -m pytest --timeout 1800 tests/faults tests/tune/test_jobs.py
 
 bench: .venv/.run
 	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ LONGEST_BASE = 24
 """Ray puts sockets about 75 characters deep into its folder, and a socket's path ends at 107 bytes."""
 
 END_SECONDS = 2.0
+NATIVE_LOG = re.compile(rb"\[\d{4}-\d\d-\d\d [\d:,]+ [A-Z] ")
 
 
 @contextlib.contextmanager
@@ -95,11 +97,30 @@ def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool)
         settings: Any = _raylet  # it has no annotations
         settings.Config.initialize("")  # what Ray has read from the environment when it was imported is out of date
         try:
-            with _own_sigterm(), _explained(address):
+            with _own_sigterm(), _explained(address), _without_native_log():
                 ray.init(address=address, namespace=namespace, configure_logging=False, log_to_driver=False)
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _without_native_log() -> Iterator[None]:
+    """Keep back what Ray's native code writes to the standard error, past Python, while it asks to be let in."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            heard.seek(0)
+            for line in heard:
+                if not NATIVE_LOG.match(line):
+                    os.write(2, line)
 
 
 @contextlib.contextmanager

@@ -107,11 +107,11 @@ def test_storage_that_answers_with_errors_ends_the_run_and_not_the_member(
     chance, failed = random.Random(4), []
     write = LocalFiles.write
 
-    def unreliable(self: LocalFiles, name: str, content: bytes) -> None:
+    def unreliable(self: LocalFiles, name: str, content: bytes, *, durable: bool = True) -> None:
         if chance.random() < 0.15:
             failed.append(name)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        write(self, name, content)
+        write(self, name, content, durable=durable)
 
     monkeypatch.setattr(LocalFiles, "write", unreliable)
     attempts, reasons = 0, set[int | None]()
@@ -135,10 +135,10 @@ def test_storage_that_answers_slowly_only_costs_time(
     for name in ("read", "write"):
         call = getattr(LocalFiles, name)
 
-        def slowly(self: LocalFiles, *arguments: Any, _call: Any = call) -> Any:
+        def slowly(self: LocalFiles, *arguments: Any, _call: Any = call, **options: Any) -> Any:
             slow.append(time.monotonic())
             time.sleep(0.02)
-            return _call(self, *arguments)
+            return _call(self, *arguments, **options)
 
         monkeypatch.setattr(LocalFiles, name, slowly)
     play(tmp_path, Observers())

@@ -19,6 +19,7 @@ import yaml
 from pbt_disent import api
 from pbt_disent.config import load_config
 from pbt_disent.store.run_folder import RunFolder, create_run
+from tests.faults.world import long
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
@@ -109,6 +110,7 @@ def driver_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
     return found
 
 
+@long
 def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, cluster: LocalCluster, place: Path) -> None:
     runs, run = place / "runs", place / "runs" / "small-1"
     said = ok(verb("submit", "small.yaml", "--runs", str(runs), "--working-dir", "carried"))
