@@ -103,7 +103,7 @@ def test_mlflow_holds_rounds_members_generations_and_artifacts(demo: tuple[RunFo
     assert {one.info.status for one in runs} == {"FINISHED"}
     for child in children:
         parent = next(one for one in parents if one.info.run_id == child.data.tags["mlflow.parentRunId"])
-        history = client.get_metric_history(child.info.run_id, "score")
+        history = client.get_metric_history(child.info.run_id, "fitness/score")
         steps = [point.step for point in history]
         assert steps == list(range(len(steps)))
         final = parent.data.tags["round"] == "final"
