@@ -21,7 +21,10 @@ unit: .venv/.dev
 
 integration: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray and not browser"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "ray or browser"
+	@set -e; for file in $$(grep -rlE 'mark\.(ray|browser)' tests --include='test_*.py' | sort); do \
+	  echo "$$file, in a process of its own: Ray mixes up its sessions in one"; \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "ray or browser" $$file; \
+	done
 
 # What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two,
 # a submitted run that is stopped, killed and resumed.
