@@ -27,7 +27,12 @@ from pbt_disent.metrics.generation import (
     sliced_wasserstein,
 )
 from pbt_disent.metrics.infomec import InfoMEC, infomec
-from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
+from pbt_disent.metrics.intervals import (
+    Interval,
+    interval_over_models,
+    interval_over_points,
+    interval_over_replicas,
+)
 from pbt_disent.metrics.irs import IRS, irs
 from pbt_disent.metrics.leaf_mig import LeafMIG, leaf_mig, leaf_run_mig, leaf_runs_mig, nmig
 from pbt_disent.metrics.mig import MIG, mig
@@ -92,6 +97,7 @@ __all__ = [
     "infomec",
     "interval_over_models",
     "interval_over_points",
+    "interval_over_replicas",
     "irs",
     "leaf_mig",
     "leaf_run_mig",

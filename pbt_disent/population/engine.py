@@ -31,7 +31,10 @@ _REMEMBERED = 3
 
 @dataclass(frozen=True)
 class Best:
-    """The best replica of the best member of the best generation; `replicas` are the checkpoints of all of them."""
+    """The best replica of the best member of the best generation.
+
+    `replicas` are the checkpoints of all of its replicas, and `replica_scores` their scores.
+    """
 
     generation: int
     member: int
@@ -41,6 +44,7 @@ class Best:
     information: tuple[float, ...]
     hyperparameters: Hyperparameters
     replicas: tuple[str, ...]
+    replica_scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def _best(history: Sequence[Manifest]) -> Best | None:
         record.information[replica],
         record.hyperparameters,
         record.checkpoints,
+        record.replica_scores,
     )
 
 

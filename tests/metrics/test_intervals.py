@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import interval_over_models, interval_over_points, mig, udr
+from pbt_disent.metrics import interval_over_models, interval_over_points, interval_over_replicas, mig, udr
 from pbt_disent.types import FloatArray, IntArray
 
 DATA = np.random.default_rng(0).normal(size=1000)
@@ -69,5 +71,46 @@ def test_over_models_is_wide_where_models_differ() -> None:
     narrow, wide = (interval_over_models(udr(codes, np.ones((5, 4)))) for codes in (alike, mixed))
     assert narrow is not None
     assert wide is not None
-    assert narrow.high - narrow.low < 0.02 < 0.1 < wide.high - wide.low
+    assert narrow.high - narrow.low < 0.02 < 0.2 < wide.high - wide.low
     assert interval_over_models(udr(alike[:2], np.ones((2, 4)))) is None
+
+
+@pytest.mark.parametrize(("models", "populations", "least"), [(3, 100, 0.9), (5, 100, 0.88), (12, 25, 0.8)])
+def test_over_models_covers_what_other_models_would_score(models: int, populations: int, least: float) -> None:
+    """Models of differing quality, of which a pair agrees as well as the product says: the mean over all such pairs."""
+    rng = np.random.default_rng(0)
+    ranking = udr(rng.normal(size=(models, 30, 2)), np.ones((models, 2)))
+    quality = rng.beta(8, 2, size=(populations, models))
+    tables = quality[:, :, None] * quality[:, None, :]
+    scores = np.array([[np.median(np.delete(t[:, i], i)) for i in range(models)] for t in tables])
+    truth = scores.mean()
+    hits = []
+    for table, own in zip(tables, scores, strict=True):
+        drawn = replace(ranking, score=float(own.mean()), pairwise=table, model_scores=own)
+        found = interval_over_models(drawn, resamples=100)
+        assert found is not None
+        hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) >= least
+
+
+def test_over_replicas_from_scores_alone() -> None:
+    rng = np.random.default_rng(1)
+    ranking = udr(rng.normal(size=(3, 60, 4)), np.ones((3, 4)))
+    table = (ranking.pairwise + ranking.pairwise.T) / 2
+    scores = np.array([np.median(np.delete(table[:, i], i)) for i in range(3)])
+    whole = interval_over_models(replace(ranking, score=float(scores.mean()), pairwise=table, model_scores=scores))
+    alone = interval_over_replicas(scores.tolist(), compared=True)
+    assert whole is not None
+    assert alone is not None
+    assert (alone.low, alone.high) == pytest.approx((whole.low, whole.high), abs=1e-12)
+    own = [0.2, 0.5, 0.4, 0.6]
+    apart = interval_over_replicas(own, compared=False)
+    assert apart is not None
+    expected = stats.t.interval(0.95, 3, loc=np.mean(own), scale=stats.sem(own))
+    assert (apart.low, apart.high) == pytest.approx(expected, abs=1e-12)
+    assert (apart.over, apart.resamples) == ("models", 4)
+
+
+@pytest.mark.parametrize(("scores", "compared"), [([], False), ([0.5], False), ([0.5, 0.5], True)])
+def test_too_few_replicas_have_no_interval(scores: list[float], compared: bool) -> None:
+    assert interval_over_replicas(scores, compared=compared) is None
