@@ -41,6 +41,11 @@ class Batch:
     label_mask: Tensor | None = None
     partner: Tensor | None = None
 
+    @property
+    def shown(self) -> int:
+        """Images that pass through a model that takes a step on it."""
+        return len(self.images) + (0 if self.partner is None else len(self.partner))
+
 
 @dataclass(frozen=True)
 class LossTerms:
@@ -116,6 +121,14 @@ class Objective(nn.Module):
     def loop_only(cls, settings: dict[str, Any]) -> str:
         """Return why replicas with these settings cannot train as one stacked model; empty where they can."""
         return ""
+
+    def steady(self, step: int) -> bool:
+        """Return whether from this step of the member's life on every step is the same work for a device.
+
+        Then a GPU may record one and replay it: nothing but the batch, the noise and the parameters changes, every
+        shape is the same, no value is read back, and all terms lie on the device.
+        """
+        return True
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return, for each optimiser name, what it minimises on this batch at this step of the member's life."""

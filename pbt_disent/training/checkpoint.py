@@ -75,5 +75,5 @@ def restore(content: bytes, name: str, objective: Objective, optimizers: Optimiz
 def _like(state: Tensor, parameter: Tensor) -> Tensor:
     """Own copy of a state tensor, on the parameter's device, and in its memory layout where the shapes agree."""
     if state.shape != parameter.shape:
-        return state.clone()
+        return state.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=state.dtype).copy_(state)

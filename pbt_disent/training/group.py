@@ -48,6 +48,7 @@ class Group:
         self._stacked = context.stacked and len(replicas) > 1
         self._trained = [_stack(replicas)] if self._stacked else list(replicas)
         self._means = [TermMeans() for _ in self._trained]
+        self._steps = 0
         self.passes = 0
 
     @contextlib.contextmanager
@@ -64,18 +65,40 @@ class Group:
                 one.objective.scatter(one.optimizers, [(each.objective, each.optimizers) for each in self._replicas])
 
     def step(self, batch: Batch, step: int) -> None:
-        """Take one step with every replica (see `step_once`) and count the images that pass through each, partners too.
+        """Take one step with every replica (see `step_once`) and count it."""
+        self.compute(batch, step)
+        self.count(batch.shown)
 
-        `passes` is the only place where image passes are counted: manifests, budgets and studies add it up.
-        """
-        shown = len(batch.images) + (0 if batch.partner is None else len(batch.partner))
-        self.passes += len(self._replicas) * shown
+    def compute(self, batch: Batch, step: int) -> None:
+        """Do what the device does in a step: all that is left to do when the step is replayed."""
         for one, means in zip(self._trained, self._means, strict=True):
             means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
 
+    def count(self, shown: int) -> None:
+        """Count a step and the images that it shows to each replica, partners too.
+
+        `passes` is the only place where image passes are counted: manifests, budgets and studies add it up.
+        """
+        self._steps += 1
+        self.passes += len(self._replicas) * shown
+
+    def steady(self, step: int) -> bool:
+        """Return whether every step from this one on is the same work for the device (`Objective.steady`)."""
+        return all(one.objective.steady(step) for one in self._trained)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The generators that the steps draw from."""
+        return [replica.noise for replica in self._replicas]
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers that the steps move."""
+        return [optimizer for one in self._trained for optimizer in one.optimizers.values()]
+
     def means(self) -> list[dict[str, float]]:
         """Return the means of all loss terms so far, replica by replica; this waits for the device."""
-        return [row for means in self._means for row in means.rows()] or [{} for _ in self._replicas]
+        return [row for means in self._means for row in means.rows(self._steps)] or [{} for _ in self._replicas]
 
     def finite(self) -> list[bool]:
         """Return for each replica whether its loss terms were finite so far; this waits for the device."""

@@ -48,18 +48,21 @@ class TermMeans:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
 
     def add(self, losses: dict[str, LossTerms]) -> None:
-        """Take in the losses and terms of one step; the loss of optimiser ``model`` is called ``loss``."""
-        self._count += 1
+        """Take in the losses and terms of one step; the loss of optimiser ``model`` is called ``loss``.
+
+        The sums stay where they are in memory, so that a recorded step finds them again.
+        """
         for name, part in losses.items():
             label = "loss" if name == "model" else f"{name}_loss"
             for term, value in {label: part.loss.detach(), **part.terms}.items():
-                total = self._sums.get(term)
-                self._sums[term] = value.double() if total is None else total + value
+                if term in self._sums:
+                    self._sums[term].add_(value)
+                else:
+                    self._sums[term] = value.to(torch.float64, copy=True)
 
-    def rows(self) -> list[dict[str, float]]:
-        """Return the means so far, replica by replica; this waits for the device."""
-        columns = {term: (total / self._count).reshape(-1).tolist() for term, total in self._sums.items()}
+    def rows(self, steps: int) -> list[dict[str, float]]:
+        """Return the means over the steps taken, replica by replica; this waits for the device."""
+        columns = {term: (total / steps).reshape(-1).tolist() for term, total in self._sums.items()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

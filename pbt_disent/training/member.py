@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.batches import batches
 from pbt_disent.training.checkpoint import dump, restore
 from pbt_disent.training.group import Group, Replica
+from pbt_disent.training.replaying import replaying
+from pbt_disent.training.resident import ResidentImages
 from pbt_disent.training.supervision import Supervision
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, Teaching, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.types import IntArray, Json, UInt8Array
@@ -42,6 +45,7 @@ class Trainer:
         self._context = context
         self._blobs = BlobStore(context.store)
         self._images = StoredImages.open(context.images).array if images is None else images
+        self._on_device: ResidentImages | None = None
         self._taught: dict[str, Supervision] = {}
         self._supervision(None)
 
@@ -91,11 +95,26 @@ class Trainer:
         pairing = streams.generator("pairs", key.round, key.generation, key.member)
         steps = math.ceil(task.images / batch)
         supervision = self._supervision(task.teaching)
-        for taken, chosen in enumerate(batches(drawn, batch, steps, order), start=1):
-            group.step(supervision.batch(self._images, chosen, context.device, pairing), age + taken - 1)
-            if taken % _CHECK_EVERY == 0 and not all(group.finite()):
-                return taken
+        chosen = batches(drawn, batch, steps, order)
+        with contextlib.ExitStack() as stack:
+            take: Callable[[int], None]
+            if (resident := self._resident()) is not None:
+                given = resident.told(supervision, chosen, pairing)
+                take = stack.enter_context(replaying(group, given, age, steps))
+            else:
+                feed = (supervision.batch(self._images, one, context.device, pairing) for one in chosen)
+                take = lambda step: group.step(next(feed), age + step)  # noqa: E731
+            for taken in range(1, steps + 1):
+                take(taken - 1)
+                if taken % _CHECK_EVERY == 0 and not all(group.finite()):
+                    return taken
         return steps
+
+    def _resident(self) -> ResidentImages | None:
+        """Return the images on the GPU, where there is one that has room for them."""
+        if self._on_device is None and self._context.device != "cpu":
+            self._on_device = ResidentImages.load(self._images, self._context.device)
+        return self._on_device
 
     def _probe(self, task: TrainTask, replica: Replica, indices: IntArray | None, batch: int) -> Encoded:
         """Settle a trained replica, and encode the probe images with it."""

@@ -72,9 +72,20 @@ class Supervision:
             labels = torch.from_numpy(self.labels[chosen]).to(device)
             mask = labels >= 0
         if self.partners is not None:
-            column = generator.integers(self.partners.shape[1], size=len(chosen))
-            partner = to_unit(images[self.partners[chosen, column]], device)
+            partner = to_unit(images[self.pair(chosen, generator)], device)
         return Batch(to_unit(images[chosen], device), labels, mask, partner)
+
+    def pair(self, chosen: npt.NDArray[Any], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw a partner for each of the chosen images: indices (B,).
+
+        Raises:
+            ValueError: there are no partners.
+        """
+        if self.partners is None:
+            raise ValueError("there are no partners to draw from")
+        column = generator.integers(self.partners.shape[1], size=len(chosen))
+        partners: npt.NDArray[np.int64] = self.partners[chosen, column].astype(np.int64, copy=False)
+        return partners
 
 
 def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -120,11 +120,11 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[
 
 def test_means_of_terms() -> None:
     means = TermMeans()
-    assert means.rows() == []
+    assert means.rows(0) == []
     for value in (1.0, 2.0, 6.0):
         part = torch.tensor(value)
         means.add({"model": LossTerms(part, {"kl": part * 2}), "critic": LossTerms(-part, {})})
-    assert means.rows() == [{"loss": 3.0, "kl": 6.0, "critic_loss": -3.0}]
+    assert means.rows(3) == [{"loss": 3.0, "kl": 6.0, "critic_loss": -3.0}]
 
 
 def test_means_of_terms_of_stacked_replicas() -> None:
@@ -132,4 +132,4 @@ def test_means_of_terms_of_stacked_replicas() -> None:
     for value in (1.0, 3.0):
         part = torch.tensor([value, np.inf, -value])
         means.add({"model": LossTerms(part, {"kl": part * 2})})
-    assert means.rows() == [{"loss": 2.0, "kl": 4.0}, {"loss": np.inf, "kl": np.inf}, {"loss": -2.0, "kl": -4.0}]
+    assert means.rows(2) == [{"loss": 2.0, "kl": 4.0}, {"loss": np.inf, "kl": np.inf}, {"loss": -2.0, "kl": -4.0}]

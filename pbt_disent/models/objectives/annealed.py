@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from pbt_disent.config import Mutable
@@ -35,8 +34,12 @@ class AnnealedVAE(GaussianVAE):
         grown = min(1.0, step / float(self.options["annealing_steps"]))
         return self.values["capacity"] * grown
 
+    def steady(self, step: int) -> bool:
+        """Return whether the capacity has grown to its full size."""
+        return step >= int(self.options["annealing_steps"])
+
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted distance of the KL from the capacity."""
         capacity = self.capacity(step)
-        terms = {**kl_terms(passed), "capacity": torch.tensor(capacity)}
+        terms = {**kl_terms(passed), "capacity": passed.kl.new_full((), capacity)}
         return self.values["gamma"] * (passed.kl.sum() - capacity).abs(), terms

@@ -95,6 +95,13 @@ class ProVLAE(Objective):
         grows = settings["progressive"] and settings["growth"] == "plateau"
         return "is not for objective.growth=plateau, where each replica grows by its own loss" if grows else ""
 
+    def steady(self, step: int) -> bool:
+        """Return whether all levels are there at full strength; a plateau is watched to the end."""
+        if not self.options["progressive"]:
+            return True
+        grown = (self.levels - 1) * int(self.values["stage_steps"]) + self.options["fade_in"]
+        return bool(self.options["growth"] == "schedule" and step >= grown)
+
     def schedule(self, step: int) -> tuple[int, list[float]]:
         """Return the stage at a step of the member's life and the gate of each level, deepest first."""
         if not self.options["progressive"]:
@@ -152,7 +159,7 @@ class ProVLAE(Objective):
             "kl": active.detach(),
             "dormant_kl": dormant.detach(),
             "elbo": -(reconstruction + active).detach(),
-            "stage": torch.tensor(float(stage)),
+            "stage": reconstruction.new_full((), float(stage)),
         }
         if grows:
             self._watch(loss, step)

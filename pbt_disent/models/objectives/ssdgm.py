@@ -101,6 +101,10 @@ class SSDGM(Objective):
         logits = logits.expand(shape) if self.link is None else logits + self.link(z)
         return [part.log_softmax(-1) for part in torch.split(logits, self.classes, dim=-1)]
 
+    def steady(self, step: int) -> bool:
+        """Return false: how many combinations a batch is enumerated over depends on its labels."""
+        return False
+
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the negative objective per image, for the one optimiser ``model``."""
         images, beta = batch.images, self.values["beta"]

@@ -81,6 +81,10 @@ class StRKM(Objective):
             raise UserError(given, f"must not exceed objective.features={features}", "lower it, or raise the features")
         return super().complete(settings, image_shape)
 
+    def steady(self, step: int) -> bool:
+        """Return false: the solver in `cayley` reports to the host."""
+        return False
+
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the one loss that both optimisers, ``model`` and ``stiefel``, share."""
         images, frame = batch.images, self.frame.columns

@@ -1,0 +1,86 @@
+"""Steps that a GPU records once and replays, as a CUDA graph: small models wait for the host's launches otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+
+from pbt_disent.training.group import Group
+from pbt_disent.training.resident import Feed
+
+__all__ = ["replaying"]
+
+WARM_UP = 3
+"""Steps taken one by one first: optimisers make their state, and libraries choose their kernels."""
+WORTH = 30
+"""Steps below which recording costs more than it saves."""
+
+
+@contextlib.contextmanager
+def replaying(group: Group, feed: Feed, age: int, steps: int) -> Iterator[Callable[[int], None]]:
+    """Yield what takes a step of a task, given its place from 0; they must be taken in order.
+
+    The steps are the same, and draw the same noise, whether they are recorded or not.
+
+    Args:
+        group: takes the steps, on a GPU.
+        feed: its batches.
+        age: steps that the member had taken before.
+        steps: that the task will take.
+    """
+    here = torch.cuda.current_stream()
+    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(here)
+    with torch.cuda.stream(stream), _recordable(group):
+        yield _Steps(group, feed, age, steps)
+        for optimizer in group.optimizers:
+            optimizer.zero_grad()  # gradients of a recorded step lie in memory that goes with the recording
+    here.wait_stream(stream)
+
+
+class _Steps:
+    def __init__(self, group: Group, feed: Feed, age: int, steps: int) -> None:
+        self._group, self._feed, self._age, self._steps = group, feed, age, steps
+        self._place = torch.zeros(1, dtype=torch.long, device=feed.rows.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._warm = 0
+
+    def __call__(self, step: int) -> None:
+        if self._graph is None and self._warm >= WARM_UP:
+            self._graph = self._record(step)
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._compute(step)
+            worth = self._steps - step > WORTH or self._warm
+            self._warm += bool(worth and self._group.steady(self._age + step))
+        self._group.count(self._feed.shown)
+
+    def _compute(self, step: int) -> None:
+        self._group.compute(self._feed.batch(self._place), self._age + step)
+        self._place.add_(1)
+
+    def _record(self, step: int) -> torch.cuda.CUDAGraph:
+        """Record the step; nothing is computed yet."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._group.generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+            self._compute(step)
+        return graph
+
+
+@contextlib.contextmanager
+def _recordable(group: Group) -> Iterator[None]:
+    """Let Adam keep to the device what it would otherwise ask of the host."""
+    parts = [part for optimizer in group.optimizers for part in optimizer.param_groups if "capturable" in part]
+    before = [part["capturable"] for part in parts]
+    for part in parts:
+        part["capturable"] = True
+    try:
+        yield
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            part["capturable"] = value

@@ -1,0 +1,125 @@
+"""Training on a GPU: recorded steps, resident images, stacks and checkpoints give what plain steps give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.training import replaying, resident
+from pbt_disent.training.member import Trainer
+from pbt_disent.training.tasks import TrainOutcome
+from tests.conftest import missing
+from tests.training.bench import Bench, make_bench
+
+pytestmark = pytest.mark.gpu
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "annealed": {"annealing_steps": 10},
+    "factorvae": {"discriminator_width": 50},
+    "provlae": {"stage_steps": 10, "fade_in": 10},
+}
+IMAGES = 32 * 60
+LOW = 1e-5
+"""A learning rate at which Adam does not magnify rounding."""
+
+
+@pytest.fixture(autouse=True)
+def gpu() -> None:
+    if not torch.cuda.is_available():
+        missing("gpu", "no GPU")
+
+
+def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
+    """Return a bench on the GPU: two replicas, 60 steps of 32 images, with labels and partners where asked for."""
+    bench = make_bench(folder, objective, **{"lr": LOW, **SETTINGS.get(objective, {}), **settings})
+    rng = np.random.default_rng(0)
+    given = {}
+    if "labels" in OBJECTIVES[objective].needs:
+        given["labels"] = bench.blobs.put_array(rng.integers(-1, 6, (200, 1)))
+    if "partner" in OBJECTIVES[objective].needs:
+        given["partners"] = bench.blobs.put_array(rng.integers(0, 200, (200, 4)))
+    return replace(
+        bench, context=replace(bench.context, device="cuda", **given), task=replace(bench.task, images=IMAGES)
+    )
+
+
+def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float = 1e-3) -> None:
+    assert one.status == other.status == "ok", one.error or other.error
+    assert one.images == other.images > 0
+    for terms, expected in zip(one.losses, other.losses, strict=True):
+        assert terms == pytest.approx(expected, rel=tolerance, abs=tolerance)
+    assert one.codes is not None
+    assert other.codes is not None
+    codes = bench.blobs.get_array(other.codes)
+    np.testing.assert_allclose(bench.blobs.get_array(one.codes), codes, atol=10 * tolerance * codes.std())
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_recorded_steps_are_the_same_steps(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = on_gpu(tmp_path, name)
+    records: list[int] = []
+    record = replaying._Steps._record
+    monkeypatch.setattr(replaying._Steps, "_record", lambda self, step: (records.append(step), record(self, step))[1])
+    recorded = Trainer(bench.context).train(bench.task)
+    assert len(records) == (name not in ("ssdgm", "strkm")), "one recording for both replicas, where there can be one"
+    monkeypatch.setattr(replaying, "WORTH", IMAGES)
+    plain = Trainer(bench.context).train(bench.task)
+    assert len(records) <= 1, "the second time nothing is recorded"
+    assert_same(bench, recorded, plain)
+
+
+@pytest.mark.parametrize("name", ["betatcvae", "factorvae", "adagvae", "strkm"])
+def test_a_stack_is_recorded_too(tmp_path: Path, name: str) -> None:
+    bench = on_gpu(tmp_path, name)
+    stacked = Trainer(replace(bench.context, stacked=True)).train(bench.task)
+    assert_same(bench, stacked, Trainer(bench.context).train(bench.task), tolerance=5e-3)
+
+
+@pytest.mark.parametrize("name", ["betatcvae", "adagvae", "ssdgm"])
+def test_images_on_the_gpu_are_those_on_the_host(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = on_gpu(tmp_path, name)
+    there = Trainer(bench.context).train(bench.task)
+    monkeypatch.setattr(resident, "SHARE_OF_FREE", 0)
+    assert resident.ResidentImages.load(bench.images, "cuda") is None
+    assert_same(bench, there, Trainer(bench.context).train(bench.task))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_generation_goes_on_from_the_other_kind_of_machine(tmp_path: Path, stacked: bool) -> None:
+    bench = on_gpu(tmp_path, "betatcvae")
+    gpu = Trainer(replace(bench.context, stacked=stacked))
+    cpu = Trainer(replace(bench.context, device="cpu"))
+    for one, other in ((gpu, cpu), (cpu, gpu), (gpu, gpu)):
+        first = one.train(bench.task)
+        second = other.train(bench.after(first.checkpoints))
+        assert second.status == "ok"
+        assert second.losses[0]["loss"] < first.losses[0]["loss"]
+
+
+def test_the_same_task_twice(tmp_path: Path) -> None:
+    bench = on_gpu(tmp_path, "betatcvae")
+    assert_same(bench, *(Trainer(bench.context).train(bench.task) for _ in range(2)))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_bf16_is_recorded_too(tmp_path: Path, stacked: bool) -> None:
+    bench = on_gpu(tmp_path, "betatcvae")
+    rough = Trainer(replace(bench.context, stacked=stacked, bf16=True)).train(bench.task)
+    exact = Trainer(bench.context).train(bench.task)
+    assert rough.status == "ok"
+    assert rough.losses[0]["loss"] == pytest.approx(exact.losses[0]["loss"], rel=0.02)
+
+
+def test_a_replica_that_diverges_is_named(tmp_path: Path) -> None:
+    bench = on_gpu(tmp_path, "vae", lr=1e-2)
+    wild = replace(bench.task, hyperparameters={**bench.task.hyperparameters, "lr": 1e30}, images=32 * 300)
+    outcome = Trainer(bench.context).train(wild)
+    assert outcome.status == "nan"
+    assert outcome.error is not None
+    assert "after 100 steps" in outcome.error
