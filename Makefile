@@ -29,7 +29,11 @@ integration: .venv/.dev
 # What takes too long for CI: twenty killed drivers, every change of a file, a frozen node, a network cut in two,
 # a submitted run that is stopped, killed and resumed.
 faults: .venv/.dev
-	OMP_NUM_THREADS=1 PBT_DISENT_FAULTS=all $(BIN)/python -m pytest --timeout 1800 tests/faults tests/tune/test_jobs.py
+	@failed=; for file in tests/faults/test_*.py tests/tune/test_jobs.py; do \
+	  echo "$$file, in a process of its own"; \
+	  OMP_NUM_THREADS=1 PBT_DISENT_FAULTS=all $(BIN)/python -m pytest -v --durations 0 --timeout 1800 $$file || failed="$$failed $$file"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: .venv/.run
 	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md

@@ -29,7 +29,7 @@ from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.rounds.held_out import score_held_out
-from pbt_disent.rounds.method import Result, run_method
+from pbt_disent.rounds.method import Result, run_method, with_sound_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.spending import check_budget
 from pbt_disent.store.blobs import BlobStore
@@ -244,7 +244,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         journal.sweep([digest for digest in (*prepared.given.values(), prepared.ranking) if digest])
 
         def main(executor: Executor) -> Result:
-            executor = Safekeeping(executor, journal, blobs, GrowingLog(folder.path / "incidents.jsonl"))
+            keeper = Safekeeping(executor, journal, blobs, GrowingLog(folder.path / "incidents.jsonl"))
             setup = RunSetup(
                 config=config,
                 images=prepared.training,
@@ -258,13 +258,13 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                 blobs=blobs,
                 journal=journal,
                 log=GrowingLog(folder.path / "rounds.jsonl"),
-                executor=executor,
+                executor=keeper,
                 observer=observer,
                 ranking=prepared.ranking,
                 shape=prepared.images.shape,
                 stacked=prepared.stacked,
             )
-            return run_method(setup, folder.labels)
+            return with_sound_models(run_method(setup, folder.labels), keeper.sound, prepared.held_out is not None)
 
         result = launch(prepared.context, main)
         model = _export(folder, blobs, result)

@@ -19,7 +19,7 @@ from pbt_disent.population.events import Observer, Phase, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.explore import Observation
 from pbt_disent.population.fitness import MemberScore
-from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Window
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Source, Window
 from pbt_disent.population.plan import decide_records, first_plan
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.population.work import record_of, score_task, tasks_of
@@ -74,30 +74,30 @@ class _Members:
         for member in self._plan:
             if member not in self._running.values():
                 self._start(member)
-        ended: list[MemberRecord] = []
+        ended: list[tuple[MemberRecord, Source]] = []
         spent: set[str] = set()
         while len(ended) < spec.population.size:
             assert self._running, "turns are left and nobody plays"
             done, _ = wait(self._running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in list(done)[: spec.population.size - len(ended)]:
                 member = self._running.pop(future)
-                spent.update(digest for digest in self._plan[member].origins if digest)
+                source = Source(turn=self._turns[member], origins=self._plan[member].origins)
+                spent.update(digest for digest in source.origins if digest)
                 record = self._judge(member, future.result())
-                ended.append(record)
+                ended.append((record, source))
                 spent.update(record.codes)
                 left -= 1
                 if generation and len(self._running) < left:
                     self._start(member)
         if not generation:
             self._plan = {member: self._next(member, self._records[member]) for member in self._plan}
-        latest = {record.member: record for record in ended}
-        overtaken = [record for record in ended if latest[record.member] is not record]
-        spent |= {digest for record in overtaken for digest in record.checkpoints}
-        if all(record.status == "failed" for record in ended):
-            raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {ended[0].error}")
+        if all(record.status == "failed" for record, _ in ended):
+            raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {ended[0][0].error}")
         for name in ("trained", "scored", "decided"):
             self._observer.notify(Phase(spec.path, generation, name))
-        return self._manifest(generation, latest, overtaken), frozenset(spent)
+        manifest, window = self._manifest(generation, ended)
+        spent |= {digest for record in window.overtaken for digest in record.checkpoints}
+        return manifest, frozenset(spent)
 
     def _start(self, member: int) -> None:
         tasks = tasks_of(self._spec, self._turns[member], [self._plan[member]])
@@ -144,13 +144,20 @@ class _Members:
             one = Observation(self._turns[record.member], record.hyperparameters, before.score, record.score)
             self._seen.setdefault(record.kind, []).append(one)
 
-    def _manifest(
-        self, generation: int, latest: dict[int, MemberRecord], overtaken: Sequence[MemberRecord]
-    ) -> Manifest:
+    def _manifest(self, generation: int, ended: Sequence[tuple[MemberRecord, Source]]) -> tuple[Manifest, Window]:
         members = range(self._spec.population.size)
-        waiting = tuple(member for member in members if member not in latest)
         stand = [self._records[member] for member in members]
-        return Manifest(
+        latest = {record.member: (record, source) for record, source in ended}
+        overtaken = [(record, source) for record, source in ended if latest[record.member][0] is not record]
+        waiting = tuple(member for member in members if member not in latest)
+        played = [*overtaken, *(latest[member] for member in members if member in latest)]
+        window = Window(
+            turns=tuple(self._turns[member] for member in members),
+            waiting=waiting,
+            overtaken=tuple(record for record, _ in overtaken),
+            sources=tuple(source for _, source in played),
+        )
+        manifest = Manifest(
             round=self._spec.path,
             identity=self._spec.identity,
             data=self._spec.data,
@@ -158,7 +165,6 @@ class _Members:
             members=tuple(one.model_copy(update={"images": 0}) if one.member in waiting else one for one in stand),
             next=tuple(self._plan[member] for member in members),
             images=self._paid,
-            window=Window(
-                turns=tuple(self._turns[member] for member in members), waiting=waiting, overtaken=tuple(overtaken)
-            ),
+            window=window,
         )
+        return manifest, window

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.manifest import Manifest, MemberRecord, lineage_events
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.documents import Documents, LocalDocuments
 from pbt_disent.store.log import GrowingLog
@@ -29,20 +30,6 @@ class Held(Protocol):
 
     def check(self) -> None:
         """Raise `LeaseLost` unless this driver still holds the run."""
-        ...
-
-
-class HasIdentity(Protocol):
-    """What the journal needs to know of a round."""
-
-    @property
-    def path(self) -> str:
-        """The round's path."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """Digest of the round's inputs."""
         ...
 
 
@@ -83,12 +70,18 @@ class RoundJournal:
         self._documents = documents or LocalDocuments(folder)
         self._lineage = GrowingLog(folder / "lineage.jsonl", closing="finished")
         self._turn = threading.Lock()  # rounds that run side by side share the lineage
+        self._specs: dict[str, RoundSpec] = {}
 
     def folder(self, path: str) -> Path:
         """Return the folder of a round."""
         return self._rounds / path
 
-    def enter(self, spec: HasIdentity) -> list[Manifest]:
+    @property
+    def specs(self) -> tuple[RoundSpec, ...]:
+        """The rounds that were entered, the last one of each path."""
+        return tuple(self._specs.values())
+
+    def enter(self, spec: RoundSpec) -> list[Manifest]:
         """Return what a round has committed so far.
 
         Generations of a round with other inputs (an earlier round was extended since) are moved aside, and so is a
@@ -96,6 +89,7 @@ class RoundJournal:
         """
         with self._turn:
             self._lease.check()
+            self._specs[spec.path] = spec
             self._documents.take_over(f"rounds/{spec.path}")
             folder = self.folder(spec.path)
             self._set_aside_torn(spec.path)
@@ -129,6 +123,13 @@ class RoundJournal:
         """Return one generation of a round, if it is on record."""
         file = self.folder(path) / _name(generation)
         return Manifest.from_bytes(file.read_bytes()) if file.exists() else None
+
+    def newest_first(self, path: str) -> Iterator[Manifest]:
+        """Yield the generations of a round from the last one on record down to the first."""
+        folder = self.folder(path)
+        count = next(number for number in itertools.count() if not (folder / _name(number)).exists())
+        for generation in reversed(range(count)):
+            yield Manifest.from_bytes((folder / _name(generation)).read_bytes())
 
     def sweep(self, spare: Iterable[str]) -> int:
         """Delete what earlier drivers left behind when they were killed; return how many bytes that freed.

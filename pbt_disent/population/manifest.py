@@ -14,7 +14,7 @@ from pbt_disent.population.rule import Operation
 from pbt_disent.training.tasks import Status
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "lineage_events"]
+__all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "Source", "lineage_events"]
 
 FORMAT: Literal[1] = 1
 
@@ -80,6 +80,13 @@ class MemberRecord(Record):
     kind: str
 
 
+class Source(Record):
+    """Which turn of its member one was, from 0, and the checkpoint digest of each replica that it started from."""
+
+    turn: int
+    origins: tuple[str | None, ...]
+
+
 class Window(Record):
     """What asynchronous training adds to a generation, which is then as many turns as there are members.
 
@@ -87,11 +94,13 @@ class Window(Record):
         turns: how many each member has had in the round.
         waiting: members that had none in this window; their records are those of an earlier one, without its images.
         overtaken: records of turns that were followed by another one of the same member within the window.
+        sources: what the turns in `Manifest.played` began with, so that a checkpoint which is lost can be made again.
     """
 
     turns: tuple[int, ...]
     waiting: tuple[int, ...]
     overtaken: tuple[MemberRecord, ...]
+    sources: tuple[Source, ...] = ()
 
 
 class Manifest(Record):
@@ -123,6 +132,14 @@ class Manifest(Record):
         """The member with the highest score (the lowest index among equals), if any has one."""
         scored = [member for member in self.members if member.score is not None]
         return min(scored, key=lambda member: (-(member.score or 0.0), member.member)) if scored else None
+
+    @property
+    def played(self) -> tuple[MemberRecord, ...]:
+        """The records of all that trained: every member, or in a window every turn, overtaken ones first."""
+        if self.window is None:
+            return self.members
+        waiting = self.window.waiting
+        return *self.window.overtaken, *(record for record in self.members if record.member not in waiting)
 
     def outline(self) -> Manifest:
         """Return what later generations need of an old one: its best member and its number of image passes."""
@@ -156,9 +173,7 @@ def lineage_events(manifest: Manifest) -> list[Json]:
     place = {"round": manifest.round, "generation": manifest.generation}
     rows: list[Json] = []
     window = manifest.window
-    waiting = () if window is None else window.waiting
-    trained = [record for record in manifest.members if record.member not in waiting]
-    for record in trained if window is None else [*window.overtaken, *trained]:
+    for record in manifest.played:
         who = {**place, "member": record.member}
         if window is not None:
             rows.extend(_replacement(who, record))

@@ -8,16 +8,17 @@ the lost one, and the incident says so.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.descent import Maker, find_maker
 from pbt_disent.population.executor import Executor, OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.files import StorageFailed
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
@@ -27,6 +28,8 @@ __all__ = ["Safekeeping", "incidents"]
 SPARE_BYTES = 32 * 2**20
 """For manifests, logs, labels and the report."""
 TRIES = 3
+REMEMBERED = 10_000
+"""Checkpoints whose makers are kept in mind: more than a window of any population has."""
 
 
 def incidents(log: GrowingLog, event: str, **details: object) -> None:
@@ -49,8 +52,11 @@ class Safekeeping:
         self._journal = journal
         self._blobs = blobs
         self._log = log
-        self._asked: tuple[str, int] | None = None
-        self._needed = SPARE_BYTES
+        self._needed: dict[str, tuple[int, int]] = {}
+        self._made: dict[str, Maker] = {}
+        self._instead: dict[str, str] = {}
+        self._turn = threading.RLock()  # members of an asynchronous population may miss the same checkpoint
+        self._making = threading.Lock()
 
     @property
     def workers(self) -> int:
@@ -62,6 +68,7 @@ class Safekeeping:
 
         Raises:
             StorageFailed: the storage has no room for what a generation writes, or does not work.
+            PbtDisentError: a checkpoint is lost for good.
         """
         if tasks:
             self._make_sure_of_room(tasks)
@@ -80,86 +87,93 @@ class Safekeeping:
             again = self._executor.train([tasks[place] for place in broken], on_done)
             for place, outcome in zip(broken, again, strict=True):
                 outcomes[place] = outcome
+        self._remember(tasks, outcomes)
         return outcomes
 
     def score(self, task: ScoreTask) -> list[MemberScore]:
-        """See `Executor.score`."""
-        return self._executor.score(task)
+        """See `Executor.score`.
+
+        Raises:
+            PbtDisentError: what is to be scored is damaged.
+        """
+        try:
+            return self._executor.score(task)
+        except CorruptBlob as error:
+            raise PbtDisentError(
+                f"{error}; resume the run: what is on record stays, and generation {task.generation} of round "
+                f"{task.round} is trained again"
+            ) from None
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
-        """See `Executor.encode`."""
+        """See `Executor.encode`.
+
+        Raises:
+            PbtDisentError: the checkpoint is lost for good, or the images' indices are damaged.
+        """
+        for _ in range(TRIES):
+            try:
+                return self._executor.encode(task)
+            except CorruptBlob as error:
+                if error.digest != task.checkpoint:
+                    raise
+                task = replace(task, checkpoint=self.sound(task.checkpoint))
         return self._executor.encode(task)
 
     def stop(self) -> None:
         """See `Executor.stop`."""
         self._executor.stop()
 
-    def restore(self, task: TrainTask, place: int, wanted: str) -> str:
-        """Return the digest of a sound checkpoint that a task wrote: the one that is on record, or one made again.
+    def sound(self, digest: str, path: str | None = None) -> str:
+        """Return the digest of a sound checkpoint: the one that is asked for, or one that was made in its place.
 
         Args:
-            task: what wrote it, as `_producer` finds it.
-            place: of the replica in the task.
-            wanted: the digest on record.
+            digest: on record.
+            path: of the round that wrote it, if that is known.
+
+        Raises:
+            PbtDisentError: it is lost, and cannot be made again.
         """
-        if self._blobs.is_sound(wanted):
-            return wanted
+        with self._turn:
+            return self._sound(digest, path)
+
+    def _sound(self, digest: str, path: str | None) -> str:
+        found = self._instead.get(digest, digest)
+        if self._blobs.is_sound(found):
+            return found
+        maker = self._made.get(digest) or find_maker(self._journal, digest, path)
+        if maker is None:
+            incidents(self._log, "checkpoint_lost", round=path, lost=digest)
+            raise _lost_for_good(digest, path, "nothing on record says how it was made")
+        task, place = maker
+        key = task.key
+        who = {"round": key.round, "generation": key.generation, "member": key.member, "lost": digest}
+        incidents(self._log, "checkpoint_lost", **who)
         outcome = self._executor.train([self._mended(task)], lambda outcome: None)[0]
         if outcome.codes is not None:
             self._blobs.collect([], [outcome.codes])
         if outcome.status != "ok":
-            raise PbtDisentError(f"checkpoint {wanted[:12]} is lost and could not be made again: {outcome.error}")
+            raise _lost_for_good(digest, key.round, f"it could not be made again ({outcome.error})")
         found = outcome.checkpoints[place]
-        key = task.key
-        incidents(
-            self._log,
-            "checkpoint_restored",
-            round=key.round,
-            generation=key.generation,
-            member=key.member,
-            lost=wanted,
-            found=found,
-            equal=found == wanted,
-        )
+        self._instead[digest] = found
+        incidents(self._log, "checkpoint_restored", **who, found=found, equal=found == digest)
         return found
 
     def _mended(self, task: TrainTask) -> TrainTask:
         """Return a task all of whose origins are sound, with those made again that were not."""
-        key, origins = task.key, list(task.origins)
-        for place, digest in enumerate(task.origins):
-            if digest is None or self._blobs.is_sound(digest):
-                continue
-            producer = self._producer(task, digest)
-            if producer is None:
-                raise PbtDisentError(
-                    f"checkpoint {digest[:12]} of round {key.round}, generation {key.generation - 1} is lost, and no "
-                    "manifest on record says how it was made"
-                )
-            incidents(self._log, "checkpoint_lost", round=key.round, generation=key.generation - 1, lost=digest)
-            origins[place] = self.restore(producer, place, digest)
-        return replace(task, origins=tuple(origins))
+        sound = (None if digest is None else self.sound(digest, task.key.round) for digest in task.origins)
+        return replace(task, origins=tuple(sound))
 
-    def _producer(self, task: TrainTask, digest: str) -> TrainTask | None:
-        """Return the task of the generation before that wrote a checkpoint which `task` starts from."""
-        key = task.key
-        before = self._journal.read(key.round, key.generation - 1)
-        record = None if before is None else _writer_of(before, digest)
-        if record is None:
-            return None
-        return replace(
-            task,
-            key=replace(key, generation=key.generation - 1, member=record.member),
-            origins=self._origins(record, key.round, key.generation - 1, key.replicas),
-            hyperparameters=record.hyperparameters,
-        )
-
-    def _origins(
-        self, record: MemberRecord, path: str, generation: int, replicas: Sequence[int]
-    ) -> tuple[str | None, ...]:
-        before = self._journal.read(path, generation - 1) if generation else None
-        plan = () if before is None else before.next
-        origins = next((one.origins for one in plan if one.member == record.member), None)
-        return tuple(None if origins is None else origins[replica] for replica in replicas)
+    def _remember(self, tasks: Sequence[TrainTask], outcomes: Sequence[TrainOutcome]) -> None:
+        """Keep in mind who wrote which checkpoint: in asynchronous training that is on record some turns later only."""
+        made = {
+            digest: (task, place)
+            for task, outcome in zip(tasks, outcomes, strict=True)
+            for place, digest in enumerate(outcome.checkpoints)
+        }
+        with self._making:
+            self._made |= made
+            for digest in list(self._made)[:-REMEMBERED]:
+                del self._made[digest]
 
     def _make_sure_of_room(self, tasks: Sequence[TrainTask]) -> None:
         """Refuse to begin a generation that would fill the storage up: it writes about as much as the one before."""
@@ -167,18 +181,23 @@ class Safekeeping:
         if free is None:
             return
         key = tasks[0].key
-        if self._asked != (key.round, key.generation):
+        asked, needed = self._needed.get(key.round, (-1, 0))
+        if asked != key.generation:
             before = self._journal.read(key.round, key.generation - 1) if key.generation else None
             written = [] if before is None else [digest for one in before.members for digest in one.checkpoints]
-            self._asked = key.round, key.generation
-            self._needed = SPARE_BYTES + sum(self._blobs.size(digest) for digest in written)
-        if free < self._needed:
+            needed = SPARE_BYTES + sum(self._blobs.size(digest) for digest in written)
+            self._needed[key.round] = key.generation, needed
+        if free < needed:
             raise StorageFailed(
                 f"{self._blobs.root} has {free / 2**20:.0f} MiB left, and generation {key.generation} of round "
-                f"{key.round} needs about {self._needed / 2**20:.0f}; free some space, then resume: every committed "
+                f"{key.round} needs about {needed / 2**20:.0f}; free some space, then resume: every committed "
                 "generation is safe"
             )
 
 
-def _writer_of(manifest: Manifest, digest: str) -> MemberRecord | None:
-    return next((record for record in manifest.members if digest in record.checkpoints), None)
+def _lost_for_good(digest: str, path: str | None, why: str) -> PbtDisentError:
+    round_ = path or "PATH"
+    return PbtDisentError(
+        f"checkpoint {digest[:12]} of round {round_} is lost, and {why}; to train the round anew, move "
+        f"rounds/{round_}/generation-* out of the run's folder, then resume the run"
+    )

@@ -6,8 +6,8 @@ committed is read instead of trained, so a second call passes through the same r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from pbt_disent.rounds.spending import check_budget, reserve
 from pbt_disent.rounds.tree import TREE, Tree, factors_of
 from pbt_disent.training.tasks import EncodeTask
 
-__all__ = ["Result", "run_method"]
+__all__ = ["Result", "run_method", "with_sound_models"]
 
 WENT_ON = "went_on"
 """The event that says that the X-run goes on alone."""
@@ -111,6 +111,27 @@ def _without_labels(setup: RunSetup, first: PopulationResult, runs: tuple[Leaf, 
         without_end = {"max_generations": longer, "converged_generations": longer}
         first = first_round(setup, population.model_copy(update=without_end))
     return Result(first, runs, first, _paid(setup))
+
+
+def with_sound_models(result: Result, sound: Callable[[str], str], all_replicas: bool) -> Result:
+    """Return a result whose checkpoints can be read: the same digests, or those of what was made in their place.
+
+    Args:
+        result: of a run.
+        sound: `pbt_disent.population.safekeeping.Safekeeping.sound`.
+        all_replicas: whether those of the first round's best member are needed as well.
+    """
+
+    def mended(one: PopulationResult, replicas: bool) -> PopulationResult:
+        if one.best is None:
+            return one
+        found = tuple(sound(digest) for digest in one.best.replicas) if replicas else one.best.replicas
+        return replace(one, best=replace(one.best, checkpoint=sound(one.best.checkpoint), replicas=found))
+
+    alone = result.last is result.first
+    last = mended(result.last, alone and all_replicas)
+    first = last if alone else mended(result.first, True) if all_replicas else result.first
+    return replace(result, first=first, last=last)
 
 
 def _went_on(setup: RunSetup) -> bool:

@@ -99,6 +99,7 @@ def test_a_checkpoint_that_comes_out_otherwise_takes_the_place_of_the_lost_one(t
 
     run(tmp_path, size=3, generations=2)
     book, blobs, lease = journal(tmp_path)
+    book.enter(spec(size=3, generations=2))
     last = Manifest.from_bytes((tmp_path / "rounds/0/generation-0001.json").read_bytes())
     lost = last.members[0].checkpoints
     for digest in lost:

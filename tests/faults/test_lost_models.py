@@ -1,0 +1,134 @@
+"""Checkpoints are lost that only later work needs: a round's winner, and the past of an asynchronous population."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pbt_disent import api
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.population.engine import run_population
+from pbt_disent.population.events import Event, RoundFinished
+from pbt_disent.population.executor import Executor
+from pbt_disent.population.safekeeping import Safekeeping
+from pbt_disent.store.blobs import BlobStore
+from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.training.tasks import TrainOutcome, TrainTask
+from tests.faults.test_checkpoints import corrupt, incidents_of
+from tests.population.fakes import Crash, FakeExecutor, Watch, journal
+from tests.population.test_asynchronous import GENERATIONS, SIZE, asynchronous, read
+from tests.test_pipeline import assert_equal_runs, fresh
+
+
+def blob(folder: Path, digest: str) -> Path:
+    return folder / "blobs" / digest[:2] / digest[2:]
+
+
+class DamagesWinners:
+    """Hurts the checkpoints of the best member of every round as soon as the round has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.hurt: set[str] = set()
+
+    def notify(self, event: Event) -> None:
+        if not isinstance(event, RoundFinished):
+            return
+        history = read(self._folder / "rounds" / event.path)
+        best = max((one.best for one in history if one.best), key=lambda record: record.score or 0)
+        for number, digest in enumerate(best.checkpoints):
+            if digest not in self.hurt:
+                (corrupt if number else Path.unlink)(blob(self._folder, digest))
+                self.hurt.add(digest)
+
+
+@pytest.mark.slow
+def test_winners_that_are_lost_before_they_label_and_are_exported_are_made_again(tmp_path: Path) -> None:
+    whole, hurt = fresh(tmp_path / "whole"), fresh(tmp_path / "hurt")
+    api.execute(api.prepare(whole), api.in_process, Watch())
+    damages = DamagesWinners(hurt.path)
+    api.execute(api.prepare(hurt), api.in_process, damages)
+    restored = incidents_of(hurt.path, "checkpoint_restored")
+    assert {row["round"] for row in restored} >= {"0", "final"}
+    assert all(row["equal"] for row in restored)
+    assert {row["lost"] for row in restored} & damages.hurt
+    assert_equal_runs(hurt, RunFolder(whole.path))
+
+
+class Careful(FakeExecutor):
+    """Says which origin is lost, one task at a time; may lose those of one task itself."""
+
+    def __init__(self, blobs: BlobStore, loses: tuple[int, int] | None = None) -> None:
+        super().__init__(blobs)
+        self._loses = loses
+        self._one_at_a_time = threading.Lock()
+        self.lost: set[str] = set()
+
+    def _one(self, task: TrainTask) -> TrainOutcome:
+        with self._one_at_a_time:
+            origins = [digest for digest in task.origins if digest]
+            if (task.key.member, task.key.generation) == self._loses and not self.lost:
+                self.lost |= set(origins)
+                for digest in origins:
+                    blob(Path(self.blobs.root).parent, digest).unlink()
+            for digest in origins:
+                if not self.blobs.is_sound(digest):
+                    return TrainOutcome(task.key, "failed", error="lost", lost=digest)
+            return super()._one(task)
+
+
+def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> Safekeeping:
+    return Safekeeping(executor, book, blobs, GrowingLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
+
+
+def play(folder: Path, loses: tuple[int, int] | None = None, die_at: tuple[int, str] | None = None) -> Careful:
+    book, blobs, lease = journal(folder)
+    executor = Careful(blobs, loses)
+    try:
+        run_population(asynchronous(), keep(executor, folder, book, blobs), book, Watch(die_at))
+    finally:
+        lease.release()
+    return executor
+
+
+def assert_whole(folder: Path) -> list[dict[str, object]]:
+    history = read(folder)
+    assert len(history) == GENERATIONS
+    assert all(record.status == "ok" for manifest in history for record in manifest.played)
+    assert all(len(one.played) == SIZE == len(one.window.sources) for one in history if one.window)
+    restored = incidents_of(folder, "checkpoint_restored")
+    assert restored
+    assert all(row["equal"] for row in restored)
+    return restored
+
+
+def test_a_checkpoint_lost_in_an_asynchronous_population_is_made_again(tmp_path: Path) -> None:
+    """It may be of a turn since the last window, which no manifest tells of yet."""
+    lost = play(tmp_path, loses=(0, 3)).lost
+    assert len(lost) == 1
+    assert lost <= {str(row["lost"]) for row in assert_whole(tmp_path)}
+
+
+def test_an_asynchronous_population_goes_on_without_any_of_its_checkpoints(tmp_path: Path) -> None:
+    """The manifests alone say how they came to be, down to first weights."""
+    with pytest.raises(Crash):
+        play(tmp_path, die_at=(3, "committed"))
+    before = read(tmp_path)
+    for digest in BlobStore(tmp_path / "blobs").all():
+        blob(tmp_path, digest).unlink()
+    play(tmp_path)
+    assert read(tmp_path)[: len(before)] == before
+    turns = {row["generation"] for row in assert_whole(tmp_path)}
+    assert {0, 1} <= turns
+
+
+def test_what_nothing_on_record_explains_is_said_in_one_line(tmp_path: Path) -> None:
+    book, blobs, lease = journal(tmp_path)
+    keeper = keep(FakeExecutor(blobs), tmp_path, book, blobs)
+    with pytest.raises(PbtDisentError, match=r"^checkpoint aaaaaaaaaaaa of round 0 is lost, .* then resume the run$"):
+        keeper.sound("a" * 64, "0")
+    assert [row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")] == ["a" * 64]
+    lease.release()
