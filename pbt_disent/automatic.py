@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pbt_disent.config import Config, load_config
+from pbt_disent.config import Config, load_config, override
 from pbt_disent.data import load
 from pbt_disent.data.base import ImageData
 from pbt_disent.errors import UserError
@@ -29,11 +29,12 @@ def automatic_config(source: str, overrides: Sequence[str]) -> Config:
     Raises:
         UserError: the data cannot be read, or an override is wrong.
     """
-    given = load_config("auto", [f"data.name={source}", *overrides])
+    named = override("data.name", source)
+    given = load_config("auto", [named, *overrides])
     cpus = given.resources.cpus or usable_cpus()
     options = dict(given.data.options)
     data = _sized(source, options, 32 if cpus <= 8 else 64)
-    chosen = [f"data.options.{key}={value}" for key, value in options.items() if key not in given.data.options]
+    chosen = [override(f"data.options.{key}", value) for key, value in options.items() if key not in given.data.options]
     images = min(max(len(data), LEAST_IMAGES), MOST_IMAGES)
     members = max(4, min(cpus // 2, 16))
     chosen += [
@@ -43,7 +44,7 @@ def automatic_config(source: str, overrides: Sequence[str]) -> Config:
         f"final.images_per_generation={images}",
         f"final.points={min(max(len(data), 100), 10_000)}",
     ]
-    return load_config("auto", [f"data.name={source}", *chosen, *overrides])
+    return load_config("auto", [named, *chosen, *overrides])
 
 
 def _sized(source: str, options: dict[str, object], size: int) -> ImageData:

@@ -12,7 +12,6 @@ the labels are there afterwards, and every verb works on it.
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -28,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pbt_disent.api import Launch, execute, in_process, prepare
 from pbt_disent.automatic import automatic_config
-from pbt_disent.config import Config, load_config
+from pbt_disent.config import Config, load_config, override
 from pbt_disent.data.arrays import layout_of
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.clock import Clock
@@ -102,7 +101,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             kept = self.runs is not None
             root = Path(str(self.runs)) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory()))
             config = self._config_for(_write(root, images, y))
-            folder = create_run(config, str(self.config), root, None)
+            folder = create_run(config, Path(self.config).stem, root, None)
             outcome = self._run(folder)
             if outcome.model is None:
                 raise PbtDisentError(
@@ -192,7 +191,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.ascontiguousarray(images.reshape(len(images), *self._shape))
 
     def _config_for(self, data: dict[str, Any]) -> Config:
-        overrides = [f"{key}={_yaml(value)}" for key, value in (self.settings or {}).items()]
+        overrides = [override(key, _plain(value)) for key, value in (self.settings or {}).items()]
         if self.latents is not None:
             overrides.append(f"objective.latents={self.latents}")
         if self.random_state is not None:
@@ -201,11 +200,10 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             overrides.append(f"seed={int(number)}")
         if self.n_jobs is not None and self.n_jobs > 0:
             overrides.append(f"resources.cpus={self.n_jobs}")
-        options = [f"data.options={_yaml(data['options'])}", f"data.name={data['name']}"]
+        options = override("data.options", data["options"])
         if str(self.config) == "auto":
-            options = [option for option in options if not option.startswith("data.name")]
-            return automatic_config(data["name"], [*options, *overrides])
-        return load_config(self.config, [*options, *overrides])
+            return automatic_config(data["name"], [options, *overrides])
+        return load_config(self.config, [options, override("data.name", data["name"]), *overrides])
 
     def _run(self, folder: RunFolder) -> Any:
         with Clock(folder.path) as clock:
@@ -252,5 +250,6 @@ def _classes(y: npt.ArrayLike) -> npt.NDArray[Any]:
     return np.stack([np.unique(column, return_inverse=True)[1] for column in columns], axis=1)
 
 
-def _yaml(value: object) -> str:
-    return json.dumps(value)
+def _plain(value: object) -> object:
+    """Return a number of numpy's as one of Python's, and anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -14,6 +14,8 @@ from PIL import Image
 
 from pbt_disent import api, data
 from pbt_disent.automatic import automatic_config
+from pbt_disent.cli import build_parser
+from pbt_disent.cli.common import config_of
 from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.splits import split
 from pbt_disent.errors import UserError
@@ -54,6 +56,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PBT_DISENT_CACHE", str(base / "cache"))
         yield folder
+
+
+@pytest.mark.parametrize("name", ["2024", "pics #1", "a: b"])
+def test_a_folder_may_be_called_anything(
+    name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    for picture in sorted((pictures / "even").iterdir())[:3]:
+        (tmp_path / name / picture.name).symlink_to(picture)
+    monkeypatch.chdir(tmp_path)
+    options = build_parser().parse_args(["plan", "--data", name])
+    assert config_of(options)[1].data.name == name
 
 
 def test_a_folder_of_pictures_is_sized_and_a_tenth_is_held_out(pictures: Path) -> None:
@@ -140,7 +154,13 @@ def test_summary_and_report_say_on_what_they_score(
     page = write_report(folder.path)
     print_summary(folder, outcome, {**outcome.scores, "true_factors": None}, page)
     said = capsys.readouterr().out
-    assert re.search(r"Final model: leaf-MIG \d\.\d{3} on the images that it was chosen by\n", said)
+    final = outcome.scores["final"]
+    low, high = final["interval"]
+    assert low <= final["score"] <= high
+    assert low < high
+    bar = f"{final['score']:.3f} [{low:.3f} to {high:.3f}, over images]"
+    assert f"Final model: leaf-MIG {bar} on the images that it was chosen by\n" in said
+    assert "(no interval: 3 models a member are needed to tell how much they differ, here are 2)\n" in said
     assert f"on {held['images']} images that were never trained on: UDR of the first round's best member" in said
     low, high = held["intervals"]["error"]
     assert f"squared error a pixel {held['error']:.3f} [{low:.3f} to {high:.3f}]" in said

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pbt_disent.config import Config, Mutable, load_config, preset_names
+from pbt_disent.config import Config, Mutable, load_config, override, preset_names
 from pbt_disent.errors import UserError
 
 
@@ -105,3 +105,25 @@ def test_a_value_of_one_of_several_objectives_must_say_of_which() -> None:
     with pytest.raises(UserError, match=r"is for one of several in objective.*describe each in objective=\[") as caught:
         load_config("demo", ["objective=[betatcvae,provlae]", "objective.growth=plateau"])
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_with_an_exponent_are_numbers_without_a_point_too(tmp_path: Path) -> None:
+    path = tmp_path / "rates.yaml"
+    path.write_text("objective: {name: betatcvae, lr: 1e-3, beta: {low: 1e0, high: 2.5e+1}}\n")
+    assert load_config(path).objective.values == {"lr": 0.001, "beta": {"low": 1.0, "high": 25.0}}
+    assert load_config("demo", ["objective.lr=5E-4"]).objective.values["lr"] == 0.0005
+    assert load_config("demo", ["data.name=1e3sprites"]).data.name == "1e3sprites"
+
+
+@pytest.mark.parametrize(
+    "name", ["2024", "yes", "pics #1", "a: b", "- x", "'q'", '"w"', "1e-3", "\u00fcber/\U0001f600"]
+)
+def test_a_text_stays_what_it_is_when_it_is_set(name: str) -> None:
+    assert load_config("demo", [override("data.name", name)]).data.name == name
+
+
+def test_a_mistake_within_an_alternative_is_named_as_the_user_wrote_it() -> None:
+    with pytest.raises(UserError, match=r"^objective\.name=3: input should be a valid string"):
+        load_config("demo", ["objective.name=3"])
+    with pytest.raises(UserError, match=r"key 'replay\.sorce': is unknown; did you mean 'source'"):
+        load_config("demo", ["replay={source: a, schedule: [{lr: 1}], sorce: b}"])

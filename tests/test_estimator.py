@@ -48,6 +48,19 @@ def fitted(images: np.ndarray) -> RPUVAE:
     return RPUVAE(settings=TINY, random_state=3).fit(images)
 
 
+def test_a_config_may_be_a_file_and_settings_may_be_numbers_of_numpy(images: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 4\n")
+    settings = {
+        **TINY,
+        "population.images_per_generation": np.int64(16),
+        "objective": {**TINY["objective"], "lr": 1e-5},
+    }
+    model = RPUVAE(str(file), settings=settings, runs=tmp_path / "runs").fit(images)
+    assert model.run_folder_ == str(tmp_path / "runs" / "mine-1")
+    assert (model.config_.seed, model.config_.population.images_per_generation) == (4, 16)
+
+
 def test_codes_have_a_row_per_image_and_a_name_per_column(fitted: RPUVAE, images: np.ndarray) -> None:
     codes = fitted.transform(images)
     assert codes.shape == (96, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pbt_disent.config import Config, load_config
+from pbt_disent.config import Config, load_config, override
 from pbt_disent.errors import UserError
 
 __all__ = [
@@ -68,7 +68,7 @@ def config_of(options: argparse.Namespace) -> tuple[str, Config]:
         from pbt_disent.automatic import automatic_config
 
         return "auto", automatic_config(options.data, overrides)
-    named = [] if options.data is None else [f"data.name={options.data}"]
+    named = [] if options.data is None else [override("data.name", options.data)]
     source = options.config or "demo"
     return Path(source).stem, load_config(source, [*named, *overrides])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pbt_disent.config import read_yaml
 from pbt_disent.errors import UserError
 
 __all__ = ["add_arguments", "call", "parse_options"]
@@ -45,7 +46,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, text = pair.partition("=")
         try:
-            value = yaml.safe_load(text)
+            value = read_yaml(text)
         except yaml.YAMLError:
             separator = ""
         if not separator or not key.isidentifier():
