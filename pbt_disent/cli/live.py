@@ -19,6 +19,8 @@ __all__ = ["Progress", "describe"]
 
 MOST_NAMED = 4
 """So many replacements are named one by one."""
+_LINES = 24
+"""So many generations stay in the table: the newest, those of rounds that run side by side apart."""
 
 
 class Progress:
@@ -34,8 +36,9 @@ class Progress:
         self._passes, self._expected = passes, seconds
         self._paid = self._new = 0
         self._first: float | None = None
-        self._rows: list[tuple[str, ...]] = []
-        self._now: RoundStarted | None = None
+        self._rows: dict[str, list[tuple[str, ...]]] = {}
+        self._open: dict[str, RoundStarted] = {}
+        self._counted: set[str] = set()
         self._live = Live(console=self._console, refresh_per_second=2) if self._console.is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -55,7 +58,9 @@ class Progress:
     def notify(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, RoundStarted):
-            self._now = event
+            if event.path in self._rows:  # it goes on longer; what it has paid is counted
+                self._counted.add(event.path)
+            self._rows[event.path], self._open[event.path] = [], event
             self._line(
                 f"round {event.path}: {event.members} members x {event.replicas} models on {event.images:,} images"
             )
@@ -66,10 +71,11 @@ class Progress:
                 self._new += event.images
             self._paid += event.images
         elif isinstance(event, GenerationCommitted):
-            if event.replayed:
+            if event.replayed and event.manifest.round not in self._counted:
                 self._paid += sum(record.images for record in event.manifest.members)
             self._generation(event)
         elif isinstance(event, RoundFinished):
+            self._open.pop(event.path, None)
             self._line(f"round {event.path} ended: {event.reason.replace('_', ' ')}")
         if self._live:
             self._live.update(self._table())
@@ -77,8 +83,8 @@ class Progress:
     def _generation(self, event: GenerationCommitted) -> None:
         manifest, left = event.manifest, duration(self._left())
         cells = describe(manifest)
-        self._rows.append((*cells, "replayed" if event.replayed else left))
         path, generation, best, median, replaced = cells
+        self._rows.setdefault(path, []).append((*cells, "replayed" if event.replayed else left))
         note = "on record" if event.replayed else f"about {left} left"
         self._line(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}; {note}")
 
@@ -96,12 +102,19 @@ class Progress:
         table = Table(caption=f"about {duration(self._left())} left", caption_justify="left")
         for heading in ("round", "generation", "best", "median", "replaced", "left then"):
             table.add_column(heading, justify="left" if heading == "round" else "right")
-        for row in self._rows[-24:]:
+        ended = [row for path, rows in self._rows.items() if path not in self._open for row in rows]
+        share = _LINES // max(len(self._open), 1)
+        current = {path: self._rows[path][-share:] for path in self._open}
+        room = _LINES - sum(map(len, current.values()))
+        for row in ended[len(ended) - min(room, len(ended)) :]:
             table.add_row(*row)
-        if self._now is not None:
-            done = sum(row[0] == self._now.path for row in self._rows)
-            if done < self._now.max_generations:
-                table.add_row(self._now.path, f"{done + 1}/{self._now.max_generations} ...", "", "", "", "")
+        for path, rows in current.items():
+            table.add_section()
+            for row in rows:
+                table.add_row(*row)
+            done, longest = len(self._rows[path]), self._open[path].max_generations
+            if done < longest:
+                table.add_row(path, f"{done + 1}/{longest} ...", "", "", "", "")
         return table
 
 

@@ -46,9 +46,10 @@ class Snapshot:
     left: float | None
 
     @property
-    def current(self) -> str | None:
-        """Path of the round that began last."""
-        return next(reversed(self.rounds), None)
+    def current(self) -> list[str]:
+        """Paths of the rounds that are under way, or of the one that began last."""
+        under_way = [path for path in self.rounds if path in self.spent.under_way]
+        return under_way or list(self.rounds)[-1:]
 
 
 class WatchedFolder:
@@ -117,9 +118,8 @@ class WatchedFolder:
         return "starting" if not lease.exists() and young else "stopped"
 
     def _left(self, so_far: Spent) -> float | None:
-        paid = sum(one.images for one in so_far.rounds.values())
-        seconds = sum(one.seconds for one in so_far.rounds.values())
-        if not paid or not seconds:
+        paid = sum(one.images for one in so_far.rounds.values()) + so_far.paid + so_far.lost_images
+        if not paid or not so_far.within:
             return None
         done = sum(manifests[-1].images for manifests in self._manifests.values() if manifests) + so_far.paid
-        return max(budget(self.config).passes - done, 0) * seconds / paid
+        return max(budget(self.config).passes - done, 0) * so_far.within / paid

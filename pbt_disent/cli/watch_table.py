@@ -1,4 +1,4 @@
-"""A run as tables on a terminal: its rounds, and the members of the round that began last."""
+"""A run as tables on a terminal: its rounds, and the members of those that are under way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pbt_disent.population.manifest import Manifest, MemberRecord
 __all__ = ["draw", "headline"]
 
 _SHOWN = 16
-"""So many members are shown, the best ones."""
+"""So many members are shown, the best ones of each round that is under way."""
 _BAR = 12
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
@@ -26,9 +26,9 @@ def draw(folder: WatchedFolder, seen: Snapshot) -> Group:
     parts: list[Table | Text] = [Text(headline(folder, seen), style=_STYLES[seen.state])]
     if seen.rounds:
         parts.append(_rounds(folder, seen))
-    current = seen.current
-    if current is not None and seen.rounds[current]:
-        parts.append(_members(current, seen.rounds[current], seen.fitness[current]))
+    current = [path for path in seen.current if seen.rounds[path]]
+    for path in current:
+        parts.append(_members(path, seen.rounds[path], seen.fitness[path], max(_SHOWN // len(current), 4)))
     return Group(*parts)
 
 
@@ -78,19 +78,20 @@ def _course(manifests: list[Manifest]) -> str:
 
 
 def _progress(folder: WatchedFolder, seen: Snapshot, path: str, manifests: list[Manifest]) -> str:
-    if seen.state != "running" or path != seen.current or len(manifests) >= folder.generations(path):
+    if seen.state != "running" or path not in seen.current or len(manifests) >= folder.generations(path):
         return "not finished" if seen.state in {"stopped", "finished"} else ""
+    paid = seen.spent.under_way.get(path, 0)
     if not manifests:
-        return f"{seen.spent.paid:,} passes" if seen.spent.paid else "training"
+        return f"{paid:,} passes" if paid else "training"
     wanted = sum(record.images for record in manifests[-1].members)
-    return f"training, {min(seen.spent.paid / max(wanted, 1), 1):.0%}"
+    return f"training, {min(paid / max(wanted, 1), 1):.0%}"
 
 
-def _members(path: str, manifests: list[Manifest], fitness: str) -> Table:
+def _members(path: str, manifests: list[Manifest], fitness: str, shown: int) -> Table:
     last = manifests[-1]
     ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
     names = _searched(manifests)
-    left = f", {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
+    left = f", {len(ranked) - shown} more" if len(ranked) > shown else ""
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
     )
@@ -98,7 +99,7 @@ def _members(path: str, manifests: list[Manifest], fitness: str) -> Table:
         table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
     top = max((one.score or 0.0 for one in ranked), default=0.0)
     following = {one.member: one for one in last.next}
-    for record in ranked[:_SHOWN]:
+    for record in ranked[:shown]:
         plan = following.get(record.member)
         replaced = plan is not None and plan.operation != "continue"
         table.add_row(

@@ -7,7 +7,8 @@
     {"event": "ended", "time": ..., "path": "0"}                             the round has ended
     {"event": "closed", "time": ...}                                         the process has let it go
 
-Times are seconds since 1970. Nothing depends on this file but what people are told of time and waste.
+Times are seconds since 1970; `images`, `training` and `all` are those of one generation of one round, whatever other
+rounds run beside it. Nothing depends on this file but what people are told of time and waste.
 """
 
 from __future__ import annotations
@@ -47,8 +48,7 @@ class Clock:
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._path = folder / CLOCK
         self._now = now
-        self._start = self._trained = self._beat = 0.0
-        self._paid = 0
+        self._under_way: dict[str, _UnderWay] = {}
 
     def __enter__(self) -> Self:
         """Note that a process has taken the run up."""
@@ -65,30 +65,41 @@ class Clock:
         """Take note of an event."""
         if isinstance(event, RoundStarted):
             self._write("began", path=event.path)
-            self._next()
+            self._next(event.path)
         elif isinstance(event, TaskDone):
-            self._paid += event.images
-            if self._now() - self._beat >= _BEAT_SECONDS:
-                self._beat = self._now()
-                self._write("beat", path=event.path, generation=event.generation, images=self._paid)
+            one = self._under_way[event.path]
+            one.paid += event.images
+            if self._now() - one.beat >= _BEAT_SECONDS:
+                one.beat = self._now()
+                self._write("beat", path=event.path, generation=event.generation, images=one.paid)
         elif isinstance(event, Phase) and event.name == "trained":
-            self._trained = self._now()
+            self._under_way[event.path].trained = self._now()
         elif isinstance(event, GenerationCommitted) and not event.replayed:
-            now, manifest = self._now(), event.manifest
-            took = {"training": round(self._trained - self._start, 3), "all": round(now - self._start, 3)}
-            self._write("generation", path=manifest.round, generation=manifest.generation, images=self._paid, **took)
-            self._next()
+            now, manifest, one = self._now(), event.manifest, self._under_way[event.manifest.round]
+            took = {"training": round(one.trained - one.start, 3), "all": round(now - one.start, 3)}
+            self._write("generation", path=manifest.round, generation=manifest.generation, images=one.paid, **took)
+            self._next(manifest.round)
         elif isinstance(event, RoundFinished):
             self._write("ended", path=event.path)
 
-    def _next(self) -> None:
-        self._start = self._trained = self._beat = self._now()
-        self._paid = 0
+    def _next(self, path: str) -> None:
+        now = self._now()
+        self._under_way[path] = _UnderWay(now, now, now)
 
     def _write(self, event: str, **details: object) -> None:
         line = json.dumps({"event": event, "time": round(self._now(), 3), **details}, sort_keys=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+@dataclass
+class _UnderWay:
+    """The generation of a round that is under way: when it began, was trained, was last told of, and what it paid."""
+
+    start: float
+    trained: float
+    beat: float
+    paid: int = 0
 
 
 @dataclass
@@ -108,19 +119,28 @@ class Spent:
         seconds: in which a process was at work on it, as far as known.
         processes: how many were, one after the other.
         rounds: the committed generations of each round, by path.
-        lost_seconds: in generations that a stop or a crash kept from being committed.
+        within: seconds in which at least one round was under way, however many were.
+        beside: seconds by which the rounds together took longer than that, as they ran side by side.
+        lost_seconds: in generations that a stop or a crash kept from being committed, added up over rounds.
         lost_images: image passes in those, as far as they were noted.
-        paid: image passes in the generation that is under way.
+        under_way: image passes in the generation that is under way, for each round that is.
         opened: when the process that is at work took the run up; none if none does.
     """
 
     seconds: float = 0.0
     processes: int = 0
     rounds: dict[str, RoundTime] = field(default_factory=dict)
+    within: float = 0.0
+    beside: float = 0.0
     lost_seconds: float = 0.0
     lost_images: int = 0
-    paid: int = 0
+    under_way: dict[str, int] = field(default_factory=dict)
     opened: float | None = None
+
+    @property
+    def paid(self) -> int:
+        """Image passes in all generations that are under way."""
+        return sum(self.under_way.values())
 
 
 def read_clock(folder: Path) -> list[Json]:
@@ -143,37 +163,40 @@ def read_clock(folder: Path) -> list[Json]:
 def spent(rows: Iterable[Json]) -> Spent:
     """Add up a run's clock."""
     total = Spent()
-    last = since = 0.0
-    within = False
+    since: dict[str, float] = {}
+    last = 0.0
 
     def lose() -> None:
-        nonlocal within
-        if within:
-            total.lost_seconds += last - since
-            total.lost_images += total.paid
-        total.paid, within = 0, False
+        total.lost_seconds += sum(last - begun for begun in since.values())
+        total.lost_images += total.paid
+        since.clear()
+        total.under_way.clear()
 
     for row in rows:
-        event, now = row["event"], float(row["time"])
+        event, now, path = row["event"], float(row["time"]), str(row.get("path"))
         if event == "opened":
             lose()
             total.processes += 1
             total.opened = now
         elif total.opened is not None:
-            total.seconds += max(now - last, 0.0)
+            passed = max(now - last, 0.0)
+            total.seconds += passed
+            total.within += passed if since else 0.0
+            total.beside += passed * max(len(since) - 1, 0)
         last = now
         if event == "began":
-            since, within = now, True
+            since[path], total.under_way[path] = now, 0
         elif event == "beat":
-            total.paid = int(row["images"])
+            total.under_way[path] = int(row["images"])
         elif event == "generation":
-            one = total.rounds.setdefault(row["path"], RoundTime())
+            one = total.rounds.setdefault(path, RoundTime())
             one.seconds += row["all"]
             one.training += row["training"]
             one.images += int(row["images"])
-            since, total.paid = now, 0
+            since[path], total.under_way[path] = now, 0
         elif event == "ended":
-            within = False
+            since.pop(path, None)
+            total.under_way.pop(path, None)
         elif event == "closed":
             lose()
             total.opened = None

@@ -155,7 +155,7 @@ def cost_parts(run: RunView, spent: Spent) -> Json:
         "spent": spent,
         "seconds": seconds if timed else None,
         "training": training if timed else None,
-        "between": max(spent.seconds - seconds - spent.lost_seconds, 0.0),
+        "between": spent.seconds - spent.within,
     }
 
 

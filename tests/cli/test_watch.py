@@ -67,7 +67,7 @@ def test_a_run_is_watched_from_its_start_to_its_end(run: RunFolder) -> None:
         clock.notify(GenerationCommitted(manifest, replayed=False))
     seen = folder.look()
     assert seen.rounds == {"0": manifests}
-    assert (seen.current, seen.ended) == ("0", {})
+    assert (seen.current, seen.ended) == (["0"], {})
     shown = text(run)
     best = manifests[-1].best
     assert best is not None
@@ -97,6 +97,7 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     lease = Lease(run.path / "lease.json")
     now = [0.0]
     clock = Clock(run.path, lambda: now[0])
+    clock.__enter__()
     begin(run, manifests)
     clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, "udr", 0))
     now[0] = 10.0
@@ -112,6 +113,31 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     assert seen.left is not None
     assert seen.left > 0
     assert "training, 25%" in text(run)
+    lease.release()
+
+
+def test_rounds_side_by_side_each_have_a_table_and_a_progress(run: RunFolder) -> None:
+    lease = Lease(run.path / "lease.json")
+    now = [0.0]
+    clock = Clock(run.path, lambda: now[0])
+    clock.__enter__()
+    wanted = 0
+    for path in ("0/leaf1/1", "0/leaf2/1"):
+        manifests = simulate(path, members=12, generations=1)
+        begin(run, manifests)
+        clock.notify(RoundStarted(path, 12, 2, 5, 96, 1000, "udr", 0))
+        commit(run, manifests[0])
+        clock.notify(GenerationCommitted(manifests[0], replayed=False))
+        wanted = sum(record.images for record in manifests[0].members)
+    now[0] = 10.0
+    clock.notify(TaskDone("0/leaf1/1", 1, wanted // 4))
+    clock.notify(TaskDone("0/leaf2/1", 1, wanted // 2))
+    assert WatchedFolder(run).look().current == ["0/leaf1/1", "0/leaf2/1"]
+    shown = text(run)
+    assert "training, 25%" in shown
+    assert "training, 50%" in shown
+    assert "round 0/leaf1/1, generation 1, 4 more" in shown
+    assert "round 0/leaf2/1, generation 1, 4 more" in shown
     lease.release()
 
 

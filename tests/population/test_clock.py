@@ -94,3 +94,36 @@ def test_what_was_on_record_takes_no_time_again(tmp_path: Path) -> None:
 def test_a_line_that_is_being_written_is_left_for_later(tmp_path: Path) -> None:
     (tmp_path / CLOCK).write_text('{"event": "opened", "time": 1}\n{"event": "bea\n{"event": "clos')
     assert [row["event"] for row in read_clock(tmp_path)] == ["opened"]
+
+
+def test_rounds_side_by_side_are_timed_each_by_itself(tmp_path: Path) -> None:
+    """One has its first generation in 0 to 10 s and a second one under way, the other its first in 4 to 24 s."""
+    time = Time()
+    with Clock(tmp_path, time) as clock:
+        one, other = (simulate(path, members=3, generations=1)[0] for path in ("0/leaf1/1", "0/leaf2/1"))
+        begin(clock, one.round)
+        time.wait(4)
+        begin(clock, other.round)
+        clock.notify(TaskDone(one.round, 0, 300))
+        time.wait(4)
+        clock.notify(Phase(one.round, 0, "trained"))
+        clock.notify(TaskDone(other.round, 0, 500))
+        time.wait(2)
+        clock.notify(GenerationCommitted(one, replayed=False))
+        time.wait(10)
+        clock.notify(TaskDone(one.round, 1, 40))
+        clock.notify(TaskDone(other.round, 0, 600))
+        clock.notify(Phase(other.round, 0, "trained"))
+        time.wait(4)
+        clock.notify(GenerationCommitted(other, replayed=False))
+        clock.notify(RoundFinished(other.round, "converged"))
+        under_way = spent(read_clock(tmp_path))
+        time.wait(3)
+    assert under_way.under_way == {one.round: 40}
+    found = spent(read_clock(tmp_path))
+    first, second = found.rounds[one.round], found.rounds[other.round]
+    assert (first.seconds, first.training, first.images) == (10, 8, 300)
+    assert (second.seconds, second.training, second.images) == (20, 16, 1100)
+    assert (found.seconds, found.within, found.beside) == (27, 27, 20)
+    assert (found.lost_seconds, found.lost_images) == (17, 40)
+    assert found.seconds == found.within == first.seconds + second.seconds + found.lost_seconds - found.beside
