@@ -28,6 +28,7 @@ from pbt_disent.population.executor import Executor, InProcessExecutor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.population.safekeeping import Safekeeping
+from pbt_disent.rounds.chosen import chosen_intervals
 from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method, with_sound_models
 from pbt_disent.rounds.setup import RunSetup
@@ -268,7 +269,8 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
 
         result = launch(prepared.context, main)
         model = _export(folder, blobs, result)
-        scores = _scores(result, model)
+        intervals = chosen_intervals(config, result, journal, blobs, prepared.images.array, prepared.ranking)
+        scores = _scores(result, model, intervals)
         scores["held_out"] = score_held_out(config, result, blobs, prepared.images.array, prepared.held_out)
         write_atomically(folder.scores, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
     return Outcome(result, model, scores, told=bool(prepared.told))
@@ -304,12 +306,12 @@ def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel 
     return model
 
 
-def _scores(result: Result, model: LatentModel | None) -> Json:
+def _scores(result: Result, model: LatentModel | None, intervals: Json) -> Json:
     best = result.last.best
     first = result.first.best
     return {
         "format": 1,
-        "first": None if first is None else {"reason": result.first.reason, "score": first.score},
+        "first": None if first is None else {"reason": result.first.reason, "score": first.score, **intervals["first"]},
         "final": None
         if best is None or model is None
         else {
@@ -319,6 +321,7 @@ def _scores(result: Result, model: LatentModel | None) -> Json:
             "information": list(best.information),
             "latents": model.latents,
             "hyperparameters": best.hyperparameters,
+            **intervals["final"],
         },
         "leaves": [
             {"leaf": leaf.number, "levels": [len(level.latents) for level in leaf.levels], "reason": leaf.reason}

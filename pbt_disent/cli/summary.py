@@ -25,7 +25,8 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print()
     print(
         f"First round: {result.first.generations} generations, {result.first.reason.replace('_', ' ')}"
-        + (f", best {_ranked(folder, '0', result.first.best.score)}" if result.first.best else "")
+        + (f", best {_ranked(folder, '0', result.first.best.score, scores['first'])}" if result.first.best else "")
+        + _too_few(folder, scores["first"])
     )
     if result.first.reason == "nothing_learned":
         print(
@@ -48,13 +49,24 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
     print(f"Next    pbt-disent ui {folder.path}      (the population in MLflow)")
 
 
-def _ranked(folder: RunFolder, path: str, score: float) -> str:
-    """Return a score with the name of what a round's members were ranked by."""
+def _ranked(folder: RunFolder, path: str, score: float, said: Json) -> str:
+    """Return a score with the name of what a round's members were ranked by, and its interval."""
     config = folder.config()
     if config.method == "replay" and config.population.replicas == 1:
         return "a single model, not ranked"
     name = METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
-    return f"{'leaf-MIG' if path == 'final' else name} {score:.3f}"
+    return f"{'leaf-MIG' if path == 'final' else name} {score:.3f}{_bar(said.get('interval'), said.get('over'))}"
+
+
+def _too_few(folder: RunFolder, said: Json | None) -> str:
+    """Say why the best score of the first round has no interval."""
+    config = folder.config()
+    if said is None or said.get("interval", ()) is not None or config.method in {"pbt-vae", "replay"}:
+        return ""
+    replicas, needed = config.population.replicas, 3 if config.udr.against == "replicas" else 2
+    if replicas >= needed:
+        return ""
+    return f" (no interval: {needed} models a member are needed to tell how much they differ, here are {replicas})"
 
 
 METRIC_NAMES = {"mig": "MIG", "nmig": "nMIG", "dci": "DCI disentanglement"}
@@ -66,7 +78,7 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
     if model is None or best is None:
         return
     print(
-        f"Final model: {_ranked(folder, outcome.result.last.path, best.score)}"
+        f"Final model: {_ranked(folder, outcome.result.last.path, best.score, scores['final'])}"
         + (" on the images that it was chosen by" if held_out else "")
     )
     factors = (scores["true_factors"] or {}).get("per_factor", [])
@@ -91,6 +103,9 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
         print(f"  against the true factors, {part}: MIG {mig:.3f}{bar} ({gaps})")
 
 
-def _bar(ends: list[float] | None) -> str:
-    """Say between which two values a score lies, in 95 of 100 such samples."""
-    return "" if ends is None else f" [{ends[0]:.3f} to {ends[1]:.3f}]"
+def _bar(ends: list[float] | None, over: str | None = None) -> str:
+    """Say between which two values a score lies, in 95 of 100 such samples, and samples of what."""
+    if ends is None:
+        return ""
+    meant = {None: "", "models": ", over models", "points": ", over images"}[over]
+    return f" [{ends[0]:.3f} to {ends[1]:.3f}{meant}]"

@@ -7,8 +7,8 @@ on the whole, so that the quantiles are taken around the mean of the resamples a
 there are too few resamples for quantiles, Student's t and their standard deviation are used.
 
 Over models: ten or more are drawn with replacement, where copies of one model are never compared with each other. Fewer
-can be drawn in so few ways that quantiles contain the truth in half of all cases (three models) or in five of six (five);
-there every model is left out once (the jackknife; Tukey 1958), with Student's t.
+can be drawn in so few ways that quantiles contain the truth in half of all cases (three models) or five of six (five).
+There every model is left out once (the jackknife; Tukey 1958), with Student's t.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def interval_over_models(
     if models < FEW_MODELS:
         every = np.arange(models)
         without = [_agreement(ranking.pairwise, every[every != one]) for one in every]
-        return _leaving_out(ranking.score, np.array(without), UDR.bounds, level)
+        return _leaving_out(ranking.score, np.array([without]), UDR.bounds, level)
     rng = Streams(seed).generator("intervals", "models")
     values = []
     for _ in range(resamples):
@@ -130,6 +130,7 @@ def interval_over_replicas(
     scores: Sequence[float],
     *,
     compared: bool,
+    alike: Sequence[Sequence[float]] = (),
     bounds: tuple[float, float] = (0.0, 1.0),
     level: float = LEVEL,
 ) -> Interval | None:
@@ -142,6 +143,7 @@ def interval_over_replicas(
     Args:
         scores: one per model.
         compared: whether a score says how a model agrees with the others, or is its own.
+        alike: the same of others whose models are taken to spread as much; the variance is the mean of all.
         bounds: of a score.
         level: coverage.
 
@@ -155,9 +157,9 @@ def interval_over_replicas(
     taken = 2 if compared else 1
     if len(scores) <= taken:
         return None
-    each = np.array(scores, dtype=np.float64)
-    without = (each.sum() - taken * each) / (len(each) - taken)
-    return _leaving_out(float(each.mean()), without, bounds, level)
+    every = [np.array(one, dtype=np.float64) for one in (scores, *alike) if len(one) == len(scores)]
+    without = [(each.sum() - taken * each) / (len(each) - taken) for each in every]
+    return _leaving_out(float(every[0].mean()), np.array(without), bounds, level)
 
 
 def _agreement(pairwise: FloatArray, models: IntArray) -> float:
@@ -165,14 +167,14 @@ def _agreement(pairwise: FloatArray, models: IntArray) -> float:
 
 
 def _leaving_out(score: float, without: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
-    """Return the interval by the scores without each of the models in turn."""
+    """Return the interval by the scores without each model in turn, (G, M) of G groups that spread alike."""
     from scipy.stats import t as student
 
-    count = len(without)
-    error = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
-    reach = float(student.ppf((1.0 + level) / 2.0, count - 1)) * error
+    groups, count = without.shape
+    error = float(np.sqrt((count - 1) * without.var(axis=1).mean()))
+    reach = float(student.ppf((1.0 + level) / 2.0, groups * (count - 1))) * error
     low, high = np.clip([score - reach, score + reach], *bounds)
-    return Interval(low=float(low), high=float(high), level=level, resamples=count, over="models")
+    return Interval(low=float(low), high=float(high), level=level, resamples=without.size, over="models")
 
 
 def _around(score: float, spread: FloatArray, bounds: tuple[float, float], level: float, over: str) -> Interval:

@@ -31,10 +31,7 @@ _REMEMBERED = 3
 
 @dataclass(frozen=True)
 class Best:
-    """The best replica of the best member of the best generation.
-
-    `replicas` are the checkpoints of all of its replicas, and `replica_scores` their scores.
-    """
+    """The best replica of the best member of the best generation; `replicas` are the checkpoints of all of them."""
 
     generation: int
     member: int
@@ -44,7 +41,6 @@ class Best:
     information: tuple[float, ...]
     hyperparameters: Hyperparameters
     replicas: tuple[str, ...]
-    replica_scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,6 @@ def _best(history: Sequence[Manifest]) -> Best | None:
         record.information[replica],
         record.hyperparameters,
         record.checkpoints,
-        record.replica_scores,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pbt_disent.config import Config
-from pbt_disent.metrics import UDR, interval_over_models, interval_over_points, leaf_mig, reconstruction_error, udr
+from pbt_disent.metrics import UDR, interval_over_points, leaf_mig, reconstruction_error, udr
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.metrics.intervals import ends
 from pbt_disent.models import LatentModel
@@ -42,7 +42,7 @@ def score_held_out(
         `images`; `udr` of the best member of the first round (none if it is a single model); `leaf_mig` of the final
         model on the labels that the first round's best model gives to these images (none unless both exist);
         `error`, the mean squared error of the final model's reconstructions per pixel, of values in 0 to 1; and
-        `intervals`, by the same keys, of 95 %: of UDR over the replicas where there are three, else over the images.
+        `intervals`, by the same keys, of 95 % over the images (`chosen_intervals` says how UDR spreads over models).
     """
     if held_out is None or len(held_out) < MINIMUM_POINTS or result.first.best is None or result.last.best is None:
         return None
@@ -89,9 +89,6 @@ def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> Me
         )
 
     whole = ranking(slice(None))
-    over_models = interval_over_models(whole)
-    if over_models is not None:
-        return whole.score, ends(over_models)
     return _with_interval(whole.score, lambda rows: ranking(rows).score, codes.shape[1])
 
 

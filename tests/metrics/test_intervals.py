@@ -109,6 +109,11 @@ def test_over_replicas_from_scores_alone() -> None:
     expected = stats.t.interval(0.95, 3, loc=np.mean(own), scale=stats.sem(own))
     assert (apart.low, apart.high) == pytest.approx(expected, abs=1e-12)
     assert (apart.over, apart.resamples) == ("models", 4)
+    others = [[0.1, 0.3, 0.2, 0.2], [0.9, 0.5, 0.7, 0.8], [0.4]]
+    pooled = interval_over_replicas(own, compared=False, alike=others)
+    assert pooled is not None
+    error = np.sqrt(np.mean([np.var(one, ddof=1) for one in (own, *others[:2])]) / 4)
+    assert (pooled.low, pooled.high) == pytest.approx(stats.t.interval(0.95, 9, loc=np.mean(own), scale=error))
 
 
 @pytest.mark.parametrize(("scores", "compared"), [([], False), ([0.5], False), ([0.5, 0.5], True)])
