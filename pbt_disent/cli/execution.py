@@ -90,7 +90,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             )
             print(writer.description, flush=True)
             watchers.append(writer)
-        progress = Progress(budget(config).passes, expected)
+        progress = Progress(budget(config).passes, expected, config.udr.against)
         try:
             with progress:
                 outcome = execute(prepared, _launcher(folder, config), Observers([progress, *watchers]))

@@ -13,6 +13,7 @@ from rich.table import Table
 from pbt_disent.cli.common import duration
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
+from pbt_disent.population.uncertainty import member_interval, with_interval
 
 __all__ = ["Progress", "describe"]
 
@@ -29,11 +30,12 @@ class Progress:
     Args:
         passes: image passes that the run will take at most.
         seconds: how long that should take, as measured before; refined while the run goes.
+        against: `UdrConfig.against` of the run.
     """
 
-    def __init__(self, passes: int, seconds: float) -> None:
+    def __init__(self, passes: int, seconds: float, against: str = "replicas") -> None:
         self._console = Console()
-        self._passes, self._expected = passes, seconds
+        self._passes, self._expected, self._against = passes, seconds, against
         self._paid = self._new = 0
         self._first: float | None = None
         self._rows: dict[str, list[tuple[str, ...]]] = {}
@@ -82,7 +84,8 @@ class Progress:
 
     def _generation(self, event: GenerationCommitted) -> None:
         manifest, left = event.manifest, duration(self._left())
-        cells = describe(manifest)
+        begun = self._open.get(manifest.round)
+        cells = describe(manifest, "score" if begun is None else begun.fitness, self._against)
         path, generation, best, median, replaced = cells
         self._rows.setdefault(path, []).append((*cells, "replayed" if event.replayed else left))
         note = "on record" if event.replayed else f"about {left} left"
@@ -118,8 +121,14 @@ class Progress:
         return table
 
 
-def describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
-    """Return round, generation (from 1), best and median score and replacements of a generation, in words."""
+def describe(manifest: Manifest, fitness: str, against: str) -> tuple[str, str, str, str, str]:
+    """Return round, generation (from 1), best and median score and replacements of a generation, in words.
+
+    Args:
+        manifest: the generation.
+        fitness: what its round ranks by.
+        against: `UdrConfig.against`; with the fitness it says what interval the best score has.
+    """
     scores = [record.score for record in manifest.members if record.score is not None]
     replaced = [
         f"{entry.member}<-{'new' if entry.parent is None else entry.parent}"
@@ -129,7 +138,7 @@ def describe(manifest: Manifest) -> tuple[str, str, str, str, str]:
     return (
         manifest.round,
         str(manifest.generation + 1),
-        f"{max(scores):.3f}" if scores else "none",
+        with_interval(max(scores), member_interval(manifest, manifest.best, fitness, against)) if scores else "none",
         f"{statistics.median(scores):.3f}" if scores else "none",
         f"{len(replaced)} members" if len(replaced) > MOST_NAMED else ", ".join(replaced) or "none",
     )

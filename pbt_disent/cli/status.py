@@ -14,7 +14,8 @@ from pbt_disent.types import Json
 __all__ = ["add_arguments", "call", "progress_of"]
 
 GENERATION = re.compile(
-    r"^  (?P<round>\S+) generation (?P<generation>\d+): best (?P<best>\S+), median \S+, replaced .*; (?P<left>.+)$"
+    r"^  (?P<round>\S+) generation (?P<generation>\d+): best (?P<best>\S+)(?: \[(?P<low>\S+) to (?P<high>\S+)\])?, "
+    r"median \S+, replaced .*; (?P<left>.+)$"
 )
 RETRY = "supervisor: "
 
@@ -50,12 +51,14 @@ def progress_of(log: str) -> Json:
     Args:
         log: what `pbt_disent.cli.live.Progress` and `pbt_disent.tune.supervisor` have printed.
     """
-    found: Json = {"round": None, "generation": None, "best": None, "left": None, "retry": None}
+    found: Json = {"round": None, "generation": None, "best": None, "interval": None, "left": None, "retry": None}
     for line in log.splitlines():
         if generation := GENERATION.match(line):
             best = generation["best"]
             found["round"], found["generation"] = generation["round"], int(generation["generation"])
             found["best"] = None if best == "none" else float(best)
+            low, high = generation["low"], generation["high"]
+            found["interval"] = None if low is None else [float(low), float(high)]
             found["left"] = generation["left"]
         elif line.startswith(RETRY):
             found["retry"] = line.removeprefix(RETRY)
@@ -69,6 +72,8 @@ def _print(found: Json) -> None:
         print("  no generation committed yet")
     else:
         best = "none" if found["best"] is None else f"{found['best']:.3f}"
+        if found["interval"]:
+            best += " [{:.3f} to {:.3f}]".format(*found["interval"])
         print(f"  round {found['round']}, generation {found['generation']}, best score {best}; {found['left']}")
     if found["retry"]:
         print(f"  {found['retry']}")

@@ -107,7 +107,7 @@ def _print_lines(folder: WatchedFolder, seen: Snapshot, interval: float) -> int:
     print(headline(folder, seen), flush=True)
     printed: set[str] = set()
     while True:
-        for line in _lines(seen):
+        for line in _lines(seen, folder.config.udr.against):
             if line not in printed:
                 printed.add(line)
                 print(line, flush=True)
@@ -118,14 +118,14 @@ def _print_lines(folder: WatchedFolder, seen: Snapshot, interval: float) -> int:
         seen = folder.look()
 
 
-def _lines(seen: Snapshot) -> list[str]:
+def _lines(seen: Snapshot, against: str) -> list[str]:
     from pbt_disent.cli.live import describe
 
     lines = []
     for path, manifests in seen.rounds.items():
         lines.append(f"round {path}: {seen.images[path]:,} images")
         for manifest in manifests:
-            _, generation, best, median, replaced = describe(manifest)
+            _, generation, best, median, replaced = describe(manifest, seen.fitness[path], against)
             lines.append(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}")
         if path in seen.ended:
             lines.append(f"round {path} ended: {seen.ended[path].replace('_', ' ')}")

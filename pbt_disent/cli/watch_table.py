@@ -10,7 +10,9 @@ from rich.text import Text
 
 from pbt_disent.cli.common import duration
 from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
+from pbt_disent.metrics.intervals import Interval
 from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.population.uncertainty import member_interval, with_interval
 
 __all__ = ["draw", "headline"]
 
@@ -28,7 +30,8 @@ def draw(folder: WatchedFolder, seen: Snapshot) -> Group:
         parts.append(_rounds(folder, seen))
     current = [path for path in seen.current if seen.rounds[path]]
     for path in current:
-        parts.append(_members(path, seen.rounds[path], seen.fitness[path], max(_SHOWN // len(current), 4)))
+        shown, against = max(_SHOWN // len(current), 4), folder.config.udr.against
+        parts.append(_members(path, seen.rounds[path], seen.fitness[path], against, shown))
     return Group(*parts)
 
 
@@ -51,7 +54,7 @@ def _rounds(folder: WatchedFolder, seen: Snapshot) -> Table:
         table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
     for path, manifests in seen.rounds.items():
         longest = folder.generations(path)
-        best, median = _figures(manifests)
+        best, median = _figures(manifests, seen.fitness[path], folder.config.udr.against)
         table.add_row(
             path,
             f"{seen.images[path]:,}",
@@ -65,9 +68,12 @@ def _rounds(folder: WatchedFolder, seen: Snapshot) -> Table:
     return table
 
 
-def _figures(manifests: list[Manifest]) -> tuple[str, str]:
+def _figures(manifests: list[Manifest], fitness: str, against: str) -> tuple[str, str]:
     scores = [record.score for record in manifests[-1].members if record.score is not None] if manifests else []
-    return (f"{max(scores):.3f}", f"{statistics.median(scores):.3f}") if scores else ("none", "none")
+    if not scores:
+        return "none", "none"
+    interval = member_interval(manifests[-1], manifests[-1].best, fitness, against)
+    return with_interval(max(scores), interval), f"{statistics.median(scores):.3f}"
 
 
 def _course(manifests: list[Manifest]) -> str:
@@ -87,7 +93,7 @@ def _progress(folder: WatchedFolder, seen: Snapshot, path: str, manifests: list[
     return f"training, {min(paid / max(wanted, 1), 1):.0%}"
 
 
-def _members(path: str, manifests: list[Manifest], fitness: str, shown: int) -> Table:
+def _members(path: str, manifests: list[Manifest], fitness: str, against: str, shown: int) -> Table:
     last = manifests[-1]
     ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
     names = _searched(manifests)
@@ -95,7 +101,9 @@ def _members(path: str, manifests: list[Manifest], fitness: str, shown: int) -> 
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
     )
-    for heading in ("member", fitness.replace("_", "-"), "", "from", *names, "next"):
+    intervals = {record.member: member_interval(last, record, fitness, against) for record in ranked[:shown]}
+    sure = ["95 %"] if any(intervals.values()) else []
+    for heading in ("member", fitness.replace("_", "-"), *sure, "", "from", *names, "next"):
         table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
     top = max((one.score or 0.0 for one in ranked), default=0.0)
     following = {one.member: one for one in last.next}
@@ -105,6 +113,7 @@ def _members(path: str, manifests: list[Manifest], fitness: str, shown: int) -> 
         table.add_row(
             f"m{record.member:02d}",
             "none" if record.score is None else f"{record.score:.3f}",
+            *([_ends(intervals[record.member])] if sure else []),
             "█" * round(_BAR * max(record.score or 0.0, 0.0) / top) if top > 0 else "",
             _origin(record),
             *(f"{record.hyperparameters[name]:.3g}" if name in record.hyperparameters else "" for name in names),
@@ -113,6 +122,10 @@ def _members(path: str, manifests: list[Manifest], fitness: str, shown: int) -> 
             else "",
         )
     return table
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def _origin(record: MemberRecord) -> str:

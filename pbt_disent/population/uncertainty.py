@@ -5,7 +5,7 @@ from __future__ import annotations
 from pbt_disent.metrics.intervals import Interval, interval_over_replicas
 from pbt_disent.population.manifest import Manifest, MemberRecord
 
-__all__ = ["member_interval"]
+__all__ = ["member_interval", "with_interval"]
 
 
 def member_interval(
@@ -32,3 +32,8 @@ def member_interval(
         compared=fitness == "udr" and against == "replicas",
         alike=[other.replica_scores for other in manifest.members if other is not record],
     )
+
+
+def with_interval(score: float, interval: Interval | None) -> str:
+    """Return a score with its interval, such as ``0.692 [0.202 to 1.000]``, as it is printed everywhere."""
+    return f"{score:.3f}" if interval is None else f"{score:.3f} [{interval.low:.3f} to {interval.high:.3f}]"

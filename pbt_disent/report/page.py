@@ -67,7 +67,7 @@ def render(run: RunView) -> str:
         tree=tree_parts(run),
         found=found_parts(found),
         agreements=[agreement_parts(path, one) for path, one in agreements_of(run)],
-        populations=[population_parts(view, index) for index, view in enumerate(run.rounds) if view.manifests],
+        populations=[population_parts(run, view, index) for index, view in enumerate(run.rounds) if view.manifests],
         cost=cost_parts(run, spent(read_clock(run.folder))),
         truth=(run.scores or {}).get("true_factors"),
         final=(run.scores or {}).get("final"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+import yaml
 from markupsafe import Markup
 
+from pbt_disent.metrics.intervals import Interval
 from pbt_disent.population.clock import Spent
 from pbt_disent.population.manifest import Manifest
+from pbt_disent.population.uncertainty import member_interval, with_interval
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement
 from pbt_disent.report.found import FoundLatent
@@ -30,9 +33,10 @@ _REASONS = {
 def tree_parts(run: RunView) -> list[Json]:
     """Return the rounds as rows of a tree, each behind the round that it was cut from, with its depth."""
     rows: list[Json] = []
+    against = _against(run)
 
     def visit(view: RoundView, depth: int) -> None:
-        rows.append(_row(view, depth))
+        rows.append(_row(view, depth, against))
         for child in run.rounds:
             if parent_path(child.path) == view.path:
                 visit(child, depth + 1)
@@ -44,7 +48,7 @@ def tree_parts(run: RunView) -> list[Json]:
     return rows
 
 
-def population_parts(view: RoundView, index: int) -> Json:
+def population_parts(run: RunView, view: RoundView, index: int) -> Json:
     """Return the figures and tables of one round."""
     manifests, label = view.manifests, _label(view)
     best = winner(manifests)
@@ -61,7 +65,7 @@ def population_parts(view: RoundView, index: int) -> Json:
     return {
         "path": view.path,
         "id": f"round-{index}",
-        "summary": _in_words(manifests, best, label),
+        "summary": _in_words(view, best, _against(run)),
         "charts": [
             {"title": title, "svg": Markup(inline_svg(figure, f"r{index}c{number}", f"{title}. {text}")), "text": text}
             for number, (title, figure, text) in enumerate(charts)
@@ -174,7 +178,7 @@ def _replaced(manifests: Sequence[Manifest]) -> int:
     )
 
 
-def _row(view: RoundView, depth: int) -> Json:
+def _row(view: RoundView, depth: int, against: str) -> Json:
     cut, labelled = view.events.get("cut", {}), view.events.get("labelled", {})
     best = winner(view.manifests)
     finished = view.events.get("finished")
@@ -184,7 +188,7 @@ def _row(view: RoundView, depth: int) -> Json:
         "depth": depth,
         "images": view.fact_of("started", "images"),
         "label": _label(view),
-        "score": None if best is None else view.manifests[best.generation].members[best.member].score,
+        "score": None if best is None else _score(view, best, against),
         "generations": len(view.manifests),
         "reason": _REASONS.get(reason, reason.replace("_", " ")) if finished else "not finished",
         "frozen": sorted(f"f{name}" for name in cut.get("frozen", {})),
@@ -193,11 +197,33 @@ def _row(view: RoundView, depth: int) -> Json:
     }
 
 
-def _in_words(manifests: Sequence[Manifest], best: Step | None, label: str) -> str:
+def _in_words(view: RoundView, best: Step | None, against: str) -> str:
     if best is None:
         return "No member has a score."
-    record = manifests[best.generation].members[best.member]
-    return f"Best {label} {record.score:.3f}: member {best.member} in generation {best.generation}."
+    said = f"Best {_label(view)} {_score(view, best, against)}: member {best.member} in generation {best.generation}."
+    if _interval(view, best, against) is not None:
+        return f"{said} The interval is where 95 of 100 such members would be with other random seeds."
+    replicas = len(view.manifests[best.generation].members[best.member].replica_scores)
+    return f"{said} With {replicas} model{'s' if replicas > 1 else ''} a member there is no interval over models."
+
+
+def _score(view: RoundView, best: Step, against: str) -> str:
+    score = view.manifests[best.generation].members[best.member].score
+    return "none" if score is None else with_interval(score, _interval(view, best, against))
+
+
+def _interval(view: RoundView, best: Step, against: str) -> Interval | None:
+    manifest = view.manifests[best.generation]
+    fitness = str(view.fact_of("started", "fitness") or "score")
+    return member_interval(manifest, manifest.members[best.member], fitness, against)
+
+
+def _against(run: RunView) -> str:
+    """Return what a run's UDR compares a model with; a config of another version may say it in another way."""
+    try:
+        return str(yaml.safe_load(run.config)["udr"]["against"])
+    except (yaml.YAMLError, TypeError, KeyError):
+        return "replicas"
 
 
 def _median(manifests: Sequence[Manifest]) -> str:

@@ -16,6 +16,7 @@ from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
+from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder, create_run
 from tests.simulated import simulate
@@ -90,6 +91,20 @@ def test_a_run_is_watched_from_its_start_to_its_end(run: RunFolder) -> None:
     again = Lease(run.path / "lease.json")
     assert folder.look().state == "running", "a finished run may be extended"
     again.release()
+
+
+def test_scores_are_shown_with_their_intervals(run: RunFolder) -> None:
+    (manifest,) = simulate(members=4, generations=1, replicas=3)
+    begin(run, [manifest])
+    commit(run, manifest)
+    shown = text(run)
+    interval = member_interval(manifest, manifest.best, "udr")
+    assert manifest.best is not None
+    assert interval is not None
+    low, high = f"{interval.low:.3f}", f"{interval.high:.3f}"
+    assert f" {manifest.best.score:.3f} [{low} to {high}] " in shown
+    assert f" {manifest.best.score:.3f}  {low} to {high} " in shown
+    assert "95 %" in shown
 
 
 def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:

@@ -199,7 +199,11 @@ def test_how_far_a_run_is_is_read_from_what_it_prints() -> None:
         "round": "0/leaf1/1",
         "generation": 4,
         "best": None,
+        "interval": None,
         "left": "45 s left",
         "retry": "ended by signal 9; retry 1 of 3 in 5 s",
     }
+    best = "  0 generation 1: best 0.692 [0.202 to 1.000], median 0.655, replaced 2<-3; about 3 min left"
+    assert progress_of(best)["best"] == 0.692
+    assert progress_of(best)["interval"] == [0.202, 1.0]
     assert progress_of("")["generation"] is None

@@ -1,0 +1,76 @@
+"""How sure a member's score is, from the manifest alone, and where that is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pbt_disent.cli.live import describe
+from pbt_disent.population.manifest import Manifest
+from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.report.page_rounds import population_parts, tree_parts
+from pbt_disent.report.run_reader import RoundView, RunView
+from tests.simulated import simulate
+
+SCORES = {0: (0.5, 0.48, 0.52), 1: (0.8, 0.81, 0.79), 2: (0.3, 0.3, 0.33)}
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    """Three members of three models; the last member failed."""
+    plain = simulate(members=4, generations=1, replicas=3, failing=[(0, 3)])[0]
+    members = tuple(
+        record.model_copy(
+            update={"replica_scores": SCORES[record.member], "score": float(np.mean(SCORES[record.member]))}
+        )
+        if record.member in SCORES
+        else record
+        for record in plain.members
+    )
+    return plain.model_copy(update={"members": members})
+
+
+def test_the_spread_is_that_of_all_members(manifest: Manifest) -> None:
+    found = member_interval(manifest, manifest.best, "leaf_mig")
+    error = np.sqrt(np.mean([np.var(one, ddof=1) for one in SCORES.values()]) / 3)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 6, loc=0.8, scale=error))
+
+
+def test_models_that_are_compared_vary_together(manifest: Manifest) -> None:
+    compared, alone = (member_interval(manifest, manifest.members[0], "udr", who) for who in ("replicas", "population"))
+    assert compared is not None
+    assert alone is not None
+    assert (compared.high - 0.5) / (alone.high - 0.5) == pytest.approx(4.0), "three models in three pairs"
+
+
+def test_without_an_interval_none_is_made_up(manifest: Manifest) -> None:
+    assert member_interval(manifest, manifest.members[3], "udr") is None, "it failed"
+    assert member_interval(manifest, None, "udr") is None
+    two = simulate(members=3, generations=1, replicas=2)[0]
+    assert member_interval(two, two.best, "udr") is None
+    assert member_interval(two, two.best, "udr", "population") is not None
+    assert with_interval(0.25, None) == "0.250"
+
+
+@pytest.mark.parametrize("against", ["replicas", "population"])
+def test_lines_and_report_print_it(manifest: Manifest, against: str) -> None:
+    said = with_interval(0.8, member_interval(manifest, manifest.best, "udr", against))
+    assert said.startswith("0.800 [")
+    assert describe(manifest, "udr", against)[2] == said
+    view = RoundView("0", [manifest], {"started": {"fitness": "udr", "images": 96}})
+    run = RunView(Path(), {}, f"udr: {{against: {against}}}", [view], {}, None)
+    (row,) = tree_parts(run)
+    assert (row["label"], row["score"]) == ("UDR", said)
+    summary = population_parts(run, view, 0)["summary"]
+    assert summary.startswith(f"Best UDR {said}: member 1 in generation 0. The interval is")
+
+
+def test_report_says_why_there_is_none() -> None:
+    view = RoundView("0", simulate(members=3, generations=1, replicas=1), {"started": {"fitness": "mig"}})
+    run = RunView(Path(), {}, "", [view], {}, None)
+    assert "[" not in str(tree_parts(run)[0]["score"])
+    assert "With 1 model a member there is no interval" in population_parts(run, view, 0)["summary"]
