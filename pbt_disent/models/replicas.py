@@ -6,11 +6,11 @@ noise. Elementwise optimisers need not know of it; the others work on the last t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from pbt_disent.models.contract import Batch, LossTerms, Objective, Optimizers
@@ -34,6 +34,9 @@ class Stacked(Objective):
         states = [replica.state_dict() for replica in replicas]
         for name, tensor in self._state().items():
             tensor.data = torch.stack([state[name] for state in states])
+        for part in self.one.modules():
+            if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+                vars(part)["forward"] = _without_cudnn(part.forward)
 
     def _state(self) -> dict[str, Tensor]:
         """The tensors with a replica axis. Buffers that are no part of a checkpoint are constants, and have none."""
@@ -92,6 +95,16 @@ class Stacked(Objective):
                 for stacked, parameter in pairs:
                     for key, value in optimizer.state[stacked].items():
                         optimizers[kind].state[parameter][key] = value if key == "step" else value[index]
+
+
+def _without_cudnn(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Keep a batch norm from cuDNN, before which torch asks for a memory layout that `torch.vmap` does not know."""
+
+    def norm(features: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=False):
+            return forward(features)
+
+    return norm
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

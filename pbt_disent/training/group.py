@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,9 @@ class Replica:
     objective: Objective
     optimizers: Optimizers
     noise: torch.Generator
+
+
+Lanes = Callable[[int], contextlib.AbstractContextManager[object]]
 
 
 class Group:
@@ -69,10 +72,17 @@ class Group:
         self.compute(batch, step)
         self.count(batch.shown)
 
-    def compute(self, batch: Batch, step: int) -> None:
-        """Do what the device does in a step: all that is left to do when the step is replayed."""
-        for one, means in zip(self._trained, self._means, strict=True):
-            means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
+    def compute(self, batch: Batch, step: int, lanes: Lanes = contextlib.nullcontext) -> None:
+        """Do what the device does in a step: all that is left to do when the step is replayed.
+
+        Args:
+            batch: seen by every replica.
+            step: of the member's life.
+            lanes: makes, for the index of a replica, a context in which the device may work beside the others.
+        """
+        for index, (one, means) in enumerate(zip(self._trained, self._means, strict=True)):
+            with lanes(index):
+                means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
 
     def count(self, shown: int) -> None:
         """Count a step and the images that it shows to each replica, partners too.

@@ -14,6 +14,8 @@ __all__ = ["replaying"]
 
 WARM_UP = 3
 """Steps taken one by one first: optimisers make their state, and libraries choose their kernels."""
+LANES = 8
+"""Replicas that work side by side."""
 WORTH = 30
 """Steps below which recording costs more than it saves."""
 
@@ -31,7 +33,7 @@ def replaying(group: Group, feed: Feed, age: int, steps: int) -> Iterator[Callab
         steps: that the task will take.
     """
     here = torch.cuda.current_stream()
-    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = _stream()
     stream.wait_stream(here)
     with torch.cuda.stream(stream), _recordable(group):
         yield _Steps(group, feed, age, steps)
@@ -40,12 +42,17 @@ def replaying(group: Group, feed: Feed, age: int, steps: int) -> Iterator[Callab
     here.wait_stream(stream)
 
 
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
 class _Steps:
     def __init__(self, group: Group, feed: Feed, age: int, steps: int) -> None:
         self._group, self._feed, self._age, self._steps = group, feed, age, steps
         self._place = torch.zeros(1, dtype=torch.long, device=feed.rows.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warm = 0
+        self._lanes = [_stream() for _ in range(LANES)]
 
     def __call__(self, step: int) -> None:
         if self._graph is None and self._warm >= WARM_UP:
@@ -59,7 +66,21 @@ class _Steps:
         self._group.count(self._feed.shown)
 
     def _compute(self, step: int) -> None:
-        self._group.compute(self._feed.batch(self._place), self._age + step)
+        """Let each replica have a lane (stream) of its own: small models leave room for one another on a GPU."""
+        here, used = torch.cuda.current_stream(), set()
+
+        @contextlib.contextmanager
+        def lane(index: int) -> Iterator[None]:
+            stream = self._lanes[index % len(self._lanes)]
+            used.add(stream)
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                yield
+
+        batch = self._feed.batch(self._place)
+        self._group.compute(batch, self._age + step, lane)
+        for stream in used:
+            here.wait_stream(stream)
         self._place.add_(1)
 
     def _record(self, step: int) -> torch.cuda.CUDAGraph:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.gpu
 SETTINGS: dict[str, dict[str, Any]] = {
     "annealed": {"annealing_steps": 10},
     "factorvae": {"discriminator_width": 50},
-    "provlae": {"stage_steps": 10, "fade_in": 10},
+    "provlae": {"stage_steps": 10, "fade_in": 5},
 }
 IMAGES = 32 * 60
 LOW = 1e-5
