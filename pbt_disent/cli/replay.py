@@ -59,7 +59,7 @@ def _lineage(options: argparse.Namespace) -> tuple[Path, Config]:
     """Return the lineage file, and the config of what it is the lineage of."""
     from pbt_disent.store.run_folder import RunFolder, find_run
 
-    given = Path(options.lineage)
+    given = Path(options.lineage).resolve()
     folder = RunFolder(given.parent) if given.is_file() else find_run(options.lineage, options.runs)
     file = given if given.is_file() else folder.path / "lineage.jsonl"
     if options.config is not None:
@@ -93,11 +93,9 @@ def _rows(file: Path) -> list[Json]:
 
 def _follow(source: Config, schedule: Schedule, said: str, options: argparse.Namespace) -> Config:
     """Return the config of the new run."""
-    names = [one.name for one in source.objectives]
-    labels = [
-        name if names.count(name) == 1 else f"{name}-{names[:index].count(name) + 1}"
-        for index, name in enumerate(names)
-    ]
+    from pbt_disent.api import kind_labels
+
+    labels = kind_labels([one.name for one in source.objectives])
     if (schedule.path == "final" and source.final.objective is not None) or schedule.kind not in labels:
         raise UserError(
             f"round {schedule.path}",

@@ -95,7 +95,7 @@ def _of_final(config: Config, result: Result, blobs: BlobStore, images: UInt8Arr
     for leaf in result.leaves:
         levels = []
         for level in leaf.levels:
-            if len(level.images) >= MINIMUM_POINTS:
+            if len(level.images) >= max(MINIMUM_POINTS, len(model.latents)):
                 rows = _drawn(config, np.arange(len(level.images)), config.final.points, leaf.number, level.path)
                 levels.append((model.encode(images[level.images[rows]]), level.values[rows]))
         if levels:

@@ -22,7 +22,7 @@ __all__ = ["final_round"]
 
 
 def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None = None) -> PopulationResult:
-    """Run the final population. Levels too small to be scored (fewer than 20 images) take no part.
+    """Run the final population. Levels too small to be scored (fewer than 20 images, or latents) take no part.
 
     Args:
         setup: the run.
@@ -30,11 +30,13 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None =
         allowance: image passes that it may pay, at least the cost of the configured generations; none for no limit.
     """
     final = setup.config.final
+    taught = teach(setup, leaves)
+    least = max(MINIMUM_POINTS, setup.latents if taught is None else int(taught[1].settings["latents"]))
     chosen = [
         [
             (level, setup.sample(np.arange(len(level.images)), final.points, "final", leaf.number, level.path))
             for level in leaf.levels
-            if len(level.images) >= MINIMUM_POINTS
+            if len(level.images) >= least
         ]
         for leaf in leaves
     ]
@@ -49,7 +51,6 @@ def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None =
         ]
         for leaf in chosen
     ]
-    taught = teach(setup, leaves)
     population = setup.afford(final_population(setup.config), allowance, setup.size, last=True, taught=taught)
     if population is None:
         raise AssertionError("what the final round costs was kept for it")

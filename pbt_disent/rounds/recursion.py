@@ -21,6 +21,9 @@ from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["Leaf", "Level", "first_round", "leaf_run"]
 
+FEWEST_IMAGES = 10
+"""That UDR ranks models by."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -135,7 +138,8 @@ def _label(setup: RunSetup, path: str, best: Best, images: IntArray | None, *, c
     setup.blobs.collect([], [digest for digest in (encoded.codes, encoded.log_sigma) if digest])
     threshold = setup.config.rounds.information_threshold
     learned = tuple(latent for latent, nats in enumerate(encoded.information) if nats > threshold)
-    cut = cut_subset(codes, noise, learned, setup.config.rounds.segmentation, choice=choice)
+    least = max(FEWEST_IMAGES, setup.latents)
+    cut = cut_subset(codes, noise, learned, setup.config.rounds.segmentation, choice=choice, least=least)
     if not learned:
         return None, cut
     chosen = list(learned)

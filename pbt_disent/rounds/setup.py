@@ -66,6 +66,11 @@ class RunSetup:
         """The indices of all images that may be trained on."""
         return np.arange(self.size) if self.images is None else self.images
 
+    @property
+    def latents(self) -> int:
+        """How many latents a model has at most; no metric takes fewer images than that."""
+        return max((int(settings["latents"]) for settings in self.context.get("settings", [])), default=1)
+
     def record(self, event: str, path: str, **details: object) -> None:
         """Put an event on the log of rounds; the same event of a resumed run is not written twice."""
         with self.turn:

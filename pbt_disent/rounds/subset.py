@@ -40,7 +40,13 @@ class Cut:
 
 
 def cut_subset(
-    codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: SegmentationConfig, *, choice: int
+    codes: FloatArray,
+    noise: FloatArray,
+    learned: Sequence[int],
+    config: SegmentationConfig,
+    *,
+    choice: int,
+    least: int = 0,
 ) -> Cut:
     """Cut every learned latent into segments and choose one cell of their product.
 
@@ -54,6 +60,7 @@ def cut_subset(
         learned: the latents to freeze.
         config: constants of the segmentation.
         choice: which candidate to take, from 0; leaf runs differ in it.
+        least: the fewest images that a population on the subset can be ranked by.
     """
     cuts, scales = _segments_by_latent(codes, noise, learned, config)
     ids, sure = np.full(codes.shape, -1, dtype=np.int64), np.zeros(codes.shape)
@@ -74,7 +81,7 @@ def cut_subset(
     if choice >= len(cells):
         return found(nothing, f"only {len(cells)} candidate subsets")
     members = cells[choice]
-    if len(members) < config.min_images:
+    if len(members) < max(config.min_images, least):
         return found(nothing, f"the subset has only {len(members)} images")
     return found(members, None)
 

@@ -7,6 +7,7 @@ takes pairs that agree in all known latents but a few, the semi-supervised model
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,8 @@ def teach(setup: RunSetup, leaves: Sequence[Leaf]) -> tuple[Kind, Teaching] | No
     needs = OBJECTIVES[section.name].needs
     told: dict[str, str] = {}
     if "labels" in needs:
-        chosen = _few_enough(labels)
+        latents: Any = section.values.get("latents", OBJECTIVES[section.name].settings["latents"].default)
+        chosen = _few_enough(labels, most=int(latents) - 1)
         told["labels"] = setup.blobs.put_array(labels[:, chosen])
         section = _with_classes(section, labels[:, chosen])
     if "partner" in needs:
@@ -75,13 +77,13 @@ def teach(setup: RunSetup, leaves: Sequence[Leaf]) -> tuple[Kind, Teaching] | No
     return kind, Teaching(resolved.name, resolved.settings, told.get("labels"), told.get("partners"))
 
 
-def _few_enough(labels: IntArray) -> list[int]:
-    """Return the columns, those known for most images first, whose combinations can be enumerated."""
+def _few_enough(labels: IntArray, most: int) -> list[int]:
+    """Return the columns, at most so many, those known for most images first, whose combinations can be enumerated."""
     chosen: list[int] = []
     combinations = 1
     for column in np.argsort(-(labels >= 0).sum(axis=0), kind="stable"):
         size = int(labels[:, column].max()) + 1
-        if combinations * size <= MOST_COMBINATIONS or not chosen:
+        if not chosen or (combinations * size <= MOST_COMBINATIONS and len(chosen) < most):
             chosen.append(int(column))
             combinations *= size
     return sorted(chosen)

@@ -194,3 +194,12 @@ def test_beyond_the_resolution_density_leaves_a_factor_whole_and_gaps_do_no_harm
         assert cut.reason is None
         assert 1 in cut.frozen
         assert len(np.unique(clean[cut.subset])) == 1
+
+
+def test_a_subset_that_models_cannot_be_ranked_by_is_not_chosen() -> None:
+    codes, sigma, _ = grid(0.05)
+    whole = cut_subset(codes, sigma, [0, 1, 2], DENSITY, choice=0)
+    size = len(whole.subset)
+    assert cut_subset(codes, sigma, [0, 1, 2], DENSITY, choice=0, least=size).reason is None
+    refused = cut_subset(codes, sigma, [0, 1, 2], DENSITY, choice=0, least=size + 1)
+    assert refused.reason == f"the subset has only {size} images"
