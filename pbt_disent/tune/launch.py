@@ -33,7 +33,7 @@ __all__ = ["MOST_SLOTS", "launch"]
 
 MOST_SLOTS = 8
 TUNE_FILES = ".tune"
-SLOTS_PER_CPU = 2
+SLOTS_PER_CPU = 1
 """A slot takes two seconds of CPU time to start; members beyond the slots share them without loss."""
 
 T = TypeVar("T")
@@ -58,7 +58,7 @@ def launch(
         context: what the workers need to know; its device is replaced by ``cuda`` where GPUs are used.
         resources: the Ray to join, if any, and caps on what is taken of it or of this machine.
         run_name: names the run's actors.
-        slots: Tune trials to spread the members over; at most 8, one per member and two per CPU are used.
+        slots: Tune trials to spread the members over; at most 8, one per member and one per CPU are used.
         main: the engine.
         max_population: members of the largest population.
         trainer: for tests: makes a trainer in place of the real one.
