@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
-from pbt_disent.config import Config, validate
+from pbt_disent.config import Config
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.metrics.udr import udr
 from pbt_disent.models import LatentModel
 from pbt_disent.report.lineage import winner
-from pbt_disent.report.run_reader import RoundView, RunView, stored_images
+from pbt_disent.report.run_reader import RoundView, RunView, config_of, stored_images
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import FloatArray
@@ -55,9 +54,8 @@ class Agreement:
 def agreements_of(run: RunView) -> list[tuple[str, Agreement]]:
     """Return path and agreement of every round that ranks by UDR, and whose best models and images are still there."""
     images = stored_images(run)
-    try:
-        config = validate(yaml.safe_load(run.config))
-    except (UserError, yaml.YAMLError):  # a run of another version does without
+    config = config_of(run)
+    if config is None:
         return []
     blobs = BlobStore(RunFolder(run.folder).blobs)
     seen = [(view.path, agreement(view, config, blobs, images)) for view in run.rounds]
@@ -96,6 +94,7 @@ def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredI
             np.stack([one.codes for one in encoded]),
             np.stack([one.information for one in encoded]),
             correlation=config.udr.correlation,
+            alpha=config.udr.alpha,
             threshold=config.udr.information_threshold,
         )
     except UserError:

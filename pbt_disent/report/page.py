@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.clock import read_clock, spent
 from pbt_disent.report.agreement import agreements_of
 from pbt_disent.report.found import found_latents
@@ -22,7 +23,7 @@ from pbt_disent.report.page_rounds import (
     population_parts,
     tree_parts,
 )
-from pbt_disent.report.run_reader import RunView, read_run
+from pbt_disent.report.run_reader import RunView, config_of, read_run
 from pbt_disent.rounds.held_out import LABELS
 from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
@@ -70,10 +71,19 @@ def render(run: RunView) -> str:
         populations=[population_parts(run, view, index) for index, view in enumerate(run.rounds) if view.manifests],
         cost=cost_parts(run, spent(read_clock(run.folder))),
         truth=(run.scores or {}).get("true_factors"),
+        told=_told(run),
         final=(run.scores or {}).get("final"),
         held_out=_held_out(run),
         finished=run.scores is not None,
         frames=FRAMES,
+    )
+
+
+def _told(run: RunView) -> bool:
+    """Return whether the run was given labels, or pairs that were drawn by them."""
+    config = config_of(run)
+    return config is not None and (
+        config.method == "pbt-vae" or any(OBJECTIVES[one.name].needs for one in config.objectives)
     )
 
 

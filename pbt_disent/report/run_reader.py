@@ -6,13 +6,16 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
+from pbt_disent.config import Config, read_yaml, validate
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.types import Json
 
-__all__ = ["RoundView", "RunView", "parent_path", "read_rows", "read_run", "stored_images"]
+__all__ = ["RoundView", "RunView", "config_of", "parent_path", "read_rows", "read_run", "stored_images"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,14 @@ def read_run(folder: Path) -> RunView:
     text = config.read_text(encoding="utf-8") if config.exists() else ""
     leaves = {path: rows["leaf_stopped"] for path, rows in events.items() if "leaf_stopped" in rows}
     return RunView(folder, info, text, rounds, leaves, _document(folder / "scores.json"))
+
+
+def config_of(run: RunView) -> Config | None:
+    """Return the config of a run; none where another version wrote it."""
+    try:
+        return validate(read_yaml(run.config))
+    except (UserError, yaml.YAMLError):
+        return None
 
 
 def stored_images(run: RunView) -> StoredImages | None:

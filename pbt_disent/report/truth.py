@@ -6,6 +6,7 @@ import numpy as np
 
 from pbt_disent.data.base import UNKNOWN, ImageData
 from pbt_disent.metrics import MIG, interval_over_points, mig
+from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.metrics.intervals import ends
 from pbt_disent.models import LatentModel
 from pbt_disent.types import IntArray, Json
@@ -13,10 +14,14 @@ from pbt_disent.types import IntArray, Json
 __all__ = ["compare_with_factors", "varying_factors"]
 
 POINTS = 50_000
+BATCH = 1000
 
 
 def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
-    """Return the MIG of each true factor (20 bins, posterior means), or none where the factors are not known.
+    """Return the MIG of each true factor (20 bins, posterior means), or none where it cannot be had.
+
+    That is where the factors are not known, or images are fewer than 20 or than latents. A label that no two images
+    share, such as a number of each, is no factor.
 
     Args:
         model: the finished model.
@@ -30,12 +35,14 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     chosen = np.arange(len(data)) if images is None else images
     order = chosen[np.random.default_rng(0).permutation(len(chosen))[:POINTS]]
     factors = data.factors(order)
-    if factors is None:
+    if factors is None or len(order) < max(MINIMUM_POINTS, len(model.latents)):
         return None
-    varying = varying_factors(factors)
+    varying = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(order)]
     if not varying:
         return None
-    codes = model.encode(data.images(order))
+    codes = np.concatenate(
+        [model.encode(data.images(part)) for part in np.split(order, range(BATCH, len(order), BATCH))]
+    )
     truth = factors[:, varying]
     result = mig(codes, truth)
     interval = interval_over_points(

@@ -40,7 +40,8 @@ def score_held_out(
 
     Returns:
         `images`; `udr` of the best member of the first round (none if it is a single model); `leaf_mig` of the final
-        model on the labels that the first round's best model gives to these images (none unless both exist);
+        model on the labels that the first round's best model gives to these images (none unless both exist); both none
+        where a model has more latents than there are images;
         `error`, the mean squared error of the final model's reconstructions per pixel, of values in 0 to 1; and
         `intervals`, by the same keys, of 95 % over the images (`chosen_intervals` says how UDR spreads over models).
     """
@@ -75,7 +76,11 @@ def _model(blobs: BlobStore, checkpoint: str) -> LatentModel:
 def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> Measured:
     if len(best.replicas) < 2:
         return None, None
-    parts = [_model(blobs, checkpoint).posterior(images[: config.udr.points]) for checkpoint in best.replicas]
+    models = [_model(blobs, checkpoint) for checkpoint in best.replicas]
+    images = images[: config.udr.points]
+    if len(images) < len(models[0].latents):
+        return None, None
+    parts = [model.posterior(images) for model in models]
     codes, information = np.stack([part.codes for part in parts]), np.stack([part.information for part in parts])
 
     def ranking(rows: IntArray | slice) -> UDR:
@@ -93,7 +98,7 @@ def _udr(config: Config, best: Best, blobs: BlobStore, images: UInt8Array) -> Me
 
 
 def _leaf_mig(config: Config, result: Result, blobs: BlobStore, images: UInt8Array, codes: FloatArray) -> Measured:
-    if result.first.best is None or result.last is result.first:
+    if result.first.best is None or result.last is result.first or len(codes) < codes.shape[1]:
         return None, None
     first = _model(blobs, result.first.best.checkpoint).posterior(images)
     learned = first.information > config.rounds.information_threshold

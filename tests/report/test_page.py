@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib import resources
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pbt_disent.config import validate
 from pbt_disent.errors import UserError
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.report.page import write_report
@@ -211,3 +213,23 @@ def test_colours_meet_wcag_aa_in_light_and_dark() -> None:
         for ground in (theme["paper"], theme["card"]):
             assert all(contrast(theme[name], ground) >= 4.5 for name in ("ink", "quiet", "accent"))
             assert contrast(theme["line"], ground) >= 3
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({}, False),
+        ({"method": "pbt-vae"}, True),
+        ({"objective": "adagvae"}, True),
+        ({"final": {"objective": "adagvae"}}, False),
+    ],
+)
+def test_the_page_says_whether_the_true_factors_took_part(
+    finished_run: RunFolder, tmp_path: Path, section: dict[str, object], told: bool
+) -> None:
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(finished_run.path, copy.path)
+    copy.write_config(validate(section))
+    text = words(Page(write_report(copy.path).read_text(encoding="utf-8")))
+    assert ("The run was told some of the true factors." in text) == told
+    assert ("The true factors took no part in the run." in text) != told
