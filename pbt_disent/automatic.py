@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pbt_disent.config import Config, load_config, override
-from pbt_disent.data import load
+from pbt_disent.data import first_picture, load
 from pbt_disent.data.base import ImageData
+from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError
 from pbt_disent.machine import usable_cpus
 
@@ -16,7 +17,7 @@ SIZES = (28, 32, 64, 128)
 LEAST_IMAGES, MOST_IMAGES = 8_000, 480_000
 
 
-def automatic_config(source: str, overrides: Sequence[str]) -> Config:
+def automatic_config(source: str, overrides: Sequence[str], progress: Progress | None = None) -> Config:
     """Return a config for a set of images that nobody has described.
 
     Images of a size that no network takes are resized: to 32 pixels on up to 8 CPUs, to 64 on more. A generation is
@@ -25,6 +26,7 @@ def automatic_config(source: str, overrides: Sequence[str]) -> Config:
     Args:
         source: a rendered world by name, or a data file or folder.
         overrides: each ``a.b=c``; they win.
+        progress: as for `pbt_disent.data.load`.
 
     Raises:
         UserError: the data cannot be read, or an override is wrong.
@@ -33,7 +35,7 @@ def automatic_config(source: str, overrides: Sequence[str]) -> Config:
     given = load_config("auto", [named, *overrides])
     cpus = given.resources.cpus or usable_cpus()
     options = dict(given.data.options)
-    data = _sized(source, options, 32 if cpus <= 8 else 64)
+    data = _sized(source, options, 32 if cpus <= 8 else 64, progress)
     chosen = [override(f"data.options.{key}", value) for key, value in options.items() if key not in given.data.options]
     images = min(max(len(data), LEAST_IMAGES), MOST_IMAGES)
     members = max(4, min(cpus // 2, 16))
@@ -47,16 +49,24 @@ def automatic_config(source: str, overrides: Sequence[str]) -> Config:
     return load_config("auto", [named, *chosen, *overrides])
 
 
-def _sized(source: str, options: dict[str, object], size: int) -> ImageData:
-    """Open the data, at a size that a network takes; note the size in the options if it had to be chosen."""
-    try:
-        data = load(source, **options)
-        if data.shape[1] == data.shape[2] and data.shape[1] in SIZES:
-            return data
-    except UserError:
-        if "size" in options:
-            raise
+def _sized(source: str, options: dict[str, object], size: int, progress: Progress | None) -> ImageData:
+    """Open the data, at a size that a network takes; note the size in the options if it had to be chosen.
+
+    Pictures are not converted at a size of their own that no network takes: photographs would fill the disk.
+    """
     if "size" in options:
-        return load(source, **options)
+        return load(source, progress, **options)
+    try:
+        first = first_picture(source, **options)
+        if first is None or _fits(first.height, first.width):
+            data = load(source, progress, **options)
+            if _fits(*data.shape[1:]):
+                return data
+    except UserError:  # such as pictures of mixed sizes
+        pass
     options["size"] = size
-    return load(source, **options)
+    return load(source, progress, **options)
+
+
+def _fits(height: int, width: int) -> bool:
+    return height == width and height in SIZES

@@ -87,6 +87,15 @@ def test_images_of_a_size_that_fits_stay_as_they_are(tmp_path: Path) -> None:
     assert api.check(config)[0].shape == (3, 64, 64)
 
 
+def test_pictures_of_no_fitting_size_are_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "cache"))
+    for number in range(30):
+        Image.new("RGB", (90, 90), (8 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    assert automatic_config(str(tmp_path), ["resources.cpus=2"]).data.options == {"size": 32}
+    (store,) = (tmp_path / "cache").glob("converted-*")
+    assert json.loads((store / "images.json").read_text())["shape"] == [3, 32, 32]
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"broken\.npz"):

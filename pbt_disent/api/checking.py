@@ -8,6 +8,7 @@ from pbt_disent import data as data_module
 from pbt_disent.config import Config, ObjectiveConfig
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.splits import split
+from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.models import OBJECTIVES, ResolvedObjective, resolve
@@ -17,13 +18,17 @@ from pbt_disent.training.given import labelled_factors, with_classes
 __all__ = ["check"]
 
 
-def check(config: Config) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
+def check(config: Config, progress: Progress | None = None) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
     """Open the data and check the objectives, the labels and the budget against it, before anything is written.
+
+    Args:
+        config: of the run.
+        progress: as for `pbt_disent.data.load`.
 
     Raises:
         UserError: the data cannot be read or are too few, or an objective, its labels or the budget do not fit them.
     """
-    data = data_module.load(config.data.name, **config.data.options)
+    data = data_module.load(config.data.name, progress, **config.data.options)
     if len(data) < 2:
         raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
     sections = [with_classes(one, config.supervision, data) for one in config.objectives]

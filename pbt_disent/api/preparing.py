@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from pbt_disent.api.checking import check
 from pbt_disent.config import Config
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.splits import split
-from pbt_disent.data.storage import StoredImages, materialise
+from pbt_disent.data.storage import Progress, StoredImages, materialise
 from pbt_disent.models import ResolvedObjective
 from pbt_disent.population.engine import Kind
 from pbt_disent.population.manifest import DataIdentity
@@ -132,7 +132,7 @@ def kind_labels(names: Sequence[str]) -> list[str]:
     ]
 
 
-def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = None, device: str = "cpu") -> Prepared:
+def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str = "cpu") -> Prepared:
     """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
 
     Args:
@@ -144,7 +144,7 @@ def prepare(folder: RunFolder, *, progress: Callable[[int, int], None] | None = 
         UserError: the data cannot be read, or the objective does not fit it.
     """
     config = folder.config()
-    data, objectives = check(config)
+    data, objectives = check(config, progress)
     images = materialise(data, folder.path.parent / ".images" / data.fingerprint[:16], progress)
     folder.describe(
         data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}

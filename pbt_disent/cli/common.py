@@ -66,8 +66,10 @@ def config_of(options: argparse.Namespace) -> tuple[str, Config]:
         raise UserError("preset auto", "needs images", "name them with --data")
     if options.data is not None and options.config in {None, "auto"}:
         from pbt_disent.automatic import automatic_config
+        from pbt_disent.cli.progress import bar
 
-        return "auto", automatic_config(options.data, overrides)
+        with bar("images") as progress:
+            return "auto", automatic_config(options.data, overrides, progress)
     named = [] if options.data is None else [override("data.name", options.data)]
     source = options.config or "demo"
     return Path(source).stem, load_config(source, [*named, *overrides])

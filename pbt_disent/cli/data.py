@@ -58,9 +58,11 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def _info(options: argparse.Namespace, given: dict[str, Any]) -> int:
+    from pbt_disent.cli.progress import bar
     from pbt_disent.data.inspect import info
 
-    found = info(options.source, **given)
+    with bar("images") as progress:
+        found = info(options.source, progress, **given)
     if options.json:
         print(json.dumps(found, indent=1))
     else:

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pbt_disent.rounds.method import Result
     from pbt_disent.training.tasks import WorkerContext
 
-__all__ = ["check_resources", "execute_run"]
-
+__all__ = ["check_resources", "device_of", "execute_run"]
 
 SLOTS = 8
 """Tune trials of a run; each carries an equal share of the members."""
@@ -71,7 +70,8 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.tracking.writer import MlflowWriter
 
     apply_defaults(os.environ)
-    prepared = _prepare(folder, prepare, _device(folder.config()))
+    with bar("images") as progress:
+        prepared = prepare(folder, progress=progress, device=device_of(folder.config()))
     expected = print_plan(prepared, seconds=seconds, check_room=True)
     config = prepared.config
     print(f"Run folder {folder.location}")
@@ -90,10 +90,10 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             )
             print(writer.description, flush=True)
             watchers.append(writer)
-        progress = Progress(budget(config).passes, expected, config.udr.against)
+        live = Progress(budget(config).passes, expected, config.udr.against)
         try:
-            with progress:
-                outcome = execute(prepared, _launcher(folder, config), Observers([progress, *watchers]))
+            with live:
+                outcome = execute(prepared, _launcher(folder, config), Observers([live, *watchers]))
         except Stopped:
             print(f"Stopped; every committed generation is safe. Go on with: pbt-disent resume {folder.location}")
             raise
@@ -107,12 +107,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     return 0
 
 
-def _prepare(folder: RunFolder, prepare: Callable[..., Prepared], device: str) -> Prepared:
-    with bar("images") as progress:
-        return prepare(folder, progress=progress, device=device)
-
-
-def _device(config: Config) -> str:
+def device_of(config: Config) -> str:
     """Return what the workers of `pbt_disent.tune.launch.launch` train on."""
     from pbt_disent.tune.capacity import visible_gpus
 

@@ -30,12 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Prepare the run in a temporary folder, measure for ten seconds, and print the plan."""
     from pbt_disent.api import prepare
+    from pbt_disent.cli.execution import device_of
+    from pbt_disent.cli.progress import bar
     from pbt_disent.store.run_folder import create_run
 
     _, config = config_of(options)
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
         folder = create_run(config, "plan", Path(temporary), None)
-        print_plan(prepare(folder), seconds=10.0)
+        with bar("images") as progress:
+            prepared = prepare(folder, progress=progress, device=device_of(config))
+        print_plan(prepared, seconds=10.0)
     return 0
 
 

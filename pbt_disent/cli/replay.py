@@ -34,6 +34,7 @@ def call(options: argparse.Namespace) -> int:
     """Find the schedule, create a run that follows it, and execute it."""
     from pbt_disent.api import check
     from pbt_disent.cli.execution import check_resources, execute_run
+    from pbt_disent.cli.progress import bar
     from pbt_disent.population.schedule import winners_schedule
     from pbt_disent.store.run_folder import create_run
 
@@ -46,7 +47,8 @@ def call(options: argparse.Namespace) -> int:
     schedule = winners_schedule(rows, path)
     config = _follow(source, schedule, f"{file.parent.name}, round {path}", options)
     check_resources(config)
-    check(config)
+    with bar("images") as progress:
+        check(config, progress)
     print(
         f"Replaying {file.parent.name}: member {schedule.member} of round {path} after generation "
         f"{schedule.generation + 1}, score {schedule.score:.3f}, {len(schedule.steps)} steps of {schedule.kind}"

@@ -21,10 +21,12 @@ def call(options: argparse.Namespace) -> int:
     """Create the run's folder and execute it."""
     from pbt_disent.api import check
     from pbt_disent.cli.execution import check_resources, execute_run
+    from pbt_disent.cli.progress import bar
     from pbt_disent.store.run_folder import create_run
 
     preset, config = config_of(options)
     check_resources(config)
-    check(config)
+    with bar("images") as progress:
+        check(config, progress)
     folder = create_run(config, preset, options.runs, options.name)
     return execute_run(folder, seconds=2.0)

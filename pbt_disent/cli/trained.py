@@ -54,15 +54,18 @@ def load_images(
     """
     from pbt_disent import data
     from pbt_disent.cli.data import parse_options
+    from pbt_disent.cli.progress import bar
     from pbt_disent.data.splits import split
 
     changes = parse_options(options.given)
     if options.data is not None:
-        return data.load(options.data, **changes)
+        with bar("images") as progress:
+            return data.load(options.data, progress, **changes)
     if run is None:
         raise UserError(f"model {reference}", "needs images to encode", "name them with --data")
     section = run.config().data
-    world = data.load(section.name, **{**section.options, **changes})
+    with bar("images") as progress:
+        world = data.load(section.name, progress, **{**section.options, **changes})
     if held_out and section.held_out and not changes:
         return data.Subset(world, split(len(world), section.held_out)[1])
     return world

@@ -6,19 +6,18 @@ ids (1, 6) of one image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from pbt_disent.data.base import UNKNOWN, ImageData, Subset
 from pbt_disent.data.labels import with_labels
-from pbt_disent.data.pictures import SUFFIXES
+from pbt_disent.data.pictures import SUFFIXES, Header
 from pbt_disent.data.readers import READERS, Match
 from pbt_disent.data.renderers import RENDERERS
 from pbt_disent.data.resize import Resized
 from pbt_disent.data.selection import correlate, select
-from pbt_disent.data.storage import StoredImages, materialise
+from pbt_disent.data.storage import Progress, StoredImages, materialise
 from pbt_disent.errors import UserError, nearest
 
 __all__ = [
@@ -29,6 +28,7 @@ __all__ = [
     "StoredImages",
     "Subset",
     "correlate",
+    "first_picture",
     "load",
     "materialise",
     "reader_of",
@@ -39,12 +39,13 @@ __all__ = [
 VIEWS = ("labels", "where", "correlation")
 
 
-def load(name_or_path: str | Path, **options: Any) -> ImageData:
+def load(name_or_path: str | Path, progress: Progress | None = None, /, **options: Any) -> ImageData:
     """Return the images that a renderer's name or a path stands for.
 
     Args:
         name_or_path: a renderer (``sprites``), or a file or folder; a path that is called like a renderer is reached
             with ``./`` before it.
+        progress: called with pictures done and to do while encoded pictures are converted, which is done once.
         options: what the renderer or reader takes (``size``, ``grid``, ``key`` and so on), and for all of them
             ``labels``, a parquet or CSV file (`with_labels`); ``where``, a rule (`select`); ``correlation``, a list of
             two factors and a strength (`correlate`). For a path also ``size``, and ``reader``, the name of the reader
@@ -54,7 +55,7 @@ def load(name_or_path: str | Path, **options: Any) -> ImageData:
         UserError: no such renderer or file, no reader for it, an unreadable file, an unknown option.
     """
     views = {name: options.pop(name) for name in VIEWS if name in options}
-    data = _open(name_or_path, options)
+    data = _open(name_or_path, options, progress)
     if "labels" in views:
         data = with_labels(data, views["labels"])
     if "where" in views:
@@ -64,9 +65,30 @@ def load(name_or_path: str | Path, **options: Any) -> ImageData:
     return data
 
 
-def _open(name_or_path: str | Path, options: dict[str, Any]) -> ImageData:
+def first_picture(name_or_path: str | Path, **options: Any) -> Header | None:
+    """Return the header of the first picture of a set that `load` would convert; none of any other.
+
+    Args:
+        name_or_path: as for `load`.
+        options: likewise.
+
+    Raises:
+        UserError: as for `load`, or it is no picture.
+    """
+    path = Path(name_or_path).expanduser()
+    if str(name_or_path) in RENDERERS or not path.exists():
+        return None
+    first = READERS[options.get("reader") or reader_of(path)].first
+    if first is None:
+        return None
+    return first(path, **{key: value for key, value in options.items() if key in signature(first).parameters})
+
+
+def _open(name_or_path: str | Path, options: dict[str, Any], progress: Progress | None) -> ImageData:
     if str(name_or_path) in RENDERERS:
-        return _call(RENDERERS[str(name_or_path)], f"renderer {name_or_path}", (), options)
+        renderer = RENDERERS[str(name_or_path)]
+        _refuse_unknown(options, f"renderer {name_or_path}", list(signature(renderer).parameters))
+        return renderer(**options)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise UserError(f"data {str(name_or_path)!r}", "is neither a renderer nor a file", _suggest(name_or_path))
@@ -74,8 +96,11 @@ def _open(name_or_path: str | Path, options: dict[str, Any]) -> ImageData:
     if not isinstance(wanted, str | None):
         raise UserError(f"reader {wanted!r}", "must be a name", nearest("", READERS))
     name = wanted if wanted is not None else reader_of(path)
-    size = None if "size" in signature(READERS[name].open).parameters else options.pop("size", None)
-    data = _call(READERS[name].open, f"reader {name}", (path,), options)
+    reader = READERS[name].open
+    takes = signature(reader).parameters
+    size = None if "size" in takes else options.pop("size", None)
+    _refuse_unknown(options, f"reader {name}", [key for key in takes if key not in ("path", "progress")])
+    data = reader(path, **options, **({"progress": progress} if "progress" in takes else {}))
     return data if size is None else Resized(data, size)
 
 
@@ -95,15 +120,10 @@ def reader_of(path: Path) -> str:
     return best
 
 
-def _call(
-    factory: Callable[..., ImageData], what: str, arguments: tuple[Path, ...], options: dict[str, Any]
-) -> ImageData:
-    """Call `factory`, refusing options that it does not have."""
-    known = list(signature(factory).parameters)[len(arguments) :]
+def _refuse_unknown(options: dict[str, Any], what: str, known: list[str]) -> None:
     for option in options:
         if option not in known:
             raise UserError(f"option {option!r}", f"is no option of {what}", nearest(option, known))
-    return factory(*arguments, **options)
 
 
 def _correlated(data: ImageData, option: object) -> ImageData:

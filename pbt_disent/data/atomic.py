@@ -60,8 +60,9 @@ def writing(folder: Path, size: int, name: str) -> Iterator[Path]:
 def _forget_abandoned(folder: Path) -> None:
     """Remove what a killed writer left: unfinished files that nobody has written to for an hour."""
     for left in folder.glob(f"{UNFINISHED}*.tmp"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            left.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another writer has finished it since
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -78,7 +78,7 @@ def converted(
         size: height and width of the result, see `pbt_disent.data.pictures`; None keeps theirs.
         on_corrupt: ``refuse`` names the first picture that cannot be read; ``skip`` leaves such pictures out.
         cache: folder for the store.
-        progress: called with the number of pictures converted and to convert.
+        progress: called with what is done and to do; a picture counts twice, as it is read for its size first.
 
     Raises:
         UserError: a picture cannot be read, sizes are mixed without `size`, or the cache cannot be written.
@@ -91,8 +91,11 @@ def converted(
     folder = cache_folder(cache) / f"converted-{fingerprint_of({'key': key, 'rule': rule})[:32]}"
     with suppress(UserError):
         return Converted(folder)
-    pictures = _Decoded(name, open_source(), size, on_corrupt)
-    materialise(pictures, folder, progress)
+    source = open_source()
+    count = len(source.names)
+    show = progress or (lambda done, total: None)
+    pictures = _Decoded(name, source, size, on_corrupt, lambda done: show(done, 2 * count))
+    materialise(pictures, folder, lambda done, kept: show(count + done, count + kept))
     text = json.dumps({"files": [pictures.source.names[kept] for kept in pictures.kept], "skipped": pictures.skipped})
     with writing(folder, len(text), FILES) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -102,7 +105,9 @@ def converted(
 class _Decoded:
     """The pictures as a set of images, decoded at each look, and looked at once for what they have in common."""
 
-    def __init__(self, name: str, source: Encoded, size: int | None, on_corrupt: OnCorrupt) -> None:
+    def __init__(
+        self, name: str, source: Encoded, size: int | None, on_corrupt: OnCorrupt, looked_at: Callable[[int], None]
+    ) -> None:
         self.name, self.source, self._size = name, source, size
         self.factor_names: tuple[str, ...] = ()
         self.factor_sizes: tuple[int, ...] = ()
@@ -112,6 +117,7 @@ class _Decoded:
         digest = hashlib.sha256(json.dumps({"size": size, "version": VERSION}).encode())
         for index, called in enumerate(source.names):
             content = source.read(index)
+            looked_at(index + 1)
             try:
                 found = header(called, content)
                 if on_corrupt == "skip":

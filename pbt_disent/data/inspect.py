@@ -38,17 +38,18 @@ class Finding:
     text: str
 
 
-def info(name_or_path: str | Path, **options: Any) -> Json:
+def info(name_or_path: str | Path, progress: Progress | None = None, /, **options: Any) -> Json:
     """Return what a renderer or a file is, ready for JSON.
 
     Args:
         name_or_path: as for `pbt_disent.data.load`.
+        progress: likewise.
         options: likewise.
 
     Raises:
         UserError: it cannot be loaded.
     """
-    data = load(name_or_path, **options)
+    data = load(name_or_path, progress, **options)
     drawn = str(name_or_path) in RENDERERS
     known = data.factors([0]) is not None
     found: Json = {
@@ -69,12 +70,12 @@ def info(name_or_path: str | Path, **options: Any) -> Json:
     return found
 
 
-def verify(name_or_path: str | Path, progress: Progress | None = None, **options: Any) -> list[Finding]:
+def verify(name_or_path: str | Path, progress: Progress | None = None, /, **options: Any) -> list[Finding]:
     """Look at every file, label and image of a set.
 
     Args:
         name_or_path: as for `pbt_disent.data.load`.
-        progress: called with the number of images looked at and to look at.
+        progress: called with the number of images looked at and to look at; before that as for `load`.
         options: as for `load`.
 
     Returns:
@@ -84,10 +85,11 @@ def verify(name_or_path: str | Path, progress: Progress | None = None, **options
     drawn = str(name_or_path) in RENDERERS
     findings = [] if drawn else list(_checksums(path))
     try:
-        data = load(name_or_path, **options)
-        findings += _factors(data, complete=drawn or reader_of(path) not in ("arrays", "folder", "parquet"))
-        if not drawn:
-            findings += _own_factors(data, path, options.get("reader") or reader_of(path))
+        data = load(name_or_path, progress, **options)
+        reader = None if drawn else options.get("reader") or reader_of(path)
+        findings += _factors(data, complete=reader not in ("arrays", "folder", "parquet"))
+        if reader is not None:
+            findings += _own_factors(data, path, reader)
         findings += _images(data, progress)
     except UserError as error:
         findings.append(Finding("error", str(error)))

@@ -66,7 +66,7 @@ def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None
     """
     if not isinstance(path, str | Path):
         raise UserError(f"labels {path!r}", "must be a path", "give a parquet or CSV file")
-    table = _read(Path(path))
+    table = _read(Path(path).expanduser())
     rows, key = _rows_of(data, table, str(path))
     usable = [field.name for field in table.schema if field.name != key and _is_plain(field.type)]
     names = tuple(columns) if columns is not None else tuple(usable)

@@ -82,7 +82,7 @@ class Hdf5Rows:
             if not isinstance(key, str) or key not in self._file or not isinstance(self._file[key], h5py.Dataset):
                 raise UserError(f"key {key!r} of {path}", "is not in the file", nearest(key, hdf5_shapes(path)))
             self._set: h5py.Dataset = self._file[key]
-            self.shape: tuple[int, ...] = tuple(self._set.shape)
+            self.shape: tuple[int, ...] = tuple(self._set.shape or ())
             self.dtype: np.dtype[Any] = self._set.dtype
 
     def __reduce__(self) -> tuple[type[Hdf5Rows], tuple[Path, str]]:
@@ -114,7 +114,7 @@ def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     with reading(path, "is truncated or no HDF5 file"), h5py.File(path, "r") as file:
         file.visititems(
-            lambda name, item: shapes.update({name: item.shape}) if isinstance(item, h5py.Dataset) else None
+            lambda name, item: shapes.update({name: item.shape or ()}) if isinstance(item, h5py.Dataset) else None
         )
     return shapes
 

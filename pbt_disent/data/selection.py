@@ -128,7 +128,10 @@ def _holds(node: ast.expr, known: dict[str, IntArray], where: str) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
-        return [_holds(item, known, where) for item in node.elts]
+        items = [_holds(item, known, where) for item in node.elts]
+        if not all(isinstance(item, int) for item in items):
+            raise UserError(f"{ast.unparse(node)!r} in where {where!r}", "must be a list of whole numbers", EXAMPLE)
+        return items
     raise UserError(f"{ast.unparse(node)!r} in where {where!r}", "is not allowed in a rule", EXAMPLE)
 
 

@@ -148,6 +148,16 @@ def test_labels_in_the_same_file(tmp_path: Path, save: Save) -> None:
     np.testing.assert_array_equal(data.factors([5, 1]), [[5], [1]])
 
 
+def test_one_number_is_no_array_of_labels(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "my.h5", "w") as file:
+        file["images"], file["one"] = IMAGES, 3
+        file["none"] = h5py.Empty("f")
+    assert len(load(tmp_path / "my.h5")) == len(IMAGES)
+    for key in ("one", "none"):
+        with pytest.raises(UserError, match="have 0 dimensions"):
+            load(tmp_path / "my.h5", factor_key=key)
+
+
 def test_labels_of_another_length_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "my.npz", images=IMAGES, labels=np.arange(5))
     with pytest.raises(UserError, match="are 5 for 6 images"):

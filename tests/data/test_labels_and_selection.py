@@ -140,6 +140,8 @@ def test_a_rule_keeps_exactly_what_it_says(sprites: ImageData, where: str, holds
         ("shape == 'heart'", "not allowed"),
         ("shape is 1", "not allowed"),
         ("x < [1, 2]", "compares in a way that is not allowed"),
+        ("x in [y, 3]", "must be a list of whole numbers"),
+        ("x in [[1, 2], [3]]", "must be a list of whole numbers"),
         ("x in 3", "compares in a way that is not allowed"),
         ("shape == 7", "keeps 0 of 576"),
     ],

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pbt_disent.data import load
+from pbt_disent.data import first_picture, load
 from pbt_disent.data.converted import Converted
 from pbt_disent.errors import UserError
 
@@ -126,6 +126,41 @@ def test_a_corrupt_picture_is_named_or_skipped(tmp_path: Path, cache: Path, dama
     np.testing.assert_array_equal(data.images([3]), RGB[[2]].transpose(0, 3, 1, 2))
     with pytest.raises(UserError, match="refuse or skip"):
         load(tmp_path, on_corrupt="ignore")
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (write_folder(tmp_path) / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"picture gone.png: cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("on_corrupt", ["refuse", "skip"])
+def test_whoever_waits_sees_the_conversion_advance_once(tmp_path: Path, on_corrupt: str) -> None:
+    folder = write_folder(tmp_path)
+    if on_corrupt == "skip":
+        (folder / "0.png").write_bytes(b"")
+    seen: list[tuple[int, int]] = []
+    load(folder, lambda done, total: seen.append((done, total)), on_corrupt=on_corrupt)
+    assert [done for done, _ in seen][:6] == [1, 2, 3, 4, 5, 6]
+    assert seen[-1] == ((12, 12) if on_corrupt == "refuse" else (11, 11))
+    seen.clear()
+    load(folder, lambda done, total: seen.append((done, total)), on_corrupt=on_corrupt)
+    assert seen == []
+    with pytest.raises(UserError, match="option 'progress': is no option of reader folder"):
+        load(folder, **{"progress": 1})
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_the_first_picture_is_looked_at_without_converting_any(tmp_path: Path, cache: Path, kind: str) -> None:
+    source = write_folder(tmp_path / "folder")
+    if kind == "parquet":
+        source = tmp_path / "some.parquet"
+        pq.write_table(pa.table({"picture": [encoded(image) for image in RGB]}), source)
+    found = first_picture(source, on_corrupt="refuse")
+    assert found is not None
+    assert (found.height, found.width, found.grey) == (12, 12, False)
+    assert not list(cache.rglob("*.npy"))
+    assert first_picture("sprites") is None
 
 
 def test_a_single_picture_is_refused(tmp_path: Path) -> None:

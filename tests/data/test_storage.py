@@ -198,6 +198,15 @@ def test_unfinished_files_of_a_killed_writer_are_removed(sprites: ImageData, tmp
     assert [path.exists() for path in (old, new, foreign)] == [False, True, True]
 
 
+def test_an_unfinished_file_may_be_finished_at_any_moment(
+    sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / ".pbt-disent-gone.tmp"
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [*glob(self, pattern), gone])
+    assert len(materialise(sprites, tmp_path)) == len(sprites)
+
+
 def test_a_rendered_grid_is_opened_with_its_factors_and_a_part_of_one_without(
     sprites: ImageData, tmp_path: Path
 ) -> None:

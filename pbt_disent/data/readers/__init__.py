@@ -12,6 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from pbt_disent.data.base import ImageData
+from pbt_disent.data.pictures import Header
 from pbt_disent.registry import Registry
 from pbt_disent.types import IntArray
 
@@ -38,12 +39,14 @@ class Reader:
         open: ``(path, **options) -> ImageData``; raises `UserError` for a file that it cannot read.
         own_factors: the class ids (N, K) that the file itself holds, for `data verify` to compare; None where a reader
             has no other source of factors.
+        first: ``(path, **options) -> Header`` of the first picture, where pictures are converted before they are used.
     """
 
     description: str
     match: Callable[[Path], Match]
     open: Callable[..., ImageData]
     own_factors: Callable[[Path], IntArray] | None = None
+    first: Callable[..., Header] | None = None
 
 
 READERS: Registry[Reader] = Registry("reader", __name__)

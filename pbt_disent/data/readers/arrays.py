@@ -88,7 +88,7 @@ def _labels(path: Path, key: str) -> npt.NDArray[Any]:
         labels = read_npz(path, key)
     else:
         rows = Hdf5Rows(path, key)
-        labels = rows.read(np.arange(rows.shape[0]))
+        labels = rows.read(np.arange(rows.shape[0])) if rows.shape else np.empty(())
     if labels.ndim not in (1, 2):
         raise UserError(f"labels {key!r} of {path}", f"have {labels.ndim} dimensions", "give N or N x K values")
     return labels.reshape(len(labels), -1)

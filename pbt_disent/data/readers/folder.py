@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.converted import OnCorrupt, converted
-from pbt_disent.data.pictures import SUFFIXES
+from pbt_disent.data.pictures import SUFFIXES, Header, header
 from pbt_disent.data.readers import READERS, Match, Reader
+from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError
 
 __all__ = ["open_folder"]
@@ -21,7 +22,11 @@ def match(path: Path) -> Match:
 
 
 def open_folder(
-    path: Path, size: int | None = None, on_corrupt: OnCorrupt = "refuse", cache: Path | str | None = None
+    path: Path,
+    size: int | None = None,
+    on_corrupt: OnCorrupt = "refuse",
+    cache: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> ImageData:
     """Return the pictures of a folder in the order of their names.
 
@@ -30,13 +35,16 @@ def open_folder(
         size: height and width of the result, by the rule of `pbt_disent.data.pictures`; None keeps theirs.
         on_corrupt: what to do with a picture that cannot be read: ``refuse`` or ``skip``.
         cache: folder for the converted pictures.
+        progress: called with pictures done and to do.
 
     Raises:
         UserError: no pictures, one that cannot be read, mixed sizes without `size`.
     """
     folder = _Folder(path)
     key = {"folder": str(path.resolve()), "files": [[name, *folder.stamp(name)] for name in folder.names]}
-    return converted(path.resolve().name, key, lambda: folder, size=size, on_corrupt=on_corrupt, cache=cache)
+    return converted(
+        path.resolve().name, key, lambda: folder, size=size, on_corrupt=on_corrupt, cache=cache, progress=progress
+    )
 
 
 class _Folder:
@@ -48,7 +56,10 @@ class _Folder:
 
     def stamp(self, name: str) -> tuple[int, int]:
         """Return what changes when the picture does: its length and time of change."""
-        known = (self._path / name).stat()
+        try:
+            known = (self._path / name).stat()
+        except OSError as error:
+            raise UserError(f"picture {name}", f"cannot be read ({error.strerror})", "mend or remove it") from error
         return known.st_size, known.st_mtime_ns
 
     def read(self, index: int) -> bytes:
@@ -68,4 +79,9 @@ def _pictures(path: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-READERS.register("folder")(Reader("a folder of png, jpeg, bmp or webp pictures", match, open_folder))
+def _first(path: Path) -> Header:
+    folder = _Folder(path)
+    return header(folder.names[0], folder.read(0))
+
+
+READERS.register("folder")(Reader("a folder of png, jpeg, bmp or webp pictures", match, open_folder, first=_first))

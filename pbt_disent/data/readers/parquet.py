@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.converted import OnCorrupt, converted
 from pbt_disent.data.damage import reading
+from pbt_disent.data.pictures import Header, header
 from pbt_disent.data.readers import READERS, Match, Reader
+from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError, nearest
 
 __all__ = ["open_parquet"]
@@ -30,6 +32,7 @@ def open_parquet(
     size: int | None = None,
     on_corrupt: OnCorrupt = "refuse",
     cache: Path | str | None = None,
+    progress: Progress | None = None,
 ) -> ImageData:
     """Return the pictures of a column in the order of the rows.
 
@@ -39,13 +42,16 @@ def open_parquet(
         size: height and width of the result, by the rule of `pbt_disent.data.pictures`; None keeps theirs.
         on_corrupt: what to do with a picture that cannot be read: ``refuse`` or ``skip``.
         cache: folder for the converted pictures.
+        progress: called with pictures done and to do.
 
     Raises:
         UserError: no such column, a picture that cannot be read, mixed sizes without `size`.
     """
     known = path.stat()
     key = {"file": str(path.resolve()), "length": known.st_size, "changed": known.st_mtime_ns, "column": column}
-    return converted(path.stem, key, lambda: _Column(path, column), size=size, on_corrupt=on_corrupt, cache=cache)
+    return converted(
+        path.stem, key, lambda: _Column(path, column), size=size, on_corrupt=on_corrupt, cache=cache, progress=progress
+    )
 
 
 class _Column:
@@ -88,4 +94,9 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-READERS.register("parquet")(Reader("parquet with a column of encoded pictures", match, open_parquet))
+def _first(path: Path, column: str | None = None) -> Header:
+    rows = _Column(path, column)
+    return header(path.name, rows.read(0) if rows.names else b"")
+
+
+READERS.register("parquet")(Reader("parquet with a column of encoded pictures", match, open_parquet, first=_first))
