@@ -20,7 +20,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends wget && rm -rf 
 RUN useradd --create-home --uid 1000 pbt && mkdir /shared && chown pbt:pbt /shared
 COPY --from=build /opt/pbt-disent /opt/pbt-disent
 ENV PATH=/opt/pbt-disent/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true
-USER pbt
+USER 1000:1000
 WORKDIR /home/pbt
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["pbt-disent", "--version"]
 ENTRYPOINT []

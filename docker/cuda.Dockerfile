@@ -21,7 +21,7 @@ RUN useradd --create-home --uid 1000 pbt && mkdir /shared && chown pbt:pbt /shar
 COPY --from=build /opt/pbt-disent /opt/pbt-disent
 ENV PATH=/opt/pbt-disent/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-USER pbt
+USER 1000:1000
 WORKDIR /home/pbt
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s CMD ["pbt-disent", "--version"]
 ENTRYPOINT []

@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check -c /tmp/constraints.t
     'mlflow==3.17.2' 'Flask-WTF==1.3.0' 'psycopg2-binary==2.9.13' 'boto3==1.44.5'
 RUN useradd --create-home --uid 1000 mlflow
 ENV MLFLOW_DISABLE_TELEMETRY=true
-USER mlflow
+USER 1000:1000
 WORKDIR /home/mlflow
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/health', timeout=5)"]

@@ -41,6 +41,18 @@ def reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def google_objects() -> Iterator[str]:
+    """A server on 127.0.0.1 that speaks Google's storage API; used as `objects` is."""
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")
+    server.start()
+    endpoint = f"127.0.0.1:{server._api._httpd.server_port}"
+    yield "gs://anonymous@bucket/{}?scheme=http&endpoint_override=" + endpoint
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def objects() -> Iterator[str]:
     """An S3-compatible server on 127.0.0.1; ``objects.format("a/b")`` is the URI of a place in its bucket."""
     import logging

@@ -23,6 +23,8 @@ __all__ = ["Entry", "Files", "LocalFiles", "RemoteFiles", "below", "is_uri", "op
 PATIENCE_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts of an operation on a distant storage that fails or does not answer."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
+GOOGLE_SECONDS = 10
+"""So long Google's client itself tries again, which would be a quarter of an hour."""
 SECRETS = ("access_key", "secret_key", "session_token", "password", "credentials")
 REMEDY = "leave them to the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), a profile, or the machine's role"
 
@@ -160,7 +162,11 @@ class RemoteFiles:
             stream.write(content)
             stream.close()  # not on an error: closing is what makes the object appear
 
-        self._patiently(write)
+        try:
+            self._patiently(write)
+        except FileNotFoundError:  # how Google's store says it
+            where = self.location.split("?")[0]
+            raise OSError(errno.ENOENT, f"{where}: the bucket is not there") from None
 
     def look(self, name: str) -> Entry | None:
         """See `Files.look`."""
@@ -221,6 +227,8 @@ def _system(location: str) -> tuple[Any, str]:
             settings: Any = {"connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS, **options}
             # A small object is one request, where pyarrow would make three of it.
             return fs.S3FileSystem(allow_delayed_open=True, **settings), (parts.netloc + parts.path).rstrip("/")
+        if parts.scheme in {"gs", "gcs"} and "retry_limit_seconds" not in options:
+            location += f"{'&' if parts.query else '?'}retry_limit_seconds={GOOGLE_SECONDS}"
         system, path = fs.FileSystem.from_uri(location)
         return system, path.rstrip("/")
     except (pyarrow.ArrowException, TypeError, ValueError, ImportError) as error:

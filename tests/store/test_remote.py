@@ -1,4 +1,4 @@
-"""Storage that is no folder: blobs, documents, leases and whole runs on an S3-compatible server of this machine."""
+"""Storage that is no folder: blobs, documents, leases and whole runs, on servers like S3 and Google's on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ from tests.test_pipeline import TINY
 counter = iter(range(10**6))
 
 
-@pytest.fixture
-def place(objects: str) -> str:
-    return objects.format(f"place-{next(counter)}")
+@pytest.fixture(params=["objects", "google_objects"])
+def place(request: pytest.FixtureRequest) -> str:
+    server: str = request.getfixturevalue(request.param)
+    return server.format(f"place-{next(counter)}")
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +44,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=["folder", "objects"])
+@pytest.fixture(params=["folder", "objects", "google_objects"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "folder":
         return open_files(tmp_path / "files")
-    return open_files(request.getfixturevalue("place"))
+    return open_files(request.getfixturevalue(request.param).format(f"place-{next(counter)}"))
 
 
 def test_both_kinds_of_storage_do_the_same(files: Any) -> None:
@@ -201,9 +202,12 @@ def test_a_round_with_other_inputs_is_moved_aside_there_too(place: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("server", ["objects", "google_objects"])
 def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machine(
-    objects: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, server: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    objects: str = request.getfixturevalue(server)
+
     class DiesAt(Watch):
         def notify(self, event: object) -> None:
             if isinstance(event, Phase) and (event.path, event.generation, event.name) == ("0", 1, "scored"):
@@ -251,6 +255,21 @@ def test_bad_places_are_refused_in_one_line(objects: str) -> None:
         newest_run(objects.format("runs"))
     with pytest.raises(UserError, match=r"must be writable .*NoSuchBucket|must be writable .*NO_SUCH_BUCKET"):
         create_run(load_config(None, TINY), "tiny", objects.replace("//bucket", "//nobucket").format("runs"), None)
+
+
+def test_googles_store_is_refused_in_one_line(google_objects: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = google_objects.replace("@bucket", "@nobucket").format("runs")
+    with pytest.raises(
+        UserError, match=r"must be writable \(gs://anonymous@nobucket/runs/tiny: the bucket is not there"
+    ):
+        create_run(load_config(None, TINY), "tiny", nowhere, "tiny")
+    monkeypatch.setattr(filesystem, "GOOGLE_SECONDS", 1)
+    monkeypatch.setattr(filesystem, "PATIENCE_SECONDS", ())
+    silent = "gs://anonymous@bucket/runs?scheme=http&endpoint_override=127.0.0.1:9"
+    with pytest.raises(OSError, match=r"^\[Errno 5\] gs://anonymous@bucket/runs: .*UNAVAILABLE"):
+        RemoteFiles(silent).read("a")
+    with pytest.raises(UserError, match="must not have credentials in it"):
+        RemoteFiles("gs://bucket/runs?credentials=hidden")
 
 
 class Flaky:
