@@ -42,10 +42,12 @@ class Groups:
     """
 
     def __init__(self, classes: IntArray) -> None:
-        self._classes = classes
-        self._order = np.asfortranarray(np.argsort(classes, axis=0, kind="stable"))
-        self._counts = [np.bincount(column) for column in classes.T]
-        self._starts = [np.concatenate([[0], np.cumsum(counts)[:-1]]) for counts in self._counts]
+        number = np.int32 if len(classes) <= np.iinfo(np.int32).max else np.int64
+        self._number = number
+        self._classes = np.ascontiguousarray(classes.T)
+        self._order = np.argsort(self._classes, axis=1, kind="stable").astype(number)
+        self._counts = [np.bincount(column) for column in self._classes]
+        self._starts = [(np.cumsum(counts) - counts).astype(number) for counts in self._counts]
 
     def partners(self, rows: IntArray, factors: IntArray, batch: int, rng: np.random.Generator) -> IntArray:
         """Return points that share the value of a factor with given points, drawn with replacement from all such.
@@ -59,11 +61,12 @@ class Groups:
         Returns:
             Point numbers (V, B).
         """
-        found = np.empty((len(rows), batch), dtype=np.int64)
+        found = np.empty((len(rows), batch), dtype=self._number)
         share = rng.random(found.shape)
-        for k in range(self._classes.shape[1]):
+        for k, classes in enumerate(self._classes):
             mine = np.flatnonzero(factors == k)
-            values = self._classes[rows[mine], k]
-            offsets = (share[mine] * self._counts[k][values]).astype(np.int64)
-            found[mine] = self._order[self._starts[k][values] + offsets, k]
+            values = classes.take(rows[mine])
+            offsets = (share[mine] * self._counts[k].take(values)).astype(self._number)
+            offsets += self._starts[k].take(values)
+            found[mine] = self._order[k].take(offsets)
         return found

@@ -65,7 +65,7 @@ def beta_vae(
 
     train_votes, eval_votes = vote_counts(budget, batch, 1, num_train, num_eval)
     checked, classes = as_pair(codes, factors)
-    values = np.ascontiguousarray(checked.T, dtype=np.float64)
+    values = np.ascontiguousarray(checked, dtype=np.float64)
     groups, streams = Groups(classes), Streams(seed)
     record = Record(
         budget,
@@ -90,14 +90,17 @@ def beta_vae(
 def _draw(
     codes: FloatArray, groups: Groups, factors: int, votes: int, batch: int, rng: np.random.Generator
 ) -> tuple[FloatArray, IntArray]:
-    """Return features (V, Z) of codes (Z, N), and the shared factor (V,) of each vote."""
+    """Return features (V, Z) of codes (N, Z), and the shared factor (V,) of each vote."""
     shared = rng.integers(factors, size=votes)
-    features = np.empty((votes, len(codes)))
+    features = np.empty((votes, codes.shape[1]))
+    mean = np.full(batch, 1.0 / batch)
     for start in range(0, votes, VOTES_AT_ONCE):
         part = slice(start, min(start + VOTES_AT_ONCE, votes))
-        first = rng.integers(codes.shape[1], size=(part.stop - start, batch))
+        first = rng.integers(len(codes), size=(part.stop - start, batch))
         second = groups.partners(first, shared[part], batch, rng)
-        features[part] = np.abs(codes[:, first] - codes[:, second]).mean(axis=2).T
+        apart = codes.take(first, axis=0)
+        apart -= codes.take(second, axis=0)
+        np.matmul(mean, np.abs(apart, out=apart), out=features[part])
     return features, shared
 
 

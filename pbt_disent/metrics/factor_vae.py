@@ -22,6 +22,9 @@ from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["FactorVAEScore", "factor_vae"]
 
+ROUNDING = 1e-12
+"""A spread below this share of the sum of squares is none: it is what two equal sums differ by."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FactorVAEScore(Result):
@@ -79,7 +82,7 @@ def factor_vae(
     empty = np.zeros((classes.shape[1], values.shape[1]), dtype=np.int64)
     if not active.any():
         return FactorVAEScore(score=0.0, record=record, train_accuracy=0.0, active=active, votes=empty)
-    scaled = np.ascontiguousarray((values[:, active] / np.sqrt(variance[active])).T)
+    scaled = (values[:, active] - values[:, active].mean(axis=0)) / np.sqrt(variance[active])
     groups, streams = Groups(classes), Streams(seed)
     tables = []
     for name, votes in (("train", train_votes), ("eval", eval_votes)):
@@ -99,15 +102,24 @@ def factor_vae(
 def _count(
     scaled: FloatArray, groups: Groups, factors: int, votes: int, batch: int, rng: np.random.Generator
 ) -> IntArray:
-    """Return how often each factor (rows) led to a vote for each active latent (columns) of scaled codes (Z, N)."""
-    table = np.zeros((factors, len(scaled)), dtype=np.int64)
+    """Return how often each factor (rows) led to a vote for each active latent (columns) of scaled codes (N, Z).
+
+    A batch is a row of ones in a sparse matrix (V, N), whose product with codes and their squares gives its sums.
+    """
+    from scipy.sparse import csr_array
+
+    points, latents = scaled.shape
+    moments = np.ascontiguousarray(np.concatenate([scaled, scaled**2], axis=1))
+    table = np.zeros((factors, latents), dtype=np.int64)
     for start in range(0, votes, VOTES_AT_ONCE):
         size = min(VOTES_AT_ONCE, votes - start)
         fixed = rng.integers(factors, size=size)
-        first = rng.integers(scaled.shape[1], size=(size, 1))
-        drawn = scaled[:, groups.partners(first, fixed, batch, rng)]
-        drawn -= drawn.mean(axis=2, keepdims=True)
-        spread = np.einsum("zvb,zvb->vz", drawn, drawn)
+        first = rng.integers(points, size=(size, 1))
+        drawn = groups.partners(first, fixed, batch, rng)
+        batches = csr_array((np.ones(drawn.size), drawn.ravel(), np.arange(0, drawn.size + 1, batch)), (size, points))
+        sums, squares = np.hsplit(batches @ moments, 2)
+        spread = squares - sums**2 / batch
+        spread[spread < ROUNDING * squares] = 0.0
         np.add.at(table, (fixed, spread.argmin(axis=1)), 1)
     return table
 

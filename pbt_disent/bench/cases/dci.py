@@ -15,12 +15,12 @@ TOLERANCE = 0.03
 
 
 def prepare(setting: Setting) -> Contest:
-    """2,000 training and 1,000 test points, factors of dSprites' sizes: 3, 6, 40, 32, 32, or the first two of them."""
+    """2,000 training and 1,000 test points, factors of dSprites' sizes: 3, 6, 40, 32, 32."""
     from pbt_disent.metrics import dci
 
     train, test = setting.pick(2000, 2000, 80), setting.pick(1000, 1000, 40)
     codes, factors = labelled_codes(train + test)
-    columns = setting.pick([0, 1, 2, 3, 4], [0, 1], [0, 1])
+    columns = setting.pick([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1])
     last: dict[str, DCI] = {}
 
     def run(budget: str, used: list[int]) -> DCI:
