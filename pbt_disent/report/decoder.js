@@ -26,6 +26,14 @@ class Decoder {
 
 Decoder.operations = {
   same: (_, [x]) => x,
+  /* The first values are rounded to a class, each of which has a unit. */
+  classes: ({ sizes }, [x]) => {
+    const units = sizes.flatMap((size, i) => {
+      const chosen = Math.min(Math.max(Math.round(x[i]), 0), size - 1);
+      return Array.from({ length: size }, (_, k) => (k === chosen ? 1 : 0));
+    });
+    return Float32Array.from([...units, ...x.subarray(sizes.length)]);
+  },
   slice: (step, [x]) => x.subarray(step.start, step.stop),
   relu: (_, [x]) => x.map(v => (v > 0 ? v : 0)),
   leaky: (step, [x]) => x.map(v => (v > 0 ? v : step.slope * v)),

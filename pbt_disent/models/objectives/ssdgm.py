@@ -19,6 +19,7 @@ from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, 
 from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.likelihoods import LIKELIHOODS, negative_log_likelihoods
 from pbt_disent.models.networks import NETWORKS, ImageShape
+from pbt_disent.models.networks.classes import ClassUnits
 from pbt_disent.models.noise import normal
 from pbt_disent.models.settings import Setting
 from pbt_disent.types import Hyperparameters, Json
@@ -67,6 +68,7 @@ class SSDGM(Objective):
         network, units = NETWORKS[settings["network"]], sum(self.classes)
         self.encoder = network.encoder(image_shape, units + 2 * self.free, settings["network_width"])
         self.decoder = network.decoder(image_shape, units + self.free, settings["network_width"])
+        self.units = ClassUnits(self.classes)
         self.link = nn.Linear(self.free, units, bias=False) if settings["labels_see_latents"] else None
         values = list(itertools.product(*map(range, self.classes)))
         self.register_buffer("combinations", torch.tensor(values), persistent=False)
@@ -119,7 +121,7 @@ class SSDGM(Objective):
         agree = (~known.unsqueeze(1) | (self.combinations == labels.unsqueeze(1))).all(2)
         sample, image, combination = agree.expand(shape[0], -1, -1).nonzero(as_tuple=True)
         log_rest = self._log_rest(beliefs, known)[sample, image, combination]
-        codes = torch.cat([self._one_hot(self.combinations[combination]), z[sample, image]], 1)
+        codes = torch.cat([self.units.one_hot(self.combinations[combination]), z[sample, image]], 1)
         nll = negative_log_likelihoods(self.options["likelihood"], self.decoder(codes), images[image])
         divergence = self._divergence(z, mean, log_sigma) + log_weight + math.log(math.prod(self.classes))
         part = share[sample, image] * log_rest.exp()
@@ -165,11 +167,6 @@ class SSDGM(Objective):
             return kl_per_latent(mean, log_sigma).sum(1).expand(z.shape[0], -1)
         return (log_normal(z, mean, log_sigma) - log_prior(z)).sum(2)
 
-    def _one_hot(self, values: Tensor) -> Tensor:
-        """(B, L) class ids -> (B, units); torch's own would look at the ids, and so wait for a device."""
-        ids = [torch.arange(size, device=values.device) for size in self.classes]
-        return torch.cat([values[:, column, None] == one for column, one in enumerate(ids)], 1).to(torch.float32)
-
     def represent(self, images: Tensor) -> Representation:
         """Encode (B, C, H, W) images in 0 to 1.
 
@@ -192,10 +189,7 @@ class SSDGM(Objective):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Decode (B, Z) codes to (B, C, H, W) images in 0 to 1; labelled latents are rounded to a class."""
-        labelled, z = codes[:, : len(self.classes)], codes[:, len(self.classes) :]
-        most = torch.tensor(self.classes, device=codes.device, dtype=codes.dtype) - 1
-        classes = torch.minimum(labelled.round().clamp_min(0), most).long()
-        return torch.sigmoid(self.decoder(torch.cat([self._one_hot(classes), z], 1)))
+        return torch.sigmoid(self.decoder(self.units(codes)))
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return one Adam over everything."""
