@@ -26,7 +26,7 @@ from pbt_disent.tune.address import knock
 from pbt_disent.tune.capacity import Capacity
 from pbt_disent.tune.reaper import Reaper, reap
 
-__all__ = ["joined_cluster", "private_cluster", "private_folder", "process_token"]
+__all__ = ["joined_cluster", "private_cluster", "private_folder", "process_token", "reread_environment"]
 
 MODE = "RAY_AUTH_MODE"
 NICENESS = "RAY_worker_niceness"
@@ -94,8 +94,7 @@ def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool)
     knock(address)
     mode = os.environ.get(MODE, "disabled") if allow_unauthenticated else "token"
     with _environment(os.cpu_count() or 1, {MODE: mode}), _quiet():
-        settings: Any = _raylet  # it has no annotations
-        settings.Config.initialize("")  # what Ray has read from the environment when it was imported is out of date
+        reread_environment()
         try:
             with _own_sigterm(), _explained(address), _without_native_log():
                 ray.init(address=address, namespace=namespace, configure_logging=False, log_to_driver=False)
@@ -208,6 +207,17 @@ def _environment(cpus: int, access: Mapping[str, str | None]) -> Iterator[None]:
         yield
     finally:
         _set(before)
+        reread_environment()
+
+
+def reread_environment() -> None:
+    """Have Ray's native code read the environment again: what it knows is from its import, or of the last cluster.
+
+    A process that asks for tokens where its cluster has none gets no answers, and its actors count as abandoned.
+    """
+    settings: Any = _raylet  # it has no annotations
+    settings.Config.initialize("")
+    settings.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _set(values: Mapping[str, str | None]) -> None:

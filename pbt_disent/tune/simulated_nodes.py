@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
-from ray import _raylet
 from ray.cluster_utils import Cluster
 
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import Executor
 from pbt_disent.training.tasks import WorkerContext
-from pbt_disent.tune.cluster import private_folder, process_token
+from pbt_disent.tune.cluster import private_folder, process_token, reread_environment
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
 from pbt_disent.tune.worker import TrainerFactory
@@ -82,11 +81,10 @@ def _employ(executor: RayExecutor, workers: int, play: Callable[[Executor, int],
 def _cluster() -> Iterator[Any]:
     """Start a cluster of one node, with this process's token."""
     before = {name: os.environ.get(name) for name in SETTINGS}
-    settings: Any = _raylet  # it has no annotations
     with private_folder() as folder:
         wanted = ("token", process_token(), str(folder))
         os.environ.update(dict(zip(SETTINGS, wanted, strict=True)))
-        settings.Config.initialize("")
+        reread_environment()
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         cluster: Any = Cluster(initialize_head=True, head_node_args=node)
         try:
@@ -98,3 +96,4 @@ def _cluster() -> Iterator[Any]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+            reread_environment()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.tune.access import find_token
 from pbt_disent.tune.address import address_to_join, knock
 from pbt_disent.tune.capacity import cluster_capacity
-from pbt_disent.tune.cluster import _explained
+from pbt_disent.tune.cluster import _environment, _explained, reread_environment
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -207,3 +208,20 @@ def test_how_far_a_run_is_is_read_from_what_it_prints() -> None:
     assert progress_of(best)["best"] == 0.692
     assert progress_of(best)["interval"] == [0.202, 1.0]
     assert progress_of("")["generation"] is None
+
+
+def test_ray_forgets_the_token_of_a_cluster_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would ask the next cluster's nodes for it, and that cluster would take this process for dead."""
+    from ray import _raylet
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    native: Any = _raylet
+    loader = native.AuthenticationTokenLoader.instance()
+    reread_environment()
+    assert not loader.has_token(ignore_auth_mode=True)
+    with _environment(1, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}):
+        reread_environment()
+        assert loader.get_raw_token() == TOKEN
+    assert not loader.has_token(ignore_auth_mode=True)
