@@ -12,17 +12,19 @@ disentanglement_lib; ``fast`` fits the same trees from histograms, at a fraction
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pbt_disent.metrics._boosting import boosted_trees
+from pbt_disent.metrics._exact_trees import exact_trees
 from pbt_disent.metrics._halves import Halves, halves
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import Record, Result, check_budget
 from pbt_disent.seeds import Streams
-from pbt_disent.types import FloatArray
+from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["DCI", "dci", "importance_scores"]
 
@@ -77,16 +79,20 @@ def dci(
     data = halves(codes, factors, test_codes, test_factors, seed)
     if budget == "fast":
         data = _fewer(data, *FAST_POINTS, seed)
-    columns = [_fit(data, k, seed, budget) for k in range(data.classes.shape[1])]
-    importance = np.stack([column for column, _, _ in columns], axis=1)
+    factors = range(data.classes.shape[1])
+    if budget == "fast":
+        fitted = [boosted_trees(data.codes, data.classes[:, k], data.test_codes, seed=seed) for k in factors]
+    else:
+        fitted = exact_trees(data.codes, data.classes, data.test_codes, factors, seed)
+    importance = np.stack([one.importance for one in fitted], axis=1)
     disentanglement, completeness = importance_scores(importance)
     return DCI(
         score=disentanglement,
         record=Record(budget, data.sizes, {"trees": "exact" if budget == "protocol" else "histogram"}, seed),
         disentanglement=disentanglement,
         completeness=completeness,
-        informativeness=float(np.mean([test for _, _, test in columns])),
-        train_informativeness=float(np.mean([train for _, train, _ in columns])),
+        informativeness=_accuracy([one.test_predicted for one in fitted], data.test_classes),
+        train_informativeness=_accuracy([one.predicted for one in fitted], data.classes),
         importance=importance,
     )
 
@@ -109,19 +115,9 @@ def _concentration(table: FloatArray) -> float:
     return float(((1.0 - entropy) * table.sum(axis=0) / table.sum()).sum())
 
 
-def _fit(data: Halves, factor: int, seed: int, budget: str) -> tuple[FloatArray, float, float]:
-    """Return the importances (Z,) for one factor, and the accuracy on both halves."""
-    labels, test_labels = data.classes[:, factor], data.test_classes[:, factor]
-    if budget == "fast":
-        fitted = boosted_trees(data.codes, labels, data.test_codes, seed=seed)
-        importance, predicted, test_predicted = fitted.importance, fitted.predicted, fitted.test_predicted
-    else:
-        from sklearn.ensemble import GradientBoostingClassifier
-
-        model = GradientBoostingClassifier(random_state=seed).fit(data.codes, labels)
-        importance = np.abs(model.feature_importances_)
-        predicted, test_predicted = model.predict(data.codes), model.predict(data.test_codes)
-    return importance, float(np.mean(predicted == labels)), float(np.mean(test_predicted == test_labels))
+def _accuracy(predicted: Sequence[IntArray], classes: IntArray) -> float:
+    """Return the mean over factors of the share of points whose class (N, K) is predicted."""
+    return float(np.mean([np.mean(one == truth) for one, truth in zip(predicted, classes.T, strict=True)]))
 
 
 def _fewer(data: Halves, train: int, test: int, seed: int) -> Halves:

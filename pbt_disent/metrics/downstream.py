@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.metrics._boosting import boosted_trees
+from pbt_disent.metrics._exact_trees import exact_trees
 from pbt_disent.metrics._fit import quiet_fit
-from pbt_disent.metrics._halves import Halves, halves
+from pbt_disent.metrics._halves import halves
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import Record, Result, check_budget
 from pbt_disent.types import FloatArray, IntArray
@@ -87,10 +88,9 @@ def downstream(
         raise UserError(
             f"sizes {asked} with {len(data.codes)} training points", "must fit", f"give a size up to {len(data.codes)}"
         )
-    factor_numbers = range(data.classes.shape[1])
-    accuracy = np.array(
-        [[_accuracy(data, k, size, classifier, seed, budget) for k in factor_numbers] for size in usable]
-    )
+    predict = _boosted if classifier == "boosted" else _logistic
+    predicted = [predict(data.codes[:size], data.classes[:size], data.test_codes, seed, budget) for size in usable]
+    accuracy = np.array([(one == data.test_classes).mean(axis=0) for one in predicted])
     means = accuracy.mean(axis=1)
     return Downstream(
         score=float(means[-1]),
@@ -101,27 +101,30 @@ def downstream(
     )
 
 
-def _accuracy(data: Halves, factor: int, size: int, classifier: str, seed: int, budget: str) -> float:
-    labels, truth = data.classes[:size, factor], data.test_classes[:, factor]
-    if len(np.unique(labels)) == 1:
-        return float(np.mean(truth == labels[0]))
-    if classifier == "boosted" and budget == "fast":
-        predicted = boosted_trees(data.codes[:size], labels, data.test_codes, seed=seed).test_predicted
+def _boosted(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
+    """Return the classes (N', K) of the test codes that boosted trees predict."""
+    factors = range(classes.shape[1])
+    if budget == "fast":
+        fitted = [boosted_trees(codes, classes[:, k], test_codes, seed=seed) for k in factors]
     else:
-        model = _boosted(seed) if classifier == "boosted" else _logistic(labels, budget)
+        fitted = exact_trees(codes, classes, test_codes, factors, seed)
+    return np.stack([one.test_predicted for one in fitted], axis=1)
+
+
+def _logistic(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
+    """Return the classes (N', K) of the test codes that logistic regression predicts; nothing is drawn by the seed."""
+    columns = []
+    for labels in classes.T:
+        if len(np.unique(labels)) == 1:
+            columns.append(np.full(len(test_codes), labels[0]))
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            predicted = quiet_fit(model, data.codes[:size], labels).predict(data.test_codes)
-    return float(np.mean(predicted == truth))
+            columns.append(quiet_fit(_regression(labels, budget), codes, labels).predict(test_codes))
+    return np.stack(columns, axis=1)
 
 
-def _boosted(seed: int) -> Classifier:
-    from sklearn.ensemble import GradientBoostingClassifier
-
-    return GradientBoostingClassifier(random_state=seed)
-
-
-def _logistic(labels: IntArray, budget: str) -> Classifier:
+def _regression(labels: IntArray, budget: str) -> Classifier:
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.model_selection import KFold
 

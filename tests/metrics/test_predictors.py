@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -18,8 +19,8 @@ from sklearn.svm import LinearSVC
 
 from pbt_disent import metrics
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import Result
-from pbt_disent.metrics._boosting import boosted_trees
+from pbt_disent.metrics import Result, _exact_trees
+from pbt_disent.metrics._boosting import Boosted, boosted_trees
 from pbt_disent.metrics._halves import halves
 from pbt_disent.metrics._votes import Groups
 from pbt_disent.metrics.dci import importance_scores
@@ -205,6 +206,33 @@ def test_downstream_accuracy_equals_its_definition() -> None:
         exact = GradientBoostingClassifier(random_state=0).fit(codes[:100], factors[:100, k])
         assert trees.sizes == (10, 100)
         assert trees.accuracy[1, k] == exact.score(codes[test], factors[test, k])
+
+
+def test_dci_and_downstream_accuracy_share_their_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same points, labels and seed are fitted once; anything else is fitted again."""
+    fits: list[int] = []
+
+    def counting(codes: FloatArray, labels: IntArray, test_codes: FloatArray, seed: int) -> Boosted:
+        fits.append(len(codes))
+        return fit(codes, labels, test_codes, seed)
+
+    fit = _exact_trees._fit
+    monkeypatch.setattr(_exact_trees, "_fit", counting)
+    monkeypatch.setattr(_exact_trees, "_FITTED", OrderedDict())
+    rng = np.random.default_rng(11)
+    codes, factors = rng.normal(size=(160, 3)), rng.integers(2, size=(160, 2))
+    half = codes[:100], factors[:100], codes[100:], factors[100:]
+    scored = metrics.dci(*half)
+    assert fits == [100, 100]
+    read = metrics.downstream(*half, classifier="boosted", sizes=(100,))
+    assert fits == [100, 100]
+    assert read.score == scored.informativeness
+    metrics.dci(*half, seed=1)
+    metrics.dci(codes[:99], factors[:99], *half[2:])
+    assert fits == [100] * 4 + [99] * 2
+    monkeypatch.setattr(_exact_trees, "REMEMBERED", 1)
+    metrics.dci(*half, seed=2)
+    assert len(_exact_trees._FITTED) == 1
 
 
 def test_downstream_grows_with_the_sample() -> None:
