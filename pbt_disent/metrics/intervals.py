@@ -21,6 +21,7 @@ import numpy as np
 
 from pbt_disent.errors import UserError
 from pbt_disent.metrics.udr import UDR
+from pbt_disent.metrics.udr_options import CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
@@ -101,7 +102,7 @@ def interval_over_points(
 
 
 def interval_over_models(
-    ranking: UDR, *, resamples: int = 1000, level: float = LEVEL, seed: int = 0
+    ranking: UDR | CoverageUDR | MatchedUDR, *, resamples: int = 1000, level: float = LEVEL, seed: int = 0
 ) -> Interval | None:
     """Return the interval of a ranking's mean score over the models, None if there are fewer than three.
 
@@ -115,7 +116,7 @@ def interval_over_models(
     if models < FEW_MODELS:
         every = np.arange(models)
         without = [_agreement(ranking.pairwise, every[every != one]) for one in every]
-        return _leaving_out(ranking.score, np.array([without]), UDR.bounds, level)
+        return _leaving_out(ranking.score, np.array([without]), ranking.bounds, level)
     rng = Streams(seed).generator("intervals", "models")
     values = []
     for _ in range(resamples):
@@ -123,7 +124,7 @@ def interval_over_models(
         if len(np.unique(drawn)) > 1:
             values.append(_agreement(ranking.pairwise, drawn))
     spread = np.array(values)
-    return _around(ranking.score, spread - spread.mean(), UDR.bounds, level, "models")
+    return _around(ranking.score, spread - spread.mean(), ranking.bounds, level, "models")
 
 
 def interval_over_replicas(

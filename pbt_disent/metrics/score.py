@@ -14,6 +14,7 @@ from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import Result, check_budget
 from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
 from pbt_disent.metrics.udr import UDR
+from pbt_disent.metrics.udr_options import CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
@@ -149,7 +150,7 @@ def _score_one(name: str, inputs: Inputs, budget: str, seed: int, intervals: boo
     found: dict[str, tuple[Interval, ...]] = {}
     if intervals:
         found = _over_points(metric, inputs, values, budget, seed)
-        if isinstance(result, UDR):
+        if isinstance(result, UDR | CoverageUDR | MatchedUDR):
             over_models = interval_over_models(result, seed=seed)
             found["score"] = found.get("score", ()) + (() if over_models is None else (over_models,))
     return Scored(name, result, values, found)

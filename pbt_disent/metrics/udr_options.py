@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 
 from pbt_disent.errors import UserError
+from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import Record, Result
-from pbt_disent.metrics.udr import UDR, column_medians
+from pbt_disent.metrics.udr import UDR, column_medians, udr
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["CoverageUDR", "MatchedUDR", "PopulationUDR", "coverage_udr", "matched_udr", "population_udr"]
@@ -153,5 +154,17 @@ def population_udr(ranking: UDR, member_of_model: IntArray, *, quantile: float =
     )
 
 
+def _run_coverage(data: Inputs, budget: str, seed: int) -> CoverageUDR:
+    return coverage_udr(udr(data.codes, data.nats, "lasso", budget=budget))
+
+
+def _run_matched(data: Inputs, budget: str, seed: int) -> MatchedUDR:
+    return matched_udr(udr(data.codes, data.nats, "lasso", budget=budget))
+
+
 def _record(ranking: UDR, parameters: dict[str, float]) -> Record:
     return Record(ranking.record.budget, ranking.record.samples, {**ranking.record.parameters, **parameters})
+
+
+METRICS.register("udr_coverage")(Metric(CoverageUDR, _run_coverage, "ranking"))
+METRICS.register("udr_matched")(Metric(MatchedUDR, _run_matched, "ranking"))

@@ -94,8 +94,9 @@ def test_all_means_every_metric_that_the_arrays_allow(tmp_path: Path, capsys: py
     models = np.stack([CODES, CODES[:, ::-1], CODES])
     np.savez(tmp_path / "models.npz", codes=models, information=np.ones((3, 3)))
     found = scores(capsys, tmp_path / "models.npz", "--budget", "fast")
-    assert list(found) == ["udr", "udr_spearman"]
-    assert [one["over"] for one in found["udr"]["intervals"]["score"]] == ["points", "models"]
+    assert list(found) == ["udr", "udr_coverage", "udr_matched", "udr_spearman"]
+    for one in found.values():
+        assert [bar["over"] for bar in one["intervals"]["score"]] == ["points", "models"]
 
 
 def test_pictures_of_the_matrices(arrays: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

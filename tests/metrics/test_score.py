@@ -58,7 +58,8 @@ def test_all_means_what_the_inputs_allow() -> None:
     without = {name: values for name, values in DECODED.items() if name != "generated"}
     assert "sliced_wasserstein" not in applicable(Inputs(CODES, **without))
     assert set(applicable(Inputs(CODES))) == {n for n in NAMES if METRICS[n].kind == "unlabelled"}
-    assert set(applicable(Inputs(MODELS, information=INFORMATION))) == {"udr", "udr_spearman"}
+    rankings = {"udr", "udr_coverage", "udr_matched", "udr_spearman"}
+    assert set(applicable(Inputs(MODELS, information=INFORMATION))) == rankings
 
 
 def test_intervals_hold_the_score_and_rankings_have_two() -> None:
