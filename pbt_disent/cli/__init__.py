@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -12,12 +13,14 @@ from types import FrameType
 from typing import NoReturn
 
 from pbt_disent import __version__
-from pbt_disent.errors import PbtDisentError
+from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.store.files import REMEDIES
 
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
 STOPPED = 130
+MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+"""What a path gives that is a file where a folder belongs, or the other way round, or too long."""
 VERBS = (
     "run", "plan", "resume", "submit", "status", "logs", "stop", "list", "watch", "report", "figures", "ui",
     "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
@@ -57,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno in MISPLACED and error.filename:
+            print(f"pbt-disent: {error.filename}: {error.strerror}; give another path", file=sys.stderr)
+            return UserError.exit_code
         if error.errno not in REMEDIES:
             raise
         where = f"{error.filename}: " if error.filename else ""

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "call"]
 
-BATCH = 1024
-"""Images that are read at a time."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -66,32 +63,24 @@ def _write(options: argparse.Namespace) -> None:
     from pbt_disent.cli.progress import bar
     from pbt_disent.cli.trained import load_images, load_trained
     from pbt_disent.models import LatentModel
+    from pbt_disent.models.codes_table import check_fit, codes_of
     from pbt_disent.rounds.labels import write_labels
     from pbt_disent.rounds.tree import TREE, Tree, label_images
     from pbt_disent.store.blobs import BlobStore
     from pbt_disent.types import FloatArray, IntArray
 
+    if options.out.is_dir():
+        raise UserError(f"file {options.out}", "is a folder", "give the path of a file")
     model, run = load_trained(options.model, options.runs)
     if run is None:
         raise UserError(f"model {options.model}", "is no run, and its rounds are not known", "label with its run")
     tree, blobs = Tree.read(run.labels.with_name(TREE)), BlobStore(run.blobs)
     data = load_images(options, options.model, run)
-    if data.shape != model.image_shape:
-        raise UserError(
-            f"images of {'x'.join(map(str, data.shape))}",
-            f"must be {'x'.join(map(str, model.image_shape))}, as those of the run",
-            "resize them, such as with --set size=32",
-        )
+    check_fit(model, data)
     with bar("labelling") as progress:
 
         def encode(checkpoint: str, images: IntArray) -> FloatArray:
-            inner = LatentModel.from_checkpoint(blobs.get(checkpoint))
-            parts = []
-            for start in range(0, len(images), BATCH):
-                part = images[start : start + BATCH]
-                parts.append(inner.encode(data.images(part)))
-                progress(start + len(part), len(images))
-            return np.concatenate(parts)
+            return codes_of(LatentModel.from_checkpoint(blobs.get(checkpoint)), data, images, progress)
 
         leaves = label_images(tree, encode, np.arange(len(data)))
     write_labels(leaves, tree.factor_of, options.out)

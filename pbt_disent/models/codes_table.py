@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,9 +15,12 @@ from pbt_disent.data.base import ImageData
 from pbt_disent.errors import UserError
 from pbt_disent.models.encoding import Encoded
 from pbt_disent.models.latent_model import LatentModel
+from pbt_disent.types import IntArray
 
-__all__ = ["check_fit", "write_codes"]
+__all__ = ["check_fit", "codes_of", "write_codes"]
 
+READ = 1024
+"""Images that are read at a time."""
 ROWS = 16_384
 """Rows of a row group, which is what is kept in memory beside one batch of images."""
 
@@ -34,6 +38,26 @@ def check_fit(model: LatentModel, data: ImageData) -> None:
     resizable = data.shape[0] == channels and height == width
     remedy = f"resize them with --set size={height}" if resizable else "convert them first"
     raise UserError(f"data {data.name} of {given}", f"must be {wanted}, which the model takes", remedy)
+
+
+def codes_of(
+    model: LatentModel, data: ImageData, indices: IntArray, progress: Callable[[int, int], None] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return the codes (N, Z) of some images, of which only a few are in memory at a time.
+
+    Args:
+        model: the encoder.
+        data: images of the shape that it takes.
+        indices: (N,) which of them; at least one.
+        progress: called with images done and images in all.
+    """
+    parts = []
+    for start in range(0, len(indices), READ):
+        part = indices[start : start + READ]
+        parts.append(model.encode(data.images(part)))
+        if progress:
+            progress(start + len(part), len(indices))
+    return np.concatenate(parts)
 
 
 def write_codes(

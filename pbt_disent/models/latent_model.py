@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,16 +160,34 @@ class LatentModel:
             raise UserError(
                 f"model {folder}", f"must hold a saved model ({type(error).__name__})", "check the path"
             ) from None
-        objective = _rebuild(header, unpack(content, f"model {folder}")[0], f"model {folder}")
-        information = [np.nan if value is None else value for value in header["information"]]
-        return cls(header["objective"], objective, header["latents"], np.asarray(information))
+        name = f"model {folder}"
+        objective = _rebuild(header, unpack(content, name)[0], name)
+        with _whole(name):
+            information = [np.nan if value is None else float(value) for value in header["information"]]
+            return cls(header["objective"], objective, header["latents"], np.asarray(information))
+
+
+@contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Say in one line that a description does not fit itself or its weights, as after an edit or a mixed copy."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(name, f"is damaged ({reason})", "copy it again, or export it anew") from error
 
 
 def _rebuild(header: Json, weights: dict[str, torch.Tensor], name: str) -> Objective:
-    if header.get("format") != FORMAT:
-        raise UserError(f"{name} of format {header.get('format')}", f"must have format {FORMAT}", "use a newer version")
-    channels, height, width = header["image_shape"]
-    shape = (channels, height, width)
-    objective = build(header["objective"], header["settings"], header["hyperparameters"], shape, header["dataset_size"])
-    objective.load_state_dict(weights)
+    with _whole(name):
+        if (found := header.get("format")) != FORMAT:
+            raise UserError(f"{name} of format {found}", f"must have format {FORMAT}", "use a newer version")
+        channels, height, width = header["image_shape"]
+        objective = build(
+            header["objective"],
+            header["settings"],
+            header["hyperparameters"],
+            (channels, height, width),
+            header["dataset_size"],
+        )
+        objective.load_state_dict(weights)
     return objective

@@ -9,12 +9,12 @@ from pbt_disent.metrics import MIG, interval_over_points, mig
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.metrics.intervals import ends
 from pbt_disent.models import LatentModel
+from pbt_disent.models.codes_table import codes_of
 from pbt_disent.types import IntArray, Json
 
 __all__ = ["compare_with_factors", "varying_factors"]
 
 POINTS = 50_000
-BATCH = 1000
 
 
 def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
@@ -40,9 +40,7 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     varying = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(order)]
     if not varying:
         return None
-    codes = np.concatenate(
-        [model.encode(data.images(part)) for part in np.split(order, range(BATCH, len(order), BATCH))]
-    )
+    codes = codes_of(model, data, order)
     truth = factors[:, varying]
     result = mig(codes, truth)
     interval = interval_over_points(

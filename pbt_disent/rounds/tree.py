@@ -58,13 +58,21 @@ class Tree:
         """Read a tree.
 
         Raises:
-            UserError: there is none, or of another version.
+            UserError: there is none, or it is damaged, or of another version.
         """
         if not path.exists():
             raise UserError(f"run {path.parent.parent}", "has found no labels", "take a run of rpu-vae, or use encode")
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document.get("format") != FORMAT:
-            raise UserError(f"{path}", "is of another version", "label with the version that made the run")
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            if document.get("format") != FORMAT:
+                raise UserError(f"{path}", "is of another version", "label with the version that made the run")
+            return cls._from_json(document)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = str(error) or type(error).__name__
+            raise UserError(f"{path}", f"is damaged ({reason})", "resume the run, which writes it again") from error
+
+    @classmethod
+    def _from_json(cls, document: Json) -> Tree:
         return cls(
             tuple(
                 Leaf(leaf["leaf"], tuple(_level(level) for level in leaf["levels"]), leaf["reason"])

@@ -89,6 +89,9 @@ def test_a_full_disk_is_one_line_whatever_the_verb_was_doing(
     monkeypatch.setattr(doctor, "examine", full)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().err == "pbt-disent: /some/file: No space left on device; free some space\n"
+    monkeypatch.setattr(doctor, "examine", lambda *_: Path(os.devnull, "x").mkdir())
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err == "pbt-disent: /dev/null/x: Not a directory; give another path\n"
     monkeypatch.setattr(doctor, "examine", Path("/no/such/file").read_text)
     with pytest.raises(FileNotFoundError):
         main(["doctor"])

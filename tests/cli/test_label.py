@@ -11,6 +11,8 @@ import pytest
 from pbt_disent import api
 from pbt_disent.cli import main
 from pbt_disent.config import load_config
+from pbt_disent.errors import UserError
+from pbt_disent.rounds.tree import TREE, Tree
 from pbt_disent.store.run_folder import RunFolder, create_run
 from tests.population.fakes import Watch
 from tests.rounds.test_teaching import QUANTILES
@@ -56,7 +58,9 @@ def test_other_images_go_down_as_far_as_they_belong(finished: RunFolder, tmp_pat
 def test_what_cannot_be_labelled(finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "labels.parquet")]
     assert main(["label", str(finished.path), "--data", "rooms", *out]) == 2
-    assert "images of 3x64x64: must be 1x32x32" in capsys.readouterr().err
+    assert "of 3x64x64: must be 1x32x32" in capsys.readouterr().err
+    assert main(["label", str(finished.path), "--out", str(tmp_path)]) == 2
+    assert "is a folder; give the path of a file" in capsys.readouterr().err
     assert main(["label", str(finished.path), "--data", "sprites"]) == 2
     assert "labels nothing" in capsys.readouterr().err
     assert main(["label", str(finished.model), *out]) == 0
@@ -66,3 +70,10 @@ def test_what_cannot_be_labelled(finished: RunFolder, tmp_path: Path, capsys: py
         (alone / name).write_bytes((finished.model / name).read_bytes())
     assert main(["label", str(alone), *out]) == 2
     assert "is no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"format": 1}', '{"format": 1, "leaves": [{}], "factors": []}'])
+def test_a_damaged_tree_is_named(tmp_path: Path, damage: str) -> None:
+    (tmp_path / TREE).write_text(damage)
+    with pytest.raises(UserError, match=f"{TREE}: is damaged"):
+        Tree.read(tmp_path / TREE)

@@ -87,3 +87,33 @@ def test_wrong_use_is_one_clear_line(model: LatentModel, make: Make, tmp_path: P
     (tmp_path / "model.json").write_text(json.dumps(header | {"format": 99}))
     with pytest.raises(UserError, match="of format 99"):
         LatentModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.pop("image_shape"),
+        lambda header: header.pop("information"),
+        lambda header: header.update(image_shape=[1, 32]),
+        lambda header: header.update(image_shape=[3, 32, 32]),
+        lambda header: header.update(settings={}),
+        lambda header: header.update(information=["much"]),
+        lambda header: header.update(latents=None, information=7),
+    ],
+)
+def test_a_description_that_does_not_fit_is_named(
+    model: LatentModel, tmp_path: Path, change: Callable[[dict[str, object]], object]
+) -> None:
+    model.save(tmp_path)
+    header = json.loads((tmp_path / "model.json").read_text())
+    change(header)
+    (tmp_path / "model.json").write_text(json.dumps(header))
+    with pytest.raises(UserError, match="is damaged"):
+        LatentModel.load(tmp_path)
+
+
+def test_a_description_that_is_no_mapping_is_named(model: LatentModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    (tmp_path / "model.json").write_text("[1]")
+    with pytest.raises(UserError, match="is damaged"):
+        LatentModel.load(tmp_path)

@@ -9,7 +9,8 @@ from pbt_disent.config import ObjectiveConfig
 from pbt_disent.data.base import UNKNOWN, Indices
 from pbt_disent.metrics import mig
 from pbt_disent.models import LatentModel, build, resolve
-from pbt_disent.report.truth import BATCH, compare_with_factors
+from pbt_disent.models.codes_table import READ
+from pbt_disent.report.truth import compare_with_factors
 from pbt_disent.types import IntArray, UInt8Array
 
 SHAPE = (1, 16, 16)
@@ -68,8 +69,8 @@ def test_too_few_images_are_not_compared(length: int, latents: int) -> None:
 
 
 def test_many_images_are_read_a_few_at_a_time() -> None:
-    data = Squares(2 * BATCH + 10)
+    data = Squares(2 * READ + 10)
     found = compare_with_factors(model(), data)
     assert found is not None
     assert found["points"] == len(data)
-    assert data.asked == BATCH
+    assert data.asked == READ
