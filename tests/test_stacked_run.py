@@ -26,7 +26,7 @@ TINY = [
 def test_a_stacked_task_is_a_whole_member(tmp_path: Path, stacked: bool) -> None:
     book, blobs, lease = journal(tmp_path)
     executor = FakeExecutor(blobs)
-    chosen = replace(spec(size=4, generations=1), stacked=stacked)
+    chosen = replace(spec(size=4, generations=1), together=stacked)
     assert chosen.identity == spec(size=4, generations=1).identity
     run_population(chosen, executor, book, Watch())
     lease.release()

@@ -92,7 +92,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                 observer=observer,
                 ranking=prepared.ranking,
                 shape=prepared.images.shape,
-                stacked=prepared.stacked,
+                together=prepared.together,
             )
             return with_sound_models(run_method(setup, folder.labels), keeper.sound, prepared.held_out is not None)
 

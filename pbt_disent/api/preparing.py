@@ -108,6 +108,11 @@ class Prepared:
         return f"learns from pairs that agree in all but {supervision.differing} of: {names}"
 
     @property
+    def together(self) -> bool:
+        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.replaying`)."""
+        return self.stacked or self.device != "cpu"
+
+    @property
     def context(self) -> WorkerContext:
         """What workers need to know."""
         return WorkerContext(

@@ -44,8 +44,7 @@ class RoundSpec:
         probe: digest of the indices that are encoded for scoring.
         context: whatever else the training depends on (data, objective, settings), for the identity.
         data: the same images by name, for the record.
-        stacked: whether a task is all replicas of a member, which train as one model, or one replica; that is no part
-            of the identity.
+        together: whether a task is all replicas of a member, or one of them; that is no part of the identity.
         teaching: what is trained instead of the run's objectives; `kinds` are then its own.
         schedule: the hyperparameters of each generation, for a single member that follows them and nothing else.
     """
@@ -61,7 +60,7 @@ class RoundSpec:
     probe: str
     context: Json = field(default_factory=dict)
     data: DataIdentity | None = None
-    stacked: bool = False
+    together: bool = False
     teaching: Teaching | None = None
     schedule: tuple[Hyperparameters, ...] = ()
 

@@ -17,7 +17,7 @@ __all__ = ["record_of", "score_task", "tasks_of"]
 def tasks_of(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> list[TrainTask]:
     """Return a task for every replica, or one for all of a member; those of a member in the order of its replicas."""
     every = tuple(range(spec.population.replicas))
-    groups = [every] if spec.stacked else [(replica,) for replica in every]
+    groups = [every] if spec.together else [(replica,) for replica in every]
     names = [kind.name for kind in spec.kinds]
     return [
         TrainTask(

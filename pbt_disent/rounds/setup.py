@@ -41,7 +41,7 @@ class RunSetup:
         log: the log of rounds.
         executor: who trains.
         observer: who watches.
-        stacked: whether the replicas of a member train as one model.
+        together: whether a task is all replicas of a member, or one of them.
         turn: held where rounds that run side by side must not do the same at a time.
     """
 
@@ -58,7 +58,7 @@ class RunSetup:
     observer: Observer
     ranking: str | None = None
     shape: tuple[int, int, int] = (1, 64, 64)
-    stacked: bool = False
+    together: bool = False
     turn: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
@@ -150,7 +150,7 @@ class RunSetup:
             probe=self.blobs.put_array(probe.astype(np.int64)),
             context={"data": self.data.fingerprint, **self.context},
             data=self.data.model_copy(update={"subset": part, "images": size}),
-            stacked=self.stacked,
+            together=self.together,
             teaching=None if taught is None else taught[1],
             schedule=schedule[1] if schedule else (),
         )

@@ -99,16 +99,19 @@ def run_cell(cell: Cell) -> Json:
 
     Returns:
         `mig` and `dci` (disentanglement) of the final model on all images, `gaps` (the MIG of each factor that varies,
-        by name), `learned` (how many of these are at least 0.4), `passes` (image passes paid) and `ends` (why each
-        leaf run ended).
+        by name), `learned` (how many of these are at least 0.4), `passes` (image passes paid), `ends` (why each
+        leaf run ended) and `device` (cpu or cuda).
     """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
         folder = create_run(configured(cell), "cell", Path(temporary), None)
-        prepared = api.prepare(folder)
+        prepared = api.prepare(folder, device=device)
         outcome = api.execute(prepared, api.in_process, Observers([]))
         if outcome.model is None:
             raise RuntimeError(f"{cell.arm}, seed {cell.seed}: no member ever had a score")
-        return {**_figures(outcome.model, prepared.data), **_account(outcome.result)}
+        return {**_figures(outcome.model, prepared.data), **_account(outcome.result), "device": device}
 
 
 def _figures(model: LatentModel, world: ImageData) -> Json:
