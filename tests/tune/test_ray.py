@@ -143,14 +143,14 @@ def test_no_actor_restarts_in_a_healthy_run(session: Session) -> None:
     workers, slots = session.healthy
     assert (workers.hired, workers.lost, workers.alive) == (2, 0, 2)
     assert workers.jobs == len(HEALTHY) + 20 * 8 + 2
-    assert slots == dict.fromkeys(range(4), 1)
+    assert slots == dict.fromkeys(range(2), 1)
 
 
 def test_the_dead_were_replaced(session: Session, folder: Path) -> None:
     assert session.after_loss is not None
     workers, slots = session.after_loss
     assert (workers.hired, workers.lost, workers.alive) == (3, 1, 2)
-    assert sorted(slots.values()) == [1, 1, 1, 2]
+    assert sorted(slots.values()) == [1, 2]
     assert len(list(folder.glob("*-g2"))) > len(WORKER_DIES)
 
 
@@ -171,6 +171,7 @@ def test_scores_and_codes(session: Session, folder: Path) -> None:
 
 
 def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: Path) -> None:
+    """On two workers that read the images from disk, and on one that has them from Ray's object store."""
     manifests: dict[str, dict[str, bytes]] = {}
     for name in ("disk", "object-store", "process"):
         folder = tmp_path / name
@@ -201,7 +202,8 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
         if name == "process":
             main(InProcessExecutor(bench.context))
         else:
-            launch(bench.context, TWO.model_copy(update={"images": name}), "engine/0 ü", 8, main, 3)
+            resources = TWO.model_copy(update={"images": name, "cpus": 1 if name == "object-store" else 2})
+            launch(bench.context, resources, "engine/0 ü", 8, main, 3)
         manifests[name] = {path.name: path.read_bytes() for path in sorted(folder.rglob("generation-*.json"))}
     assert sorted(manifests["disk"]) == ["generation-0000.json", "generation-0001.json"]
     assert manifests["disk"] == manifests["object-store"] == manifests["process"]
