@@ -37,7 +37,7 @@ def small(arm: str, units: int) -> Cell:
     config: Json = {**whole.description["config"]}
     grid = {"floor_hue": [0, 3], "wall_hue": [4, 7], "object_hue": [8], "scale": 3, "shape": 3, "orientation": 4}
     config["data"] = {"name": "rooms", "options": {"size": 16, "grid": grid}}
-    shrink = 4096 // UNIT
+    shrink = 12_288 // UNIT
     config["budget"] = units * UNIT
     config["population"] = {**config["population"], "max_generations": 1}
     for section, key in (
@@ -77,7 +77,7 @@ def test_every_arm_is_a_config_with_the_same_budget(arm: str) -> None:
     for world in WORLDS:
         config = configured(cell(arm, world))
         assert config.spend_budget
-        assert config.budget == 393_216 // (1 if arm in EQUAL else 3)
+        assert config.budget == 1_179_648 // (1 if arm in EQUAL else 3)
         assert config.budget <= 1_200_000
 
 
