@@ -81,7 +81,7 @@ def _gather(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], lis
     if path.suffix == ".npz":
         arrays = _read(path)
         columns = arrays["factors"].shape[1] if arrays.get("factors") is not None and arrays["factors"].ndim == 2 else 0
-        latents = [f"f{column}" for column in range(arrays["codes"].shape[-1])]
+        latents = [f"f{column}" for column in range((0, *arrays["codes"].shape)[-1])]
         return arrays, latents, [f"v{column}" for column in range(columns)]
     return _encode(options)
 

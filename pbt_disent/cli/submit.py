@@ -55,6 +55,10 @@ def call(options: argparse.Namespace) -> int:
         raise UserError(f"--runs {options.runs}", "must be an absolute path that all nodes see", "write it in full")
     open_files(options.runs)
     refuse_secrets(config)
+    if options.retries < 0:
+        raise UserError(f"--retries {options.retries}", "must be at least 0", "leave it out")
+    if options.working_dir is not None and not options.working_dir.is_dir():
+        raise UserError(f"--working-dir {options.working_dir}", "must be a folder", "check the path")
     if options.name is not None and not NAME.fullmatch(options.name):
         raise UserError(f"--name {options.name}", "must have letters, digits, - and _ only", "choose another")
     _check_data(config, options.working_dir)

@@ -29,7 +29,7 @@ def active_mask(codes: Tensor, threshold: float) -> Tensor:
 def gaussian_total_correlation(matrix: Tensor, active: Tensor, ridge: float = 1e-4) -> Tensor:
     """Return -1/2 ln det of the correlation matrix of a covariance (Z, Z), over active latents, in nats.
 
-    Misses every dependence that is not linear. Latents that are not active count as independent.
+    Misses every dependence that is not linear. Latents that are not active, or constant, count as independent.
 
     Args:
         matrix: (Z, Z) covariance.
@@ -37,6 +37,7 @@ def gaussian_total_correlation(matrix: Tensor, active: Tensor, ridge: float = 1e
         ridge: added to the diagonal of the correlation matrix before it is normalised again; keeps the value
             finite for codes that are copies of each other.
     """
+    active = active & (matrix.diagonal() > 0)
     scale = torch.where(active, matrix.diagonal(), 1.0).rsqrt()
     correlation = matrix * scale * scale.unsqueeze(1)
     both = active & active.unsqueeze(1)

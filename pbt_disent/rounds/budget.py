@@ -66,12 +66,12 @@ class Budget:
         return max(part.first for part in self.parts)
 
     def disk(self, checkpoint: int) -> int:
-        """Bytes of checkpoints at most: two generations and the best member of each round are kept.
+        """Bytes of checkpoints at most: two generations, of which one may be the first, and the best member are kept.
 
         Args:
             checkpoint: bytes of one.
         """
-        return sum(part.rounds * 3 * part.models * checkpoint for part in self.parts)
+        return sum(part.rounds * (part.first + 2 * part.models) * checkpoint for part in self.parts)
 
 
 def budget(config: Config) -> Budget:

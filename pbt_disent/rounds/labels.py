@@ -38,28 +38,29 @@ def label_table(leaves: Sequence[Leaf], factor_of: Mapping[Place, int]) -> pa.Ta
         for depth, level in enumerate(leaf.levels)
         for column, latent in enumerate(level.latents)
     ]
-    sizes = [len(level.images) for _, _, level, _, _ in parts]
+    sizes = np.asarray([len(level.images) for _, _, level, _, _ in parts], dtype=np.int64)
+    paths = list(dict.fromkeys(level.path for _, _, level, _, _ in parts))
 
-    def spread(values: Sequence[int | str]) -> list[int | str]:
-        return [value for value, size in zip(values, sizes, strict=True) for _ in range(size)]
+    def spread(values: Sequence[int]) -> pa.Array:
+        return pa.array(np.repeat(np.asarray(values, dtype=np.int32), sizes))
 
     def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(arrays) if arrays else np.empty(0)
 
     columns = {
         "image": pa.array(joined([level.images for _, _, level, _, _ in parts]).astype(np.int64)),
-        "leaf": pa.array(spread([number for number, *_ in parts]), pa.int32()),
-        "round": pa.array(spread([level.path for _, _, level, _, _ in parts]), pa.string()).dictionary_encode(),
-        "level": pa.array(spread([depth for _, depth, *_ in parts]), pa.int32()),
-        "latent": pa.array(spread([latent for *_, latent in parts]), pa.int32()),
+        "leaf": spread([number for number, *_ in parts]),
+        "round": pa.DictionaryArray.from_arrays(
+            spread([paths.index(level.path) for _, _, level, _, _ in parts]), pa.array(paths, pa.string())
+        ),
+        "level": spread([depth for _, depth, *_ in parts]),
+        "latent": spread([latent for *_, latent in parts]),
         "value": pa.array(joined([level.values[:, column] for _, _, level, column, _ in parts]).astype(np.float32)),
         "segment": pa.array(joined([level.segments[:, column] for _, _, level, column, _ in parts]).astype(np.int32)),
         "confidence": pa.array(
             joined([level.confidence[:, column] for _, _, level, column, _ in parts]).astype(np.float32)
         ),
-        "factor": pa.array(
-            spread([factor_of.get((level.path, latent), -1) for _, _, level, _, latent in parts]), pa.int32()
-        ),
+        "factor": spread([factor_of.get((level.path, latent), -1) for _, _, level, _, latent in parts]),
     }
     return pa.table(columns).replace_schema_metadata({"pbt_disent.labels": str(FORMAT)})
 

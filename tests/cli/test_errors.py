@@ -28,6 +28,8 @@ from pbt_disent.store.run_folder import create_run
         (["plan", "nothing.yaml"], ["nothing.yaml", "must be a readable YAML file"]),
         (["resume", "nothing"], ["run 'nothing'", "neither a folder nor a name"]),
         (["report", "."], ["is no run folder"]),
+        (["submit", "--working-dir", "nowhere", "--runs", "/runs"], ["--working-dir nowhere", "must be a folder"]),
+        (["submit", "--retries", "-1", "--runs", "/runs"], ["--retries -1", "at least 0"]),
         (["ui"], ["holds no run"]),
     ],
 )

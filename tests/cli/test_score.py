@@ -178,6 +178,7 @@ def test_a_model_inside_an_mlflow_model_folder(
         ({"codes": CODES[:10], "factors": FACTORS[:10]}, [], "codes with 10 points: needs at least 20"),
         ({"codes": np.stack([CODES, CODES])}, [], "without information: cannot be ranked"),
         ({"codes": CODES.astype(str)}, [], "must hold real numbers"),
+        ({"codes": np.float64(3)}, [], "codes of shape (): must have shape (N, Z)"),
     ],
 )
 def test_bad_arrays(

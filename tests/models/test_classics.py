@@ -156,6 +156,8 @@ def test_gaussian_total_correlation_by_hand() -> None:
     singular = torch.ones(2, 2, dtype=torch.float64)
     assert 3 < gaussian_total_correlation(singular, active).item() < 10
     assert gaussian_total_correlation(singular, torch.tensor([True, False])).item() == 0
+    constant = torch.diag(torch.tensor([1.0, 0.0]))
+    assert gaussian_total_correlation(constant, active).item() == 0
 
 
 def test_gaussian_total_correlation_adds_over_blocks_and_ignores_scale_and_order() -> None:

@@ -154,3 +154,9 @@ def test_a_plan_says_what_a_budget_allows() -> None:
     assert budget(settings(f"budget={2 * whole}", "spend_budget=true")).passes == 2 * whole
     pairs = settings("final.objective={name: adagvae, batch_size: 64}")
     assert budget(pairs).parts[-1].passes == 2 * budget(settings()).parts[-1].passes
+
+
+@pytest.mark.parametrize("oversize", [1, 2, 4])
+def test_disk_holds_two_generations_and_the_best_member_of_a_larger_first_one(oversize: int) -> None:
+    sizes = ["method=pbt-u-vae", "population.size=3", "population.replicas=2", f"population.oversize={oversize}"]
+    assert budget(load_config(None, sizes)).disk(10) == 10 * 2 * (3 * oversize + 3 + 3)
