@@ -51,10 +51,26 @@ def call(options: argparse.Namespace) -> int:
         check(config, progress)
     print(
         f"Replaying {file.parent.name}: member {schedule.member} of round {path} after generation "
-        f"{schedule.generation + 1}, score {schedule.score:.3f}, {len(schedule.steps)} steps of {schedule.kind}"
+        f"{schedule.generation + 1}, score {_score(rows, schedule, source)}, "
+        f"{len(schedule.steps)} steps of {schedule.kind}"
     )
     folder = create_run(config, f"{file.parent.name}-replay", options.runs, options.name)
     return execute_run(folder, seconds=1.0)
+
+
+def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
+    """Return the winner's score with its interval, by the models of all members of its generation."""
+    from pbt_disent.metrics import interval_over_replicas
+    from pbt_disent.population.uncertainty import with_interval
+
+    models = {
+        row["member"]: row.get("replica_scores", [])
+        for row in rows
+        if (row["event"], row["round"], row["generation"]) == ("scored", schedule.path, schedule.generation)
+    }
+    own = models.pop(schedule.member, [])
+    compared = source.udr.against == "replicas"
+    return with_interval(schedule.score, interval_over_replicas(own, compared=compared, alike=list(models.values())))
 
 
 def _lineage(options: argparse.Namespace) -> tuple[Path, Config]:

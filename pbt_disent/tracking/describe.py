@@ -40,7 +40,10 @@ def note(record: Json, experiment: str, run_id: str, members: Sequence[str], *, 
     state = "no member has a score"
     if record["best"] is not None:
         best, median = metrics["fitness/best"], metrics["fitness/median"]
-        state = f"{record['fitness']} {best:.3f} at best ({member_name(record['best'])}), {median:.3f} in the median"
+        bar = record.get("interval")  # earlier records have none
+        sure = f" [{bar[0]:.3f} to {bar[1]:.3f}]" if bar else ""
+        who = member_name(record["best"])
+        state = f"{record['fitness']} {best:.3f}{sure} at best ({who}), {median:.3f} in the median"
     parts = [
         f"**Round {path}, generation {record['generation']}**: {state}; "
         f"{metrics['population/replaced']:.0f} of {len(record['members'])} members replaced next, "
@@ -83,8 +86,8 @@ def committed(run_folder: Path, record: Json) -> list[Manifest]:
 
 
 def population_table(manifests: Sequence[Manifest]) -> str:
-    """Return every generation and member of a round as CSV."""
-    names = sorted(manifests[0].members[0].hyperparameters)
+    """Return every generation and member of a round as CSV; what an objective does not have stays empty."""
+    names = sorted({name for manifest in manifests for row in manifest.members for name in row.hyperparameters})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["generation", "member", "operation", "parent", "status", "score", *names])

@@ -11,8 +11,10 @@ import statistics
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 
+from pbt_disent.metrics.intervals import ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = [
@@ -98,6 +100,7 @@ def generation_record(
         "fitness": facts.get("fitness", "score"),
         "metrics": _population_metrics(manifest) | {name: v for name, v in (load or {}).items() if math.isfinite(v)},
         "best": manifest.best.member if manifest.best else None,
+        "interval": ends(member_interval(manifest, manifest.best, facts.get("fitness", "score"))),
         "members": [
             {
                 "member": record.member,

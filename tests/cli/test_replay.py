@@ -12,6 +12,7 @@ from pbt_disent.cli.replay import call
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 from pbt_disent.population.manifest import lineage_events
+from pbt_disent.population.uncertainty import member_interval, with_interval
 from pbt_disent.store.run_folder import RunFolder, create_run
 from tests.simulated import simulate
 
@@ -21,7 +22,8 @@ def source(tmp_path: Path) -> RunFolder:
     """A run of which there is a lineage of two rounds."""
     config = load_config("demo", ["seed=5", "budget=100000", "population.replicas=3"])
     folder = create_run(config, "demo", tmp_path / "runs", "source")
-    rows = [row for path in ("0", "final") for one in simulate(path) for row in lineage_events(one)]
+    rounds = (("0", 3), ("final", 1))
+    rows = [row for path, models in rounds for one in simulate(path, replicas=models) for row in lineage_events(one)]
     (folder.path / "lineage.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -56,14 +58,23 @@ def test_a_run_of_one_member_follows_the_winner_of_the_final_round(
     assert config.objectives == before.objectives
     assert config.replay is not None
     assert config.replay.source == "source, round final"
-    best = max((m.best for m in simulate("final") if m.best), key=lambda record: record.score or 0)
+    best = max((m.best for m in simulate("final", replicas=1) if m.best), key=lambda record: record.score or 0)
     assert config.replay.schedule[-1] == best.hyperparameters
-    assert f"member {best.member} of round final" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"member {best.member} of round final" in said
+    assert f"score {best.score:.3f}, " in said, "a single model has no interval"
 
 
-def test_another_round_more_replicas_and_changes(source: RunFolder, begun: list[RunFolder]) -> None:
+def test_another_round_more_replicas_and_changes(
+    source: RunFolder, begun: list[RunFolder], capsys: pytest.CaptureFixture[str]
+) -> None:
     call(arguments(source, round="0", replicas=4, name="mine", overrides=["seed=9"], cpus="1"))
     config = made(begun)
+    scored = [(one, one.best) for one in simulate("0", replicas=3) if one.best is not None]
+    generation, best = max(scored, key=lambda pair: pair[1].score or 0)
+    interval = member_interval(generation, best, "udr")
+    assert interval is not None
+    assert f"score {with_interval(best.score or 0, interval)}, " in capsys.readouterr().out
     assert begun[0].name == "mine"
     assert (config.seed, config.population.replicas, config.resources.cpus) == (9, 4, 1)
     assert config.population.images_per_generation == source.config().population.images_per_generation

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
+from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.tracking.describe import note
 from pbt_disent.tracking.records import finished_record, generation_record, moving_names, trace
+from tests.simulated import simulate
 
 BASE = {"checkpoints": (), "codes": (), "images": 500, "error": None}
 
@@ -124,3 +129,15 @@ def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
     assert one != two
     assert finished_record(1, generation, "converged", {})["key"] != finished_record(1, other, "converged", {})["key"]
     assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == one, "the time is no part of the key"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_note_of_a_round_says_how_sure_its_best_score_is(replicas: int) -> None:
+    (generation,) = simulate(members=3, generations=1, replicas=replicas)
+    started = RoundStarted("0", 3, replicas, 9, 40, 1000, "udr", 0)
+    record = generation_record(1, generation, started, dict.fromkeys(range(3), "m00"), 1.0)
+    interval = member_interval(generation, generation.best, "udr")
+    assert (interval is None) == (replicas == 1)
+    assert generation.best is not None
+    score = with_interval(generation.best.score or 0.0, interval)
+    assert f": udr {score} at best (" in note(record, "1", "run", [], pictured=False)
