@@ -192,11 +192,13 @@ class Case:
             stays quick.
         goal: of a contest's ratio; that of a growth is `Growth.TOLERANCE`. Where it is a lower bound the ratio is peer
             over ours, where it is an upper one ours over peer: "at most 1.3 times the peer".
+        gpu: whether it needs one.
     """
 
     summary: str
     prepare: Callable[[Setting], Contest | Growth]
     goal: Goal | None = None
+    gpu: bool = False
 
     @property
     def inverse(self) -> bool:

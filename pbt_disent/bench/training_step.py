@@ -34,6 +34,7 @@ class TrainingStep:
         size: of the images, 64 or 32.
         replicas: k.
         batch: B.
+        device: ``cpu`` or ``cuda``.
 
     Attributes:
         floats: (B, 1, H, W) the batch.
@@ -44,8 +45,9 @@ class TrainingStep:
     LATENTS: ClassVar[int] = 10
     IMAGES: ClassVar[int] = 10_000
 
-    def __init__(self, size: int, replicas: int, batch: int) -> None:
+    def __init__(self, size: int, replicas: int, batch: int, device: str = "cpu") -> None:
         self.replicas = replicas
+        self._device = device
         self._shape = (1, size, size)
         self._rng = np.random.default_rng(0)
         world = load("sprites", size=size, grid={"orientation": 4, "x": 4, "y": 4})
@@ -135,7 +137,7 @@ class TrainingStep:
         """Return plain models with the first weights of ours."""
         size = self._shape[1]
         return [
-            PlainVAE(size, 1, self.LATENTS).copy_weights(self._build(replica).parameters())
+            PlainVAE(size, 1, self.LATENTS).to(self._device).copy_weights(self._build(replica).parameters())
             for replica in range(self.replicas)
         ]
 
@@ -143,10 +145,11 @@ class TrainingStep:
         resolved = self._resolved
         start = torch.Generator().manual_seed(replica)
         values = resolved.complete({})
-        return build(resolved.name, resolved.settings, values, self._shape, self.IMAGES, generator=start)
+        built = build(resolved.name, resolved.settings, values, self._shape, self.IMAGES, generator=start)
+        return built.to(self._device)
 
     def _noise(self) -> list[torch.Generator]:
-        return [torch.Generator().manual_seed(100 + replica) for replica in range(self.replicas)]
+        return [torch.Generator(self._device).manual_seed(100 + replica) for replica in range(self.replicas)]
 
 
 def _serve(end: Connection, size: int, replicas: int, batch: int, own: Sequence[int]) -> None:

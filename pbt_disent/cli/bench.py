@@ -23,6 +23,8 @@ from pbt_disent.types import Json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pbt_disent.bench.case import Case
+
 __all__ = ["add_arguments", "call"]
 
 QUICK_SECONDS, FULL_SECONDS = 150.0, 3600.0
@@ -54,6 +56,8 @@ def call(options: argparse.Namespace) -> int:
 
     names = list(dict.fromkeys(options.cases)) or list(CASES)
     cases = {name: CASES[name] for name in names}
+    if not options.list and options.source is None:
+        names = _without_gpu(cases, asked=bool(options.cases))
     if options.list:
         for name, case in cases.items():
             print(f"{name:18} {case.summary}" + (f" (ratio {case.goal})" if case.goal else ""))
@@ -73,6 +77,22 @@ def call(options: argparse.Namespace) -> int:
 
         put_between_marks(options.scale, "--scale", "scale", scale_page(results))
     return 1 if any("error" in case for case in results["cases"]) else 0
+
+
+def _without_gpu(cases: dict[str, Case], *, asked: bool) -> list[str]:
+    """Return the names of the cases that this machine can run.
+
+    Raises:
+        UserError: one that cannot run was asked for.
+    """
+    from pbt_disent.tune.capacity import visible_gpus
+
+    missing = [] if visible_gpus() else [name for name, case in cases.items() if case.gpu]
+    if missing and asked:
+        raise UserError(f"case {missing[0]}", "needs a GPU", "run it where there is one")
+    if missing:
+        _say(f"not run, for want of a GPU: {', '.join(missing)}")
+    return [name for name in cases if name not in missing]
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -9,12 +9,15 @@ import pytest
 from pbt_disent.bench import CASES, Setting, run_case
 from pbt_disent.bench.case import Computed, Contest, NotRun, Side
 from pbt_disent.bench.training_step import TrainingStep
+from pbt_disent.tune.capacity import visible_gpus
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
 SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking"}
 
 
 def marked(name: str) -> object:
+    if CASES[name].gpu:
+        return pytest.param(name, marks=[pytest.mark.gpu, pytest.mark.skipif(not visible_gpus(), reason="no GPU")])
     ray = [pytest.mark.ray, pytest.mark.timeout(600)] if name in RAY else []
     return pytest.param(name, marks=[*ray, *([pytest.mark.slow] if name in SLOW else [])])
 

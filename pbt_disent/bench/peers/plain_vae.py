@@ -34,7 +34,7 @@ class PlainVAE(nn.Module):
     def parts(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mean (B, Z), log standard deviation (B, Z), a sample (B, Z) and the logits (B, C, H, W)."""
         mean, log_sigma = self.encoder(images).flatten(1).chunk(2, dim=1)
-        z = mean + log_sigma.exp() * torch.randn(mean.shape, generator=generator)
+        z = mean + log_sigma.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
         return mean, log_sigma, z, self.decoder(z)
 
     def copy_weights(self, parameters: Iterable[Tensor]) -> PlainVAE:
