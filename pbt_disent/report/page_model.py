@@ -28,7 +28,6 @@ def model_parts(model: ModelView) -> Json:
         "explorer": model.program is not None,
         "from_images": model.starts[0].image is not None,
         "starts": [None if start.image is None else data_uri(png(start.image)) for start in model.starts],
-        "megabytes": 0 if model.program is None else len(model.program.weights) / 1e6,
     }
 
 

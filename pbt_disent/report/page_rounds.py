@@ -193,7 +193,6 @@ def _row(view: RoundView, depth: int, against: str) -> Json:
         "reason": _REASONS.get(reason, reason.replace("_", " ")) if finished else "not finished",
         "frozen": sorted(f"f{name}" for name in cut.get("frozen", {})),
         "learned": [f"f{latent}" for latent in labelled.get("latents", [])],
-        "passes": view.images,
     }
 
 
