@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -13,12 +14,12 @@ from pbt_disent.population.clock import Spent, read_clock, spent
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report.run_reader import read_rows
 from pbt_disent.rounds.budget import budget
-from pbt_disent.store.lease import is_held
 from pbt_disent.store.run_folder import RunFolder
 
 __all__ = ["Snapshot", "State", "WatchedFolder"]
 
 State = Literal["starting", "running", "stopped", "finished"]
+_FETCH_SECONDS = 5.0
 _STARTING_SECONDS = 600.0
 """A run that no driver holds yet is starting for so long: images are read, and a plan is measured."""
 
@@ -64,9 +65,14 @@ class WatchedFolder:
         self.config: Config = run.config()
         self._manifests: dict[str, list[Manifest]] = {}
         self._identities: dict[str, str] = {}
+        self._fetched = time.monotonic()
 
     def look(self) -> Snapshot:
-        """Return what the folder says now."""
+        """Return what the folder says now; of a run in an object store, what that said some seconds ago at most."""
+        if time.monotonic() - self._fetched > _FETCH_SECONDS:
+            with contextlib.suppress(FileNotFoundError):  # the driver deletes, too
+                self.run.refresh()
+            self._fetched = time.monotonic()
         rows = read_rows(self.run.path / "rounds.jsonl")
         started = {row["path"]: row for row in rows if row.get("event") == "started"}
         for path, row in started.items():
@@ -109,13 +115,12 @@ class WatchedFolder:
             known.append(manifest)
 
     def _state(self) -> State:
-        lease = self.run.path / "lease.json"
-        if is_held(lease):
+        if self.run.is_held:
             return "running"
         if self.run.scores.exists():
             return "finished"
         young = time.time() - (self.run.path / "run.json").stat().st_mtime < _STARTING_SECONDS
-        return "starting" if not lease.exists() and young else "stopped"
+        return "starting" if young and not self.run.was_held else "stopped"
 
     def _left(self, so_far: Spent) -> float | None:
         paid = sum(one.images for one in so_far.rounds.values()) + so_far.paid + so_far.lost_images

@@ -12,6 +12,7 @@ import json
 import re
 import secrets
 import threading
+import time
 
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import Entry, RemoteFiles
@@ -19,7 +20,7 @@ from pbt_disent.store.lease import EXPIRES_SECONDS, LeaseLost
 from pbt_disent.store.process import is_here, lives, myself
 from pbt_disent.types import Json
 
-__all__ = ["RemoteLease"]
+__all__ = ["RemoteLease", "is_claimed"]
 
 FOLDER = "lease"
 HEARTBEAT_SECONDS = 15.0
@@ -77,8 +78,7 @@ class RemoteLease:
             self._write()
 
     def _claims(self) -> list[tuple[Entry, int]]:
-        found = ((entry, CLAIM.match(entry.name)) for entry in self._files.entries(FOLDER))
-        return [(entry, int(match["epoch"])) for entry, match in found if match]
+        return _claims(self._files)
 
     def _write(self) -> None:
         self._files.write(self._name, json.dumps(self._claim).encode())
@@ -86,12 +86,7 @@ class RemoteLease:
     def _refuse(self, claims: list[tuple[Entry, int]], now: Entry | None) -> None:
         """Refuse to go on beside a living claim."""
         for entry, _ in claims:
-            try:
-                holder: Json = json.loads(self._files.read(entry.name))
-            except (FileNotFoundError, ValueError):
-                continue
-            age = 0.0 if now is None else now.modified - entry.modified
-            if not holder.get("released") and (lives(holder) if is_here(holder) else age < EXPIRES_SECONDS):
+            if (holder := _living(self._files, entry, None if now is None else now.modified)) is not None:
                 raise UserError(
                     f"run {self._files.location}",
                     f"is held by a live driver (pid {holder['pid']} on {holder['host']})",
@@ -104,3 +99,24 @@ class RemoteLease:
                 if self._files.look(self._name) is None:
                     return
                 self._write()
+
+
+def is_claimed(files: RemoteFiles) -> bool:
+    """Say whether a living driver seems to hold the run, for people: this machine's clock is taken for the store's."""
+    return any(_living(files, entry, time.time()) is not None for entry, _ in _claims(files))
+
+
+def _claims(files: RemoteFiles) -> list[tuple[Entry, int]]:
+    found = ((entry, CLAIM.match(entry.name)) for entry in files.entries(FOLDER))
+    return [(entry, int(match["epoch"])) for entry, match in found if match]
+
+
+def _living(files: RemoteFiles, entry: Entry, now: float | None) -> Json | None:
+    """Return who holds a claim, if it lives at a time of the store's clock; a claim of no known age does."""
+    try:
+        holder: Json = json.loads(files.read(entry.name))
+    except (FileNotFoundError, ValueError):
+        return None
+    age = 0.0 if now is None else now - entry.modified
+    alive = lives(holder) if is_here(holder) else age < EXPIRES_SECONDS
+    return holder if alive and not holder.get("released") else None

@@ -16,7 +16,7 @@ from typing import Protocol
 from pbt_disent.store.files import AlreadyCommitted, commit_document, write_atomically
 from pbt_disent.store.filesystem import RemoteFiles
 
-__all__ = ["Documents", "LocalDocuments", "RemoteDocuments", "read_documents"]
+__all__ = ["Documents", "LocalDocuments", "RemoteDocuments", "newest_versions", "read_documents"]
 
 EPOCH = re.compile(r"^(?P<stem>.+)\.e(?P<epoch>\d{6})(?P<suffix>\.[^.]+)$")
 
@@ -114,8 +114,13 @@ class RemoteDocuments:
 
 def read_documents(files: RemoteFiles, folder: str) -> dict[str, bytes]:
     """Return the documents below a folder of an object store, by plain name."""
+    return {name: files.read(version) for name, version in newest_versions(files, folder).items()}
+
+
+def newest_versions(files: RemoteFiles, folder: str) -> dict[str, str]:
+    """Return by plain name which object counts, of all documents below a folder."""
     versions = _versions([entry.name for entry in files.entries(folder)], None)
-    return {name: files.read(known[max(known)]) for name, known in versions.items()}
+    return {name: known[max(known)] for name, known in versions.items()}
 
 
 def _versions(names: list[str], folder: str | None) -> dict[str, dict[int, str]]:

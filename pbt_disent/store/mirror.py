@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from pbt_disent.store.documents import read_documents
+from pbt_disent.store.documents import newest_versions
 from pbt_disent.store.files import write_atomically
 from pbt_disent.store.filesystem import RemoteFiles
 
@@ -23,8 +22,9 @@ __all__ = ["Mirror", "cache_folder"]
 
 DOCUMENTS = ("rounds/", "superseded/")
 ELSEWHERE = ("blobs/", "lease/", *DOCUMENTS)
-OF_THIS_MACHINE = ("spool.ack", "spool.lock", "mlflow.db", "mlartifacts/", ".tune/")
-"""MLflow's own store stays with the driver; `pbt-disent sync` fills another one from the spool."""
+OF_THIS_MACHINE = ("lease.json", "spool.ack", "spool.lock", "mlflow.db", "mlartifacts/", ".tune/")
+"""The lease says that a driver of this machine works in the folder. MLflow's own store stays with the driver;
+`pbt-disent sync` fills another one from the spool."""
 
 
 def cache_folder(location: str) -> Path:
@@ -47,21 +47,34 @@ class Mirror:
         self._files = files
         self._folder = folder
         self._sent: dict[str, tuple[int, int]] = {}
+        self._pulled: dict[str, object] = {}
         self._mutex = threading.Lock()
 
     def pull(self) -> None:
-        """Make the folder what the store says."""
+        """Make the folder what the store says; what was pulled before and has not changed is left alone."""
         for name in DOCUMENTS:
-            shutil.rmtree(self._folder / name, ignore_errors=True)
-            for document, content in read_documents(self._files, name.rstrip("/")).items():
-                write_atomically(self._folder / document, content, durable=False)
+            newest = newest_versions(self._files, name.rstrip("/"))
+            for path in (self._folder / name).rglob("*"):
+                if path.is_file() and path.relative_to(self._folder).as_posix() not in newest:
+                    path.unlink()
+            for document, version in newest.items():
+                if self._is_new(document, version):
+                    write_atomically(self._folder / document, self._files.read(version), durable=False)
+                    self._pulled[document] = version
         for entry in self._files.entries(""):
-            if entry.name.startswith(ELSEWHERE):
+            if entry.name.startswith((*ELSEWHERE, *OF_THIS_MACHINE)):
+                continue
+            seen = entry.size, entry.modified
+            if not self._is_new(entry.name, seen):
                 continue
             content, path = self._files.read(entry.name), self._folder / entry.name
             if entry.name == "spool.jsonl" and path.exists() and path.read_bytes() != content:
                 (self._folder / "spool.ack").unlink(missing_ok=True)  # it counts bytes of the other file
             write_atomically(path, content, durable=False)
+            self._pulled[entry.name] = seen
+
+    def _is_new(self, name: str, version: object) -> bool:
+        return self._pulled.get(name) != version or not (self._folder / name).exists()
 
     def push(self) -> None:
         """Copy what has changed to the store."""

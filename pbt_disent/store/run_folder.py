@@ -20,11 +20,11 @@ import yaml
 
 from pbt_disent.config import Config, validate
 from pbt_disent.errors import UserError
-from pbt_disent.store.claims import RemoteLease
+from pbt_disent.store.claims import RemoteLease, is_claimed
 from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
 from pbt_disent.store.files import write_atomically
 from pbt_disent.store.filesystem import RemoteFiles, below, is_uri
-from pbt_disent.store.lease import Lease
+from pbt_disent.store.lease import Lease, is_held
 from pbt_disent.store.mirror import Mirror, cache_folder
 from pbt_disent.types import Json
 
@@ -102,12 +102,36 @@ class RunFolder:
 
     @contextlib.contextmanager
     def published(self, changed: threading.Event) -> Iterator[None]:
-        """Publish in the background whenever `changed` is set, and once more at the end."""
+        """Publish in the background whenever `changed` is set, and once more at the end; nobody pulls meanwhile."""
         if self._mirror is None:
             yield
             return
-        with self._mirror.following(changed):
-            yield
+        here = Lease(self.path / "lease.json")
+        try:
+            with self._mirror.following(changed):
+                yield
+        finally:
+            here.release()
+
+    def refresh(self) -> None:
+        """Fetch what has changed in the object store, where the run is in one and no driver of this machine runs it.
+
+        Raises:
+            OSError: the store does not answer.
+        """
+        if self._mirror is not None and not is_held(self.path / "lease.json"):
+            self._mirror.pull()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a living driver is at work on the run."""
+        return is_held(self.path / "lease.json") or (self._remote is not None and is_claimed(self._remote))
+
+    @property
+    def was_held(self) -> bool:
+        """Whether any driver ever was."""
+        there = (self.path / "lease.json").exists()
+        return there or (self._remote is not None and bool(self._remote.entries("lease")))
 
     def config(self) -> Config:
         """Return the resolved config of the run."""
@@ -238,18 +262,18 @@ def _local_run(reference: str, root: Path) -> Path:
 
 def _remote_run(location: str) -> RunFolder:
     """Open a run in an object store, with its mirror as the store has it now."""
-    files = RemoteFiles(location)
+    files, folder = RemoteFiles(location), RunFolder(cache_folder(location), location)
     try:
         there = files.look("run.json") is not None
         if there:
-            Mirror(files, cache_folder(location)).pull()
+            folder.refresh()
     except OSError as error:
         raise UserError(
             f"run {location}", f"cannot be read ({error.strerror or error})", "see to the storage"
         ) from None
     if not there:
         raise UserError(f"run {location}", "is not there (it has no run.json)", "give the URI of a run")
-    return RunFolder(cache_folder(location), location)
+    return folder
 
 
 def newest_run(root: Path | str) -> RunFolder:

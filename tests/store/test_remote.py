@@ -309,3 +309,60 @@ def test_local_runs_say_where_they_are(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     assert folder.location == str(tmp_path / "run")
     assert folder.blobs == str(tmp_path / "run" / "blobs")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by the name of every object that is read from now on."""
+    names: list[str] = []
+    read = RemoteFiles.read
+
+    def reading(self: RemoteFiles, name: str) -> bytes:
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(RemoteFiles, "read", reading)
+    return names
+
+
+def test_a_run_elsewhere_is_watched_as_it_grows(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    from pbt_disent.cli import watch_folder
+
+    monkeypatch.setattr(watch_folder, "_FETCH_SECONDS", -1.0)
+    driver = create_run(load_config(None, TINY), "tiny", place, "grows")
+    monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
+    seen = watch_folder.WatchedFolder(find_run("grows", place))
+    assert seen.run.path != driver.path
+    assert seen.look().state == "starting"
+    lease = driver.lease()
+    with driver.published(threading.Event()):
+        assert seen.look().state == "running"
+        book = RoundJournal(driver.path, BlobStore(driver.blobs), lease, driver.documents(lease.epoch))
+        given = spec(size=3, generations=3)
+        (driver.path / "rounds.jsonl").write_text(
+            json.dumps({"event": "started", "path": "0", "identity": given.identity, "images": 9}) + "\n"
+        )
+        run_population(given, FakeExecutor(BlobStore(driver.blobs)), book, Watch())  # type: ignore[arg-type]
+        driver.publish()
+        assert len(seen.look().rounds["0"]) == 3
+        names = counted(monkeypatch)
+        assert len(seen.look().rounds["0"]) == 3
+        assert not [name for name in names if not name.startswith("lease/")], "nothing is fetched twice"
+    lease.release()
+    assert seen.look().state == "stopped"
+
+
+def test_whoever_reads_a_run_leaves_the_folder_of_its_driver_alone(place: str) -> None:
+    """The driver is a generation ahead of the store, in what it writes to its folder and copies later."""
+    driver = create_run(load_config(None, TINY), "tiny", place, "alive")
+    log = driver.path / "rounds.jsonl"
+    log.write_text("old\n")
+    driver.publish()
+    with driver.published(threading.Event()):
+        log.write_text("old\nnew\n")
+        assert find_run("alive", place).path == driver.path
+        assert log.read_text() == "old\nnew\n"
+    log.write_text("of a driver that was killed\n")
+    find_run("alive", place)
+    assert log.read_text() == "old\nnew\n"
