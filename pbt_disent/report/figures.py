@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter, StrMethodFormatter
 
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.report.lineage import Step, ancestors, winner
@@ -125,6 +125,7 @@ def segments_figure(values: FloatArray, segments: IntArray) -> Figure:
         axes.bar(edges[:-1][drawn], height[drawn], np.diff(edges)[drawn], below[drawn], **style)
         below += height
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.set_xlabel("value")
     axes.set_ylabel("images")
@@ -157,6 +158,7 @@ def _dressed(axes: Axes) -> Axes:
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place + 1:.0f}"))  # people count from 1
     axes.set_xlabel("generation")
     return axes
 

@@ -101,7 +101,7 @@ def agreement_parts(path: str, seen: Agreement) -> Json:
     return {
         "path": path,
         "member": seen.member,
-        "generation": seen.generation,
+        "generation": seen.generation + 1,
         "points": seen.points,
         "chosen": seen.chosen,
         "models": range(models),
@@ -199,7 +199,9 @@ def _row(view: RoundView, depth: int, against: str) -> Json:
 def _in_words(view: RoundView, best: Step | None, against: str) -> str:
     if best is None:
         return "No member has a score."
-    said = f"Best {_label(view)} {_score(view, best, against)}: member {best.member} in generation {best.generation}."
+    said = (
+        f"Best {_label(view)} {_score(view, best, against)}: member {best.member} in generation {best.generation + 1}."
+    )
     if _interval(view, best, against) is not None:
         return f"{said} The interval is where 95 of 100 such members would be with other random seeds."
     replicas = len(view.manifests[best.generation].members[best.member].replica_scores)

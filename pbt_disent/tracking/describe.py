@@ -45,7 +45,7 @@ def note(record: Json, experiment: str, run_id: str, members: Sequence[str], *, 
         who = member_name(record["best"])
         state = f"{record['fitness']} {best:.3f}{sure} at best ({who}), {median:.3f} in the median"
     parts = [
-        f"**Round {path}, generation {record['generation']}**: {state}; "
+        f"**Round {path}, generation {record['generation'] + 1}**: {state}; "
         f"{metrics['population/replaced']:.0f} of {len(record['members'])} members replaced next, "
         f"{metrics['population/failed']:.0f} failed; {metrics['population/images']:,.0f} image passes so far.",
         f"Its members: [best first]({_listed(experiment, path)}), [charts]({_listed(experiment, path, charts=True)})"
@@ -54,9 +54,9 @@ def note(record: Json, experiment: str, run_id: str, members: Sequence[str], *, 
     if pictured:
         parts.append(f"![the population](get-artifact?path={PICTURE}&run_uuid={run_id})")
     parts.append(
-        "A member is a slot, and the step is the generation. `fitness/score` is what members are ranked by, `hp/...` "
-        "are the hyperparameters in use, `lineage/parent` is the slot whose weights a member continued, the tag "
-        "`origin` the one that they began in: search for `tags.round = '0' and tags.origin = 'm03'` and the like."
+        "A member is a slot, and the step is the generation, counted from 0. `fitness/score` is what members are "
+        "ranked by, `hp/...` are the hyperparameters in use, `lineage/parent` is the slot whose weights a member "
+        "continued, the tag `origin` the one that they began in: search for `tags.round = '0' and tags.origin = 'm03'` and the like."
     )
     return "\n\n".join(parts)
 

@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pbt_disent.report.export import write_figures
-from pbt_disent.report.figures import ACCENT, hyperparameter_figure, lineage_figure, score_figure, searched
+from pbt_disent.report.figures import (
+    ACCENT,
+    hyperparameter_figure,
+    lineage_figure,
+    score_figure,
+    searched,
+    segments_figure,
+)
 from pbt_disent.report.lineage import ancestors, winner
 from pbt_disent.report.pictures import png, strip
 from pbt_disent.report.svg import figure_bytes, inline_svg
@@ -45,6 +52,15 @@ def test_lines_run_from_parent_to_child_and_the_winners_stand_out() -> None:
     rows = segments(lineage_figure(manifests))[True]
     steps = [(float(step.generation), float(step.member)) for step in way]
     assert rows == set(pairwise(steps))
+
+
+def test_generations_are_counted_from_one_and_values_as_they_are() -> None:
+    axes = score_figure(simulate(members=3, generations=4), "UDR").axes[0]
+    assert [axes.xaxis.get_major_formatter()(place, 0) for place in (0, 3)] == ["1", "4"]
+    values = segments_figure(np.linspace(-1, 1, 50), np.zeros(50, dtype=np.int64))
+    (axes,) = values.axes
+    values.canvas.draw()
+    assert {label.get_text() for label in axes.get_xticklabels()} >= {"0.0", "0.3"}
 
 
 def test_members_without_a_score_leave_a_gap() -> None:

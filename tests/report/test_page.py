@@ -12,6 +12,7 @@ import pytest
 from pbt_disent.config import validate
 from pbt_disent.errors import UserError
 from pbt_disent.population.journal import read_manifests
+from pbt_disent.report.lineage import winner
 from pbt_disent.report.page import write_report
 from pbt_disent.store.run_folder import RunFolder
 
@@ -121,12 +122,15 @@ def test_latents_stand_by_information_with_the_factors_that_they_know(page: Page
     assert "Knows 80 % of x." in text
 
 
-def test_the_rounds_say_what_they_were_cut_from_and_why_they_ended(page: Page) -> None:
+def test_the_rounds_say_what_they_were_cut_from_and_why_they_ended(page: Page, finished_run: RunFolder) -> None:
     text = words(page)
     assert "0 96 images. 4 generations, best UDR" in text
     assert "the best score stopped moving. Learned f0, f1." in text
     assert "0/leaf1/1 96 images, f0 held still. 1 generation, best" in text
     assert "nothing was learned." in text
+    best = winner(read_manifests(finished_run.path / "rounds" / "0"))
+    assert best is not None
+    assert f"member {best.member} in generation {best.generation + 1}." in text, "counted from 1"
     assert "Leaf run 0/leaf1 ended the greatest depth, 1, is reached" in text
     assert [item["style"] for item in page.all("li") if "style" in item] == ["--depth:0", "--depth:1", "--depth:0"]
 
