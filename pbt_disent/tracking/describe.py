@@ -56,7 +56,8 @@ def note(record: Json, experiment: str, run_id: str, members: Sequence[str], *, 
     parts.append(
         "A member is a slot, and the step is the generation, counted from 0. `fitness/score` is what members are "
         "ranked by, `hp/...` are the hyperparameters in use, `lineage/parent` is the slot whose weights a member "
-        "continued, the tag `origin` the one that they began in: search for `tags.round = '0' and tags.origin = 'm03'` and the like."
+        "continued, the tag `origin` the one that they began in: search for `tags.round = '0' and "
+        "tags.origin = 'm03'` and the like."
     )
     return "\n\n".join(parts)
 
