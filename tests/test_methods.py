@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pbt_disent import api
+from pbt_disent.cli.summary import print_summary
 from pbt_disent.config import load_config, preset_names
 from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES
@@ -29,7 +30,7 @@ def run(root: Path, *overrides: str) -> tuple[api.Prepared, api.Outcome, list[Ma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mig", "dci"])
-def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str) -> None:
+def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = ["supervision.share=0.5", f"supervision.metric={metric}"]
     prepared, outcome, history = run(tmp_path, "method=pbt-vae", "population.oversize=2", *told)
     assert [len(one.members) for one in history] == [6, 3]
@@ -43,6 +44,16 @@ def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str) -> N
     assert len(ranked) == len(labels) // 2
     assert len(np.intersect1d(ranked, prepared.reported)) == 0
     assert "ranks by" in prepared.told
+    first = outcome.scores["first"]
+    print_summary(prepared.folder, outcome, {**outcome.scores, "true_factors": None}, tmp_path / "report.html")
+    said = capsys.readouterr().out
+    if metric == "mig":
+        low, high = first["interval"]
+        assert low <= first["score"] <= high
+        assert f"best MIG {first['score']:.3f} [{low:.3f} to {high:.3f}, over images]\n" in said
+    else:
+        assert first["interval"] is None, "DCI takes 60 points, and half of the labelled ones are 32"
+        assert "(no interval: too few labelled images to score halves of them)\n" in said
 
 
 def test_too_few_labels_to_rank_by(tmp_path: Path) -> None:

