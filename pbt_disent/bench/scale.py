@@ -1,7 +1,7 @@
 """What a run of the published size costs on 1, 8 and 64 GPUs, and what becomes its limit: measured parts, put together.
 
 A generation trains its models in waves of one model for each GPU, and then waits for what is not shared out: one
-worker scores all members, and the driver decides, writes and posts. How fast a GPU trains is assumed, not measured.
+worker scores all members, and the driver decides, writes and posts. How fast a GPU trains was measured once, on an H200.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = ["GPUS", "RATES", "Cost", "Parts", "cost_of", "parts_of", "scale_page"
 
 PRESET = "rooms-paper"
 GPUS = (1, 8, 64)
-RATES = (2_000, 10_000, 50_000)
-"""Image passes that a GPU may train in a second, at 64x64: an assumption, for none was at hand."""
+RATES = (14_000, 99_000)
+"""Image passes that one H200 trains in a second, at 64x64: the plain loop, and as workers train (docs/benchmarks.md)."""
 REPLICAS = 5
 STEP_BATCH = 64
 

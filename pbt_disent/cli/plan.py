@@ -14,6 +14,7 @@ from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
+    from pbt_disent.config import ResourcesConfig
     from pbt_disent.models import ResolvedObjective
     from pbt_disent.store.run_folder import RunFolder
     from pbt_disent.training.calibrate import Calibration
@@ -54,7 +55,6 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
     Raises:
         UserError: it has none.
     """
-    from pbt_disent.machine import usable_cpus
     from pbt_disent.rounds.budget import budget
     from pbt_disent.training.calibrate import on_scratch
 
@@ -63,8 +63,7 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
         measured = _measure(scratch, prepared.objectives, len(prepared.images), seconds)
     names = " and ".join(one.name for one in prepared.objectives)
     cost = budget(config)
-    workers = config.resources.cpus or usable_cpus()
-    workers = min(workers, cost.models)
+    workers = min(_workers(config.resources), cost.models)
     expected = cost.passes / (measured.images_per_second * workers) + START_SECONDS
     images_bytes = prepared.images.array.nbytes
     memory = BASE_BYTES + workers * WORKER_BYTES + images_bytes
@@ -91,6 +90,16 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
     if check_room:
         refuse_without_room(prepared.folder, cost.disk(measured.checkpoint))
     return expected
+
+
+def _workers(resources: ResourcesConfig) -> int:
+    """Return how many workers this machine has for a run; one that joins a cluster is counted as if it were here."""
+    from pbt_disent.machine import usable_cpus
+    from pbt_disent.tune.capacity import plan_capacity, visible_gpus
+
+    if resources.address is not None and (resources.gpus or 0) > visible_gpus():
+        return resources.cpus or usable_cpus()
+    return plan_capacity(resources, 1).workers
 
 
 def refuse_without_room(folder: RunFolder, needed: int) -> None:
