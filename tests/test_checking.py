@@ -42,14 +42,22 @@ def test_labels_to_rank_by_that_the_data_do_not_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "latents", "fits"), [(19, 4, False), (20, 4, True), (30, 31, False), (31, 31, True)]
+    ("method", "images", "latents", "least"),
+    [
+        ("rpu-vae", 19, 4, 20),
+        ("rpu-vae", 20, 4, 20),
+        ("rpu-vae", 30, 31, 31),
+        ("rpu-vae", 31, 31, 31),
+        ("pbt-u-vae", 9, 4, 10),
+        ("pbt-u-vae", 10, 4, 10),
+    ],
 )
-def test_fewer_images_than_rank_models(tmp_path: Path, images: int, latents: int, fits: bool) -> None:
+def test_fewer_images_than_rank_models(tmp_path: Path, method: str, images: int, latents: int, least: int) -> None:
     np.savez(tmp_path / "few.npz", images=np.zeros((images, 32, 32), dtype=np.uint8))
     name, size = f"data.name={tmp_path / 'few.npz'}", f"objective.latents={latents}"
-    config = load_config(None, [*TINY, "data.options={}", name, size])
-    if fits:
+    config = load_config(None, [*TINY, "data.options={}", name, size, f"method={method}"])
+    if images >= least:
         api.check(config)
         return
-    with pytest.raises(UserError, match=f"has {images} images to train on, where at least {max(20, latents)} are"):
+    with pytest.raises(UserError, match=f"has {images} images to train on, where at least {least} are"):
         api.check(config)

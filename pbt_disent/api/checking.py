@@ -12,6 +12,8 @@ from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.models import OBJECTIVES, ResolvedObjective, resolve
+from pbt_disent.rounds.populations import RECURSIVE
+from pbt_disent.rounds.recursion import FEWEST_IMAGES
 from pbt_disent.rounds.spending import check_budget
 from pbt_disent.training.given import labelled_factors, with_classes
 
@@ -51,10 +53,11 @@ def _with_any_class(objective: ObjectiveConfig) -> ObjectiveConfig:
 
 def _check_size(config: Config, size: int, objectives: Sequence[ResolvedObjective]) -> None:
     """Check that models can be ranked by so many images: no score has a meaning on fewer points than latents."""
-    least = max(MINIMUM_POINTS, *(int(one.settings["latents"]) for one in objectives))
+    fewest = MINIMUM_POINTS if config.method in (*RECURSIVE, "pbt-vae") else FEWEST_IMAGES
+    least = max(fewest, *(int(one.settings["latents"]) for one in objectives))
     if size < least:
         raise UserError(
             f"data {config.data.name}",
             f"has {size} images to train on, where at least {least} are needed to rank models",
-            "add images, or lower objective.latents" if least > MINIMUM_POINTS else "add images",
+            "add images, or lower objective.latents" if least > fewest else "add images",
         )

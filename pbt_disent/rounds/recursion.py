@@ -19,7 +19,7 @@ from pbt_disent.rounds.subset import Cut, cut_subset
 from pbt_disent.training.tasks import EncodeTask
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["Leaf", "Level", "first_round", "leaf_run"]
+__all__ = ["FEWEST_IMAGES", "Leaf", "Level", "first_round", "leaf_run"]
 
 FEWEST_IMAGES = 10
 """That UDR ranks models by."""
