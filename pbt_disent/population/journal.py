@@ -71,6 +71,7 @@ class RoundJournal:
         self._lineage = GrowingLog(folder / "lineage.jsonl", closing="finished")
         self._turn = threading.Lock()  # rounds that run side by side share the lineage
         self._specs: dict[str, RoundSpec] = {}
+        self._spared: set[str] = set()
 
     def folder(self, path: str) -> Path:
         """Return the folder of a round."""
@@ -131,6 +132,11 @@ class RoundJournal:
         for generation in reversed(range(count)):
             yield Manifest.from_bytes((folder / _name(generation)).read_bytes())
 
+    def spare(self, digest: str) -> None:
+        """Have a blob outlive all commits of this driver: somebody is about to read it."""
+        with self._turn:
+            self._spared.add(digest)
+
     def sweep(self, spare: Iterable[str]) -> int:
         """Delete what earlier drivers left behind when they were killed; return how many bytes that freed.
 
@@ -156,7 +162,7 @@ class RoundJournal:
         former = _best_checkpoints(history[:-1])
         old = {digest for manifest in history[-3:-2] for record in manifest.members for digest in record.checkpoints}
         codes = {digest for record in history[-1].members for digest in record.codes}
-        self._blobs.collect(_kept(history), old | former | codes | set(spent))
+        self._blobs.collect(_kept(history) | self._spared, old | former | codes | set(spent))
 
     def _set_aside_torn(self, path: str) -> None:
         """Move a newest manifest aside that is not even JSON any more."""

@@ -138,6 +138,7 @@ class Safekeeping:
 
     def _sound(self, digest: str, path: str | None) -> str:
         found = self._instead.get(digest, digest)
+        self._journal.spare(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
         if self._blobs.is_sound(found):
             return found
         maker = self._made.get(digest) or find_maker(self._journal, digest, path)

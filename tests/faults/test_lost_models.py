@@ -60,7 +60,7 @@ def test_winners_that_are_lost_before_they_label_and_are_exported_are_made_again
 
 
 class Careful(FakeExecutor):
-    """Says which origin is lost, one task at a time; may lose those of the first task of a turn or a later one itself."""
+    """Says which origin is lost, one task at a time; may lose those of the first task of some turn itself."""
 
     def __init__(self, blobs: BlobStore, loses: int | None = None) -> None:
         super().__init__(blobs)
