@@ -19,14 +19,12 @@ from pbt_disent.population.engine import Kind
 from pbt_disent.rounds.recursion import Leaf, Level
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.seeds import Streams
+from pbt_disent.training.given import MOST_COMBINATIONS
 from pbt_disent.training.supervision import draw_partners
 from pbt_disent.training.tasks import Teaching
 from pbt_disent.types import IntArray
 
 __all__ = ["found_labels", "teach"]
-
-MOST_COMBINATIONS = 16
-"""Of labels that are enumerated: each is one more image to decode."""
 
 
 def found_labels(leaves: Sequence[Leaf], size: int) -> npt.NDArray[np.int64]:
