@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_images(parser)
     parser.add_argument("--metrics", default="all", help="names with commas between them, or all (%(default)s)")
-    parser.add_argument("--budget", default="protocol", help="protocol (published sizes) or fast (%(default)s)")
+    parser.add_argument("--budget", default="protocol", help="protocol (published sizes: minutes) or fast (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the error bars out")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the latent x factor matrices as PNG")
@@ -193,6 +193,8 @@ def _print(scored: dict[str, Scored], seed: int) -> None:
     console = console if console.is_terminal else Console(width=140)
     console.print(table)
     said = "Intervals are 95 %. " if any(one.intervals for one in scored.values()) else ""
+    if any(part in one.intervals and not one.intervals[part] for one in scored.values() for part in one.values):
+        said += "None where half of the points are too few to be scored, or the score is infinite. "
     console.print(f"{said}Seed {seed}, pbt-disent {__version__}.", highlight=False)
 
 

@@ -69,6 +69,18 @@ def test_table_names_budget_and_samples_and_has_an_interval_in_every_row(
     assert f"Intervals are 95 %. Seed 0, pbt-disent {pbt_disent.__version__}." in out
 
 
+def test_what_has_no_interval_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    factors = np.arange(30)[:, None] % 3
+    np.savez(tmp_path / "few.npz", codes=factors + 0.1 * CODES[:30], factors=factors)
+    source = str(tmp_path / "few.npz")
+    assert main(["score", source, "--metrics", "mig,modularity"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("none") == 2
+    assert out.count("None where half of the points are too few to be scored") == 1
+    assert main(["score", source, "--metrics", "mig", "--no-intervals"]) == 0
+    assert "None where" not in capsys.readouterr().out
+
+
 def test_json_holds_what_makes_scores_comparable(arrays: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = scores(capsys, arrays, "--metrics", NAMES, "--seed", "4")
     assert list(found) == NAMES.split(",")
