@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pbt_disent.config import Config, Mutable, load_config, override, preset_names
+from pbt_disent.config import Config, Mutable, load_config, override, preset_names, validate, write_yaml
 from pbt_disent.errors import UserError
 
 
@@ -13,7 +13,7 @@ from pbt_disent.errors import UserError
 def test_every_preset_loads_and_reads_back_what_it_wrote(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(config.dump()))
+    path.write_text(write_yaml(config))
     assert load_config(path) == config
     assert load_config(path).digest == config.digest
 
@@ -127,3 +127,11 @@ def test_a_mistake_within_an_alternative_is_named_as_the_user_wrote_it() -> None
         load_config("demo", ["objective.name=3"])
     with pytest.raises(UserError, match=r"key 'replay\.sorce': is unknown; did you mean 'source'"):
         load_config("demo", ["replay={source: a, schedule: [{lr: 1}], sorce: b}"])
+
+
+@pytest.mark.parametrize("name", ["1e3", "-2.5E-3", "2024", "0x1f", "yes", "a: b", "pictures"])
+def test_a_config_that_is_written_is_read_as_the_same(tmp_path: Path, name: str) -> None:
+    config = load_config(None, [override("data.name", name), "objective={name: betatcvae, lr: 1e-5}"])
+    (tmp_path / "config.yaml").write_text(write_yaml(config), encoding="utf-8")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert validate(yaml.safe_load(write_yaml(config))) == config, "by any reader of YAML"

@@ -8,7 +8,7 @@ section is a name and free values, which `pbt_disent.models.resolve` checks.
 from __future__ import annotations
 
 from pbt_disent.config.mutable import Mutable
-from pbt_disent.config.reading import load_config, override, preset_names, read_yaml, validate
+from pbt_disent.config.reading import load_config, override, preset_names, read_yaml, validate, write_yaml
 from pbt_disent.config.sections import (
     DataConfig,
     FinalConfig,
@@ -47,4 +47,5 @@ __all__ = [
     "preset_names",
     "read_yaml",
     "validate",
+    "write_yaml",
 ]

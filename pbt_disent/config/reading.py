@@ -15,7 +15,7 @@ from pbt_disent.config.sections import ObjectiveConfig
 from pbt_disent.config.tree import Config
 from pbt_disent.errors import UserError, nearest
 
-__all__ = ["load_config", "override", "preset_names", "read_yaml", "validate"]
+__all__ = ["load_config", "override", "preset_names", "read_yaml", "validate", "write_yaml"]
 
 IN_EVERY_OBJECTIVE = ("latents", "lr", "batch_size")
 
@@ -57,9 +57,14 @@ class _Loader(yaml.SafeLoader):
     """Reads ``1e-3`` as the number that it is: YAML 1.1, which PyYAML knows, wants a point in it."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Puts a text that `_Loader` would read as a number, such as a folder called ``1e3``, between quotes."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def read_yaml(text: str) -> Any:
@@ -73,6 +78,11 @@ def read_yaml(text: str) -> Any:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def write_yaml(config: Config) -> str:
+    """Return a config as a YAML document that gives it back, read by `load_config` or any reader of YAML."""
+    return yaml.dump(config.dump(), Dumper=_Dumper, sort_keys=False)
 
 
 def validate(tree: dict[str, Any]) -> Config:

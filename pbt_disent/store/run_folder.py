@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pbt_disent.config import Config, validate
+from pbt_disent.config import Config, validate, write_yaml
 from pbt_disent.errors import UserError
 from pbt_disent.store.claims import RemoteLease, is_claimed
 from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
@@ -144,7 +144,7 @@ class RunFolder:
             UserError: it has a password in it.
         """
         refuse_secrets(config)
-        write_atomically(self.path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False).encode())
+        write_atomically(self.path / "config.yaml", write_yaml(config).encode())
 
     def description(self) -> Json:
         """Return what `run.json` says."""
