@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     parser.add_argument("--metrics", default="all", help="names with commas between them, or all (%(default)s)")
     parser.add_argument(
-        "--budget", default="protocol", help="protocol (published sizes: minutes) or fast (%(default)s)"
+        "--budget", default="protocol", help="protocol (published, minutes) or fast (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of all draws (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the error bars out")

@@ -66,7 +66,7 @@ def test_lines_and_report_print_it(manifest: Manifest, against: str) -> None:
     (row,) = tree_parts(run)
     assert (row["label"], row["score"]) == ("UDR", said)
     summary = population_parts(run, view, 0)["summary"]
-    assert summary.startswith(f"Best UDR {said}: member 1 in generation 0. The interval is")
+    assert summary.startswith(f"Best UDR {said}: member 1 in generation 1. The interval is")
 
 
 def test_report_says_why_there_is_none() -> None:
