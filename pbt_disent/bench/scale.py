@@ -1,7 +1,7 @@
 """What a run of the published size costs on 1, 8 and 64 GPUs, and what becomes its limit: measured parts, put together.
 
 A generation trains its models in waves of one model for each GPU, and then waits for what is not shared out: one
-worker scores all members, and the driver decides, writes and posts. How fast a GPU trains was measured once, on an H200.
+worker scores all members, and the driver decides, writes and posts. How fast a GPU trains was measured on one H200.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["GPUS", "RATES", "Cost", "Parts", "cost_of", "parts_of", "scale_page"
 PRESET = "rooms-paper"
 GPUS = (1, 8, 64)
 RATES = (14_000, 99_000)
-"""Image passes that one H200 trains in a second, at 64x64: the plain loop, and as workers train (docs/benchmarks.md)."""
+"""Image passes that an H200 trains in a second, at 64x64: the plain loop, and as workers train (docs/benchmarks.md)."""
 REPLICAS = 5
 STEP_BATCH = 64
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pbt_disent.config import Config, validate, write_yaml
+from pbt_disent.config import Config, read_yaml, validate, write_yaml
 from pbt_disent.errors import UserError
 from pbt_disent.store.claims import RemoteLease, is_claimed
 from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
@@ -31,6 +32,8 @@ from pbt_disent.types import Json
 __all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run", "refuse_secrets"]
 
 FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a user may call a run: it becomes a folder beside the others."""
 
 
 class RunFolder:
@@ -134,8 +137,16 @@ class RunFolder:
         return there or (self._remote is not None and bool(self._remote.entries("lease")))
 
     def config(self) -> Config:
-        """Return the resolved config of the run."""
-        return validate(yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8")))
+        """Return the resolved config of the run.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.path / "config.yaml"
+        try:
+            return validate(read_yaml(path.read_text(encoding="utf-8")))
+        except (UnicodeError, yaml.YAMLError) as error:
+            raise _damaged(path, error) from None
 
     def write_config(self, config: Config) -> None:
         """Write the resolved config, whole or not at all.
@@ -147,8 +158,18 @@ class RunFolder:
         write_atomically(self.path / "config.yaml", write_yaml(config).encode())
 
     def description(self) -> Json:
-        """Return what `run.json` says."""
-        description: Json = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        """Return what `run.json` says.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.path / "run.json"
+        try:
+            description: Json = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise _damaged(path, error) from None
+        if not isinstance(description, dict):
+            raise _damaged(path, "it holds no object")
         return description
 
     def describe(self, **details: object) -> None:
@@ -156,6 +177,11 @@ class RunFolder:
         known = self.description() if (self.path / "run.json").exists() else {}
         content = json.dumps({"format": FORMAT, "name": self.name, **known, **details}, indent=1, sort_keys=True)
         write_atomically(self.path / "run.json", (content + "\n").encode())
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    said = " ".join(str(reason).split())
+    return UserError(f"{path}", f"cannot be read ({said})", "mend it, or start another run")
 
 
 def refuse_secrets(config: Config) -> None:
@@ -184,9 +210,12 @@ def create_run(config: Config, preset: str, root: Path | str, name: str | None) 
         name: of the run; by default the preset's name and the first free number.
 
     Raises:
-        UserError: the name is taken, or the folder cannot be written.
+        UserError: the name is taken or would be another folder, or the folder cannot be written.
     """
     refuse_secrets(config)
+    if name is not None and not NAME.fullmatch(name):
+        rule = "must be letters, digits, '.', '_' and '-', the first a letter or digit"
+        raise UserError(f"--name {name}", rule, "choose another")
     names = [name] if name else (f"{preset}-{number}" for number in itertools.count(1))
     try:
         for candidate in names:

@@ -36,9 +36,11 @@ def replaying(group: Group, feed: Feed, age: int, steps: int) -> Iterator[Callab
     stream = _stream()
     stream.wait_stream(here)
     with torch.cuda.stream(stream), _recordable(group):
-        yield _Steps(group, feed, age, steps)
-        for optimizer in group.optimizers:
-            optimizer.zero_grad()  # gradients of a recorded step lie in memory that goes with the recording
+        try:
+            yield _Steps(group, feed, age, steps)
+        finally:
+            for optimizer in group.optimizers:
+                optimizer.zero_grad()  # gradients of a recorded step lie in memory that goes with the recording
     here.wait_stream(stream)
 
 

@@ -135,7 +135,7 @@ class Growth(threading.Thread):
         while not self._ended.wait(EVERY_SECONDS):
             try:
                 now = self._workers(living_nodes())
-            except RayError:
+            except Exception:  # a Ray that does not answer, in whatever way: the run goes on with the workers it has
                 continue
             if now != self._known:
                 self._known = now

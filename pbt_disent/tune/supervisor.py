@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-import yaml
-
-from pbt_disent.config import load_config, validate
+from pbt_disent.config import load_config, read_yaml, validate
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.store.files import explained
 from pbt_disent.store.filesystem import below, open_files
@@ -43,7 +41,7 @@ def command(config: Path | None, name: str, runs: str, extra: Sequence[str]) -> 
 def _kept(name: str, runs: str) -> str | None:
     """Return the digest of the config of a run that is on record."""
     try:
-        return validate(yaml.safe_load(open_files(below(runs, name)).read("config.yaml"))).digest
+        return validate(read_yaml(open_files(below(runs, name)).read("config.yaml").decode())).digest
     except FileNotFoundError:
         return None
 

@@ -186,3 +186,21 @@ def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_
     assert orphan not in blobs
     assert not list(tmp_path.rglob(".tmp-*"))
     lease.release()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "-x", "a b", ".."])
+def test_a_run_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"--name .*: must be letters"):
+        create_run(load_config("demo"), "demo", tmp_path / "runs", name)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("run.json", "{"), ("run.json", "[]"), ("config.yaml", "a: [1"), ("config.yaml", "\0")]
+)
+def test_a_damaged_run_is_named_in_one_line(tmp_path: Path, file: str, content: str) -> None:
+    folder = create_run(load_config("demo"), "demo", tmp_path, None)
+    (folder.path / file).write_text(content)
+    with pytest.raises(UserError, match=rf"{file}: cannot be read \(") as caught:
+        folder.description() if file == "run.json" else folder.config()
+    assert "\n" not in str(caught.value)
