@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.tracking.describe import Picture
 from pbt_disent.tracking.destination import ENVIRONMENT, Destination, resolve
 from pbt_disent.tracking.environment import apply_defaults
+from pbt_disent.tracking.pace import grouped
 from pbt_disent.tracking.spool import Spool, SpoolBusy
 from pbt_disent.types import Json
 
@@ -68,7 +69,7 @@ class Courier:
         self._spool = spool
         self._destination = destination
         self._picture = picture
-        self._send: Callable[[Json], None] | None = None
+        self._send: Callable[[Sequence[Json]], None] | None = None
 
     def deliver(self, go_on: Callable[[], bool]) -> None:
         """Send and acknowledge what is waiting, as long as `go_on` says so. The first call imports MLflow.
@@ -79,17 +80,17 @@ class Courier:
         """
         store = self._destination.label
         with self._spool.sending():
-            for record in self._spool.records(self._spool.acknowledged(store)):
+            for group in grouped(self._spool.records(self._spool.acknowledged(store))):
                 if not go_on():
                     return
-                self._sender()(record.content)
-                self._spool.acknowledge(store, record.end)
+                self._sender()([record.content for record in group])
+                self._spool.acknowledge(store, group[-1].end)
 
     def backlog(self, failure: str | None = None) -> Backlog:
         """Count what is waiting."""
         return Backlog(self._spool.behind(self._destination.label), failure)
 
-    def _sender(self) -> Callable[[Json], None]:
+    def _sender(self) -> Callable[[Sequence[Json]], None]:
         if self._send is None:
             apply_defaults(os.environ)
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # what it says comes back as an error

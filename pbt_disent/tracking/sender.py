@@ -11,6 +11,7 @@ import logging
 import math
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,22 @@ class _Round:
     """When its picture was drawn last; -inf if it has none."""
 
 
+@dataclass
+class _Batch:
+    """What one run is told in one call."""
+
+    metrics: list[Metric] = field(default_factory=list)
+    params: Json = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def add(self, record: Json, metrics: dict[str, float], params: Json, tags: dict[str, str]) -> None:
+        """Add what a generation's record says of the run."""
+        time, step = record["time"], record["generation"]
+        self.metrics += [Metric(name, value, time, step) for name, value in metrics.items()]
+        self.params |= params
+        self.tags |= tags
+
+
 class Sender:
     """One store, one run of ours.
 
@@ -64,35 +81,37 @@ class Sender:
         self._rounds: dict[str, _Round] = {}
         self._tags: dict[str, dict[str, str]] = {}
 
-    def send(self, record: Json) -> None:
-        """Send a record; one that MLflow refuses as invalid is logged and left out.
+    def send(self, records: Sequence[Json]) -> None:
+        """Send a record, or generations of one round together; what MLflow refuses as invalid is logged and left out.
 
         Raises:
             Exception: whatever MLflow raises when the store cannot be reached, or not written.
         """
         try:
-            self._dispatch(record)
+            self._dispatch(records)
         except MlflowException as error:
             if error.error_code not in {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}:
                 raise
             self._rounds.clear()
             self._tags.clear()
             self._experiment = None
-            self._send_again(record)
+            for record in records:
+                self._send_again(record)
 
     def _send_again(self, record: Json) -> None:
-        """Send with nothing cached: somebody may have deleted a run by hand."""
+        """Send one with nothing cached: somebody may have deleted a run by hand."""
         try:
-            self._dispatch(record)
+            self._dispatch([record])
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             _LOG.warning("MLflow refused %s: %s", record["key"], error.message)
 
-    def _dispatch(self, record: Json) -> None:
+    def _dispatch(self, records: Sequence[Json]) -> None:
+        record = records[-1]
         match record["kind"]:
             case "generation":
-                self._generation(record)
+                self._generations(records)
             case "finished":
                 self._finished(record)
             case "files":
@@ -102,21 +121,27 @@ class Sender:
             case "closed":
                 self._terminate(self._round(record), "KILLED", record["time"])
 
-    def _generation(self, record: Json) -> None:
-        runs = self._round(record)
+    def _generations(self, records: Sequence[Json]) -> None:
+        """Send generations of one round, in order: of each member all in one call, of its tags the latest."""
+        last = records[-1]
+        runs = self._round(last)
         self._revive(runs)
-        step = str(record["generation"])
-        for member in record["members"]:
-            run_id = self._member(runs, record, member["member"])
-            self._log(record, run_id, member["metrics"], member["params"], member["tags"])
-        best = "none" if record["best"] is None else member_name(record["best"])
-        params = {**record["params"], "fitness": record["fitness"]}
-        self._draw(runs, record, once_in=_PICTURE_SECONDS)
+        members: dict[int, _Batch] = {}
+        whole = _Batch()
+        for record in records:
+            for member in record["members"]:
+                batch = members.setdefault(member["member"], _Batch())
+                batch.add(record, member["metrics"], member["params"], member["tags"])
+            best = "none" if record["best"] is None else member_name(record["best"])
+            params = {**record["params"], "fitness": record["fitness"]}
+            whole.add(record, record["metrics"], params, {"generation": str(record["generation"]), "best_member": best})
+        for number, batch in members.items():
+            self._log(self._member(runs, records[0], number), batch)
+        self._draw(runs, last, once_in=_PICTURE_SECONDS)
         pictured = runs.drawn > -math.inf
-        members = list(runs.members.values())
-        told = note(record, self._experiment_id(), runs.run_id, members, pictured=pictured)
-        tags = {"generation": step, "best_member": best, "mlflow.note.content": told}
-        self._log(record, runs.run_id, record["metrics"], params, tags)
+        told = note(last, self._experiment_id(), runs.run_id, list(runs.members.values()), pictured=pictured)
+        whole.tags["mlflow.note.content"] = told
+        self._log(runs.run_id, whole)
 
     def _draw(self, runs: _Round, record: Json, *, once_in: float) -> None:
         """Put a picture of the population beside its round, unless that has one younger than `once_in` seconds."""
@@ -134,7 +159,7 @@ class Sender:
     def _finished(self, record: Json) -> None:
         runs = self._round(record)
         tags = {"reason": record["reason"], **{f"summary.{name}": str(v) for name, v in record["summary"].items()}}
-        self._log(record, runs.run_id, {}, {}, tags)
+        self._log(runs.run_id, _Batch(tags=tags))
         manifests = committed(self._folder, record)
         if manifests:
             self._client.log_text(runs.run_id, population_table(manifests), "population.csv")
@@ -164,17 +189,13 @@ class Sender:
         if record["register"]:
             register(self._client, logged, record["register"])
 
-    def _log(self, record: Json, run_id: str, metrics: dict[str, float], params: Json, tags: dict[str, str]) -> None:
+    def _log(self, run_id: str, batch: _Batch) -> None:
         """Send all in one call; of the tags those that have changed since, which are a quarter of what it takes."""
         known = self._tags.get(run_id, {})
-        time, step = record["time"], record["generation"]
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, time, step) for name, value in metrics.items()],
-            params=[Param(name, str(value)) for name, value in params.items()],
-            tags=[RunTag(name, value) for name, value in tags.items() if known.get(name) != value],
-        )
-        self._tags[run_id] = {**known, **tags}
+        changed = [RunTag(name, value) for name, value in batch.tags.items() if known.get(name) != value]
+        params = [Param(name, str(value)) for name, value in batch.params.items()]
+        self._client.log_batch(run_id, metrics=batch.metrics, params=params, tags=changed)
+        self._tags[run_id] = {**known, **batch.tags}
 
     def _round(self, record: Json) -> _Round:
         """Return the runs of the record's round, found or made."""

@@ -18,6 +18,7 @@ from typing import Self
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.tracking import pace
 from pbt_disent.tracking.delivery import Backlog, Courier, one_line
 from pbt_disent.tracking.describe import Picture
 from pbt_disent.tracking.destination import resolve
@@ -195,16 +196,20 @@ class MlflowWriter:
         self._wake.set()
 
     def _work(self) -> None:
-        """Send whenever there is something; after a failure wait, longer each time, but never beyond the deadline."""
-        pause = _FIRST_PAUSE
+        """Send what there is, then rest; after a failure wait, longer each time, but never beyond the deadline."""
+        pause, first = _FIRST_PAUSE, True
         while True:
             self._wake.wait()
             self._wake.clear()
             closing = self._closing.is_set()
+            begun = time.monotonic()
             if self._attempt():
                 pause = _FIRST_PAUSE
                 if closing:
                     return
+                if not first:  # the first delivery imports MLflow and makes the runs
+                    self._closing.wait(pace.rest(time.monotonic() - begun))
+                first = False
                 continue
             if closing:
                 if not self._in_time():

@@ -12,7 +12,7 @@ from pbt_disent.bench.training_step import TrainingStep
 from pbt_disent.tune.capacity import visible_gpus
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
-SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking"}
+SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking", "tracking-cost"}
 
 
 def marked(name: str) -> object:

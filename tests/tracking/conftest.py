@@ -10,6 +10,7 @@ from pbt_disent.config import validate
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import create_run
+from pbt_disent.tracking import pace
 from pbt_disent.tracking.writer import MlflowWriter
 
 
@@ -21,6 +22,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture(autouse=True)
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let writers send at once: a minute's rest is longer than a test."""
+    monkeypatch.setattr(pace, "LONGEST_REST", 0.0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ from pathlib import Path
 import psutil
 
 START = 150.0
+
+
+def wait_for_writers() -> None:
+    """Wait until no writer sends any more: one that was closed in a hurry may still be in a call."""
+    for thread in threading.enumerate():
+        if thread.name == "mlflow-writer":
+            thread.join(START)
 
 
 def free_port() -> int:

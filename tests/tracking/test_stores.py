@@ -20,7 +20,7 @@ from pbt_disent.tracking.destination import ENVIRONMENT
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.conftest import missing
 from tests.simulated import simulate
-from tests.tracking.servers import Server, postgres, postgres_programs, running
+from tests.tracking.servers import Server, postgres, postgres_programs, running, wait_for_writers
 
 Play = Callable[..., None]
 PATIENCE = 90.0
@@ -93,6 +93,7 @@ def test_a_password_that_is_wrong_is_one_line_and_training_goes_on(
         while not caplog.records and time.monotonic() < until:
             time.sleep(0.1)
         left = writer.close(1)
+    wait_for_writers()
     assert left.records == 3
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("MLflow is behind, training goes on: it asks for another user or password (401)")
@@ -136,6 +137,7 @@ def test_a_server_that_is_dead_at_the_end_gets_the_rest_by_sync(known: Server, r
     known.kill()
     play(writer, manifests, done=1)
     assert writer.close(2).records == 3
+    wait_for_writers()
     known.start()
     sync(run_folder)
     found = recorded(known.store, "later")

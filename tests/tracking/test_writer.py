@@ -17,6 +17,7 @@ from pbt_disent.tracking.delivery import Courier, sync
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.simulated import simulate
+from tests.tracking.servers import wait_for_writers
 
 Play = Callable[..., None]
 PATIENCE = 60.0
@@ -197,6 +198,7 @@ def test_a_dead_server_costs_nothing_but_delay(ready_folder: Path, play: Play) -
     writer = MlflowWriter(ready_folder, dead, "one", "dots")
     play(writer, simulate(members=3, generations=2))
     left = writer.close(timeout=6)
+    wait_for_writers()
     assert left.records == 3
     assert left.failure is not None
     assert "\n" not in left.failure

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from pathlib import Path
 
 from pbt_disent.bench.case import CASES, Case, Disagreement, Grower, Growth, Measure, Setting
-from pbt_disent.types import Json
 
 __all__ = ["prepare"]
 
@@ -23,6 +21,7 @@ def prepare(setting: Setting) -> Growth:
     Ours is the writer's thread, from the spool; the peer makes one call for each metric, parameter and tag, as
     MLflow's own quickstart does. Training waits for neither: it waits for what `MlflowWriter.notify` takes.
     """
+    from pbt_disent.bench.tracked import population_records
     from pbt_disent.tracking.delivery import Courier
     from pbt_disent.tracking.destination import resolve
     from pbt_disent.tracking.plain_logging import latest_metrics, log_plainly
@@ -32,7 +31,7 @@ def prepare(setting: Setting) -> Growth:
     generations = setting.pick(20, 3, 2)
     sizes = setting.pick((62, 250, 1000), (8, 24, 72), (2, 4))
     uri = f"sqlite:///{setting.folder / 'mlflow.db'}"
-    records = {size: _records(setting.folder / f"run-{size}", size, generations) for size in sizes}
+    records = {size: population_records(setting.folder / f"run-{size}", size, generations) for size in sizes}
     numbers, appended = count(), dict[int, float]()
 
     def ours(members: int) -> float:
@@ -83,20 +82,6 @@ def prepare(setting: Setting) -> Growth:
         [peer],
         measures=measures,
     )
-
-
-def _records(folder: Path, members: int, generations: int) -> list[Json]:
-    """Return what the spool would be told of a population."""
-    from pbt_disent.bench.instant import play_instantly
-    from pbt_disent.population.journal import read_manifests
-    from pbt_disent.tracking.records import generation_record, trace
-
-    play_instantly(folder, members, generations)
-    found, origins = [], dict[int, str]()
-    for manifest in read_manifests(folder / "rounds/0"):
-        origins = trace(origins, manifest)
-        found.append(generation_record(1_700_000_000_000 + manifest.generation, manifest, None, origins, 1.0))
-    return found
 
 
 CASES.register("grow-tracking")(
