@@ -32,7 +32,7 @@ from pbt_disent.types import Json
 __all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run", "refuse_secrets"]
 
 FORMAT = 1
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[^./\\\s-][^/\\\x00-\x1f]*")
 """What a user may call a run: it becomes a folder beside the others."""
 
 
@@ -214,7 +214,7 @@ def create_run(config: Config, preset: str, root: Path | str, name: str | None) 
     """
     refuse_secrets(config)
     if name is not None and not NAME.fullmatch(name):
-        rule = "must be letters, digits, '.', '_' and '-', the first a letter or digit"
+        rule = "must be the name of one folder, which begins with no '.', '-' or space"
         raise UserError(f"--name {name}", rule, "choose another")
     names = [name] if name else (f"{preset}-{number}" for number in itertools.count(1))
     try:

@@ -188,9 +188,9 @@ def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_
     lease.release()
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "-x", "a b", ".."])
+@pytest.mark.parametrize("name", ["../x", "a/b", "-x", " b", ".."])
 def test_a_run_stays_in_its_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match=r"--name .*: must be letters"):
+    with pytest.raises(UserError, match=r"--name .*: must be the name of one folder"):
         create_run(load_config("demo"), "demo", tmp_path / "runs", name)
     assert not list(tmp_path.rglob("run.json"))
 
