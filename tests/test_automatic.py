@@ -26,6 +26,8 @@ from pbt_disent.store.run_folder import RunFolder, create_run
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from tests.population.fakes import Watch
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "population.size=2",
     "population.replicas=2",

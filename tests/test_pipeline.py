@@ -21,6 +21,8 @@ from pbt_disent.store.run_folder import RunFolder, create_run
 from pbt_disent.types import IntArray
 from tests.population.fakes import Crash, Watch, manifests
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "seed=5",
     "data.options={size: 32, grid: {shape: 2, scale: 2, orientation: 2, x: 4, y: 4}}",
@@ -58,7 +60,6 @@ def test_a_run_leaves_a_model_labels_scores_and_lineage(finished: tuple[RunFolde
 MIXED = [{"name": "betatcvae", "latents": 4}, {"name": "provlae", "latents": 4, "levels": 2}, "dipvae2"]
 
 
-@pytest.mark.slow
 def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
     overrides = [f"objective={json.dumps(MIXED)}", "method=pbt-u-vae", "population.size=3"]
     folder = create_run(load_config(None, [*TINY, *overrides]), "mixed", tmp_path, None)
@@ -105,7 +106,6 @@ def assert_equal_runs(one: RunFolder, other: RunFolder) -> None:
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", [("0", 0, "scored"), ("0", 1, "committed"), ("final", 0, "committed")])
 def test_a_crashed_run_resumes_to_the_same_bytes(
     tmp_path: Path, finished: tuple[RunFolder, api.Outcome], at: tuple[str, int, str]
@@ -123,7 +123,6 @@ def test_a_crashed_run_resumes_to_the_same_bytes(
     assert_equal_runs(folder, finished[0])
 
 
-@pytest.mark.slow
 def test_extending_a_finished_run_equals_a_longer_one(tmp_path: Path, finished: tuple[RunFolder, api.Outcome]) -> None:
     folder = RunFolder(tmp_path / "copy" / "tiny-1")
     shutil.copytree(finished[0].path, folder.path)

@@ -13,6 +13,8 @@ from pbt_disent.population.engine import run_population
 from pbt_disent.store.run_folder import create_run
 from tests.population.fakes import FakeExecutor, Watch, journal, spec
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "method=pbt-u-vae",
     "data.options={size: 32, grid: {shape: 2, scale: 2, orientation: 2, x: 4, y: 4}}",

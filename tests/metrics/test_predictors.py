@@ -27,6 +27,8 @@ from pbt_disent.metrics.dci import importance_scores
 from pbt_disent.metrics.explicitness import _mean_area
 from pbt_disent.types import FloatArray, IntArray
 
+pytestmark = pytest.mark.slow
+
 
 def perfect(points: int = 600, seed: int = 0) -> tuple[FloatArray, IntArray]:
     rng = np.random.default_rng(seed)

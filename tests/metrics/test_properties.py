@@ -132,6 +132,7 @@ def changed(inputs: Inputs, order: IntArray, scale: FloatArray, columns: IntArra
     return Inputs(codes, np.asarray(inputs.factors)[:, columns], test, np.asarray(inputs.test_factors)[:, columns])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_CODES)
 def test_order_sign_and_scale_of_latents_and_order_of_factors_do_not_matter(name: str) -> None:
     @tried(name)

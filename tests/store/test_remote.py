@@ -29,6 +29,8 @@ from pbt_disent.store.run_folder import RunFolder, create_run, find_run, newest_
 from tests.population.fakes import Crash, FakeExecutor, Watch, manifests, spec
 from tests.test_pipeline import TINY
 
+pytestmark = pytest.mark.slow
+
 counter = iter(range(10**6))
 
 
@@ -201,7 +203,6 @@ def test_a_round_with_other_inputs_is_moved_aside_there_too(place: str, tmp_path
     assert read_documents(RemoteFiles(place), "rounds") != old
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("server", ["objects", "google_objects"])
 def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machine(
     request: pytest.FixtureRequest, server: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch

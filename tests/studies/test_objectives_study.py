@@ -15,6 +15,8 @@ from pbt_disent.studies.contract import STUDIES
 from pbt_disent.studies.objectives import run_cell
 from pbt_disent.types import Json
 
+pytestmark = pytest.mark.slow
+
 STUDY = STUDIES["objectives"]()
 GRID = {"floor_hue": [0, 3], "wall_hue": [4, 7], "object_hue": [8], "scale": 3, "shape": 3, "orientation": 2}
 

@@ -35,6 +35,8 @@ from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.simulated import simulate
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
@@ -291,7 +293,6 @@ def wait_until_up(process: subprocess.Popen[bytes], port: int) -> None:
     pytest.fail("the server does not answer")
 
 
-@pytest.mark.slow
 def test_a_server_answers_over_http(written: Path, tmp_path: Path, model: LatentModel) -> None:
     shutil.copytree(written, tmp_path / "model")
     with closing(socket.socket()) as probe:

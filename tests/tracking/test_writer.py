@@ -193,6 +193,7 @@ def test_the_caller_never_waits(run_folder: Path, play: Play, monkeypatch: pytes
     release.set()
 
 
+@pytest.mark.slow
 def test_a_dead_server_costs_nothing_but_delay(ready_folder: Path, play: Play) -> None:
     dead = "http://127.0.0.1:9"
     writer = MlflowWriter(ready_folder, dead, "one", "dots")

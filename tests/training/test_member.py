@@ -57,6 +57,7 @@ def test_codes_and_information_are_those_of_the_checkpoint(bench: Bench) -> None
         np.testing.assert_array_equal(seen.information, outcome.information[replica])
 
 
+@pytest.mark.slow
 def test_the_same_task_in_another_process(bench: Bench) -> None:
     outcome = Trainer(bench.context).train(bench.task)
     message = pickle.dumps((bench.context, bench.task))
@@ -172,6 +173,7 @@ def test_a_diverged_replica_stops_early(bench: Bench, monkeypatch: pytest.Monkey
     assert outcome.images == len(steps) * 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["betatcvae", "factorvae", "strkm"])
 def test_stacked_replicas_give_what_the_loop_gives(tmp_path: Path, name: str) -> None:
     """Two generations of each, the second from the other's checkpoints; at a high rate Adam magnifies rounding."""
