@@ -21,7 +21,7 @@ from pbt_disent.population.fitness.labelled import SCORES
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.rounds.method import Result
-from pbt_disent.seeds import Streams
+from pbt_disent.rounds.setup import sample
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.types import FloatArray, IntArray, Json, UInt8Array
 
@@ -72,7 +72,7 @@ def _of_labelled(
         return None
     supervision = config.supervision
     labels = np.asarray(blobs.get_array(ranking), dtype=np.int64)
-    known = _drawn(config, np.flatnonzero((labels >= 0).all(axis=1)), supervision.points, "0")
+    known = sample(config.seed, np.flatnonzero((labels >= 0).all(axis=1)), supervision.points, "0", "probe")
     truth = labels[known][:, np.ptp(labels[known], axis=0) > 0]
     codes = LatentModel.from_checkpoint(blobs.get(best.checkpoint)).encode(images[known])
     score = SCORES[supervision.metric]
@@ -96,7 +96,9 @@ def _of_final(config: Config, result: Result, blobs: BlobStore, images: UInt8Arr
         levels = []
         for level in leaf.levels:
             if len(level.images) >= max(MINIMUM_POINTS, len(model.latents)):
-                rows = _drawn(config, np.arange(len(level.images)), config.final.points, leaf.number, level.path)
+                rows = sample(
+                    config.seed, np.arange(len(level.images)), config.final.points, "final", leaf.number, level.path
+                )
                 levels.append((model.encode(images[level.images[rows]]), level.values[rows]))
         if levels:
             leaves.append(levels)
@@ -109,11 +111,3 @@ def _of_final(config: Config, result: Result, blobs: BlobStore, images: UInt8Arr
         return float(leaf_runs_mig([[next(taken) for _ in leaf] for leaf in leaves], bins=config.final.bins).score)
 
     return interval_over_points(best.score, statistic, [len(codes) for codes, _ in everything], bounds=(0.0, 1.0))
-
-
-def _drawn(config: Config, indices: IntArray, count: int, *names: str | int) -> IntArray:
-    """Return at most `count` of the indices, ascending."""
-    if len(indices) <= count:
-        return indices
-    rng = Streams(config.seed).generator("chosen", *names)
-    return np.asarray(np.sort(rng.choice(indices, size=count, replace=False)))

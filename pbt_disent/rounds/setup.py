@@ -20,7 +20,15 @@ from pbt_disent.store.log import GrowingLog
 from pbt_disent.training.tasks import Teaching
 from pbt_disent.types import Hyperparameters, IntArray, Json
 
-__all__ = ["RunSetup"]
+__all__ = ["RunSetup", "sample"]
+
+
+def sample(seed: int, indices: IntArray, count: int, *names: str | int) -> IntArray:
+    """Draw at most `count` of the indices without replacement, ascending, from the run's stream with these names."""
+    if len(indices) <= count:
+        return np.sort(indices)
+    chosen = Streams(seed).generator(*names).choice(len(indices), size=count, replace=False)
+    return np.sort(indices[chosen])
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,7 @@ class RunSetup:
 
     def sample(self, indices: IntArray, count: int, *names: str | int) -> IntArray:
         """Draw at most `count` of the indices without replacement, ascending, from the stream with these names."""
-        if len(indices) <= count:
-            return np.sort(indices)
-        chosen = Streams(self.config.seed).generator(*names).choice(len(indices), size=count, replace=False)
-        return np.sort(indices[chosen])
+        return sample(self.config.seed, indices, count, *names)
 
     def rate(self, size: int, taught: tuple[Kind, Teaching] | None = None) -> Rate:
         """Return what a model pays that trains on so many images."""

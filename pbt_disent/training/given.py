@@ -35,7 +35,7 @@ def labelled_factors(supervision: SupervisionConfig, data: ImageData, enumerated
     varying = [column for column, size in enumerate(data.factor_sizes) if size > 1]
     if not varying:
         remedy = "name a table with --set data.options.labels=FILE"
-        raise UserError(f"data {data.name}", "has no labels, which this objective needs", remedy)
+        raise UserError(f"data {data.name}", "has no labels, which this run needs", remedy)
     if supervision.factors is not None:
         for name in supervision.factors:
             if name not in data.factor_names:
@@ -139,5 +139,5 @@ def _labels(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -
     columns: Sequence[int] = labelled_factors(supervision, data, enumerated)
     factors = data.factors(np.arange(len(data)))
     if factors is None:
-        raise UserError(f"data {data.name}", "has no labels, which this objective needs", "name a table of labels")
+        raise UserError(f"data {data.name}", "has no labels, which this run needs", "name a table of labels")
     return np.ascontiguousarray(factors[:, columns], dtype=np.int64)

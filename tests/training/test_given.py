@@ -92,7 +92,7 @@ def test_bad_supervision(world: ImageData, blobs: BlobStore, tmp_path: Path) -> 
         given_to(["adagvae"], SupervisionConfig(factors=("shape",), differing=2), world, None, blobs)
     np.save(tmp_path / "plain.npy", np.random.default_rng(0).integers(0, 255, (9, 8, 8), dtype=np.uint8))
     plain = data.load(tmp_path / "plain.npy")
-    with pytest.raises(UserError, match="has no labels, which this objective needs"):
+    with pytest.raises(UserError, match="has no labels, which this run needs"):
         given_to(["ssdgm"], SupervisionConfig(), plain, None, blobs)
 
 
