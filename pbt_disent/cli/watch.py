@@ -35,7 +35,9 @@ def call(options: argparse.Namespace) -> int:
     if options.interval < 0.1:
         raise UserError(f"--interval {options.interval:g}", "must be at least 0.1", "leave it out")
     if options.address is None:
-        return _watch_folder(_local(options), options)
+        from pbt_disent.cli.watch_folder import WatchedFolder
+
+        return _watch_folder(WatchedFolder(_local(options)), options)
     if options.run is None:
         raise UserError("watch --address", "needs the name of a run", "see: pbt-disent list")
     return _watch_job(options)
@@ -57,13 +59,22 @@ def _local(options: argparse.Namespace) -> RunFolder:
 def _watch_job(options: argparse.Namespace) -> int:
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.remote import connect
+    from pbt_disent.cli.watch_folder import WatchedFolder
     from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.tune.jobs import ENDED
 
     jobs = connect(options)
     job = jobs.find(options.run)
     shared = Path(job.runs) / job.run
-    if Path(job.runs).is_absolute() and (shared / "run.json").exists():
-        return _watch_folder(RunFolder(shared), options)
+
+    def seen_from_here() -> WatchedFolder | None:
+        if not Path(job.runs).is_absolute() or not (shared / "run.json").exists():
+            return None
+        resume = f"pbt-disent resume {job.run} --address {jobs.address}"
+        return WatchedFolder(RunFolder(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
+
+    if folder := seen_from_here():
+        return _watch_folder(folder, options)
     if options.once:
         from pbt_disent.cli.status import progress_of
 
@@ -73,19 +84,20 @@ def _watch_job(options: argparse.Namespace) -> int:
         return 0
     for piece in jobs.follow(job):
         print(piece, end="", flush=True)
+        if folder := seen_from_here():  # it was not there yet
+            return _watch_folder(folder, options)
     job = jobs.find(options.run)
     print(f"{job.run}: {job.status.lower()}")
     return 0 if job.status == "SUCCEEDED" else 1
 
 
-def _watch_folder(run: RunFolder, options: argparse.Namespace) -> int:
+def _watch_folder(folder: WatchedFolder, options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from pbt_disent.cli.watch_folder import WatchedFolder
     from pbt_disent.cli.watch_table import draw
 
-    console, folder = Console(), WatchedFolder(run)
+    console = Console()
     seen = folder.look()
     if options.once:
         console.print(draw(folder, seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,10 +59,14 @@ class WatchedFolder:
 
     Args:
         run: the folder.
+        service: whether somebody is there who starts the run again when its driver dies; nobody by default.
+        resume: the command that goes on with the run when it was stopped.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, service: Callable[[], bool] = lambda: False, resume: str | None = None) -> None:
         self.run = run
+        self.resume = resume or f"pbt-disent resume {run.path}"
+        self._service = service
         self.config: Config = run.config()
         self._manifests: dict[str, list[Manifest]] = {}
         self._identities: dict[str, str] = {}
@@ -73,6 +78,7 @@ class WatchedFolder:
             with contextlib.suppress(FileNotFoundError):  # the driver deletes, too
                 self.run.refresh()
             self._fetched = time.monotonic()
+        state = self._served(self._state())  # before the rest is read: behind the end nothing is added
         rows = read_rows(self.run.path / "rounds.jsonl")
         started = {row["path"]: row for row in rows if row.get("event") == "started"}
         for path, row in started.items():
@@ -87,7 +93,7 @@ class WatchedFolder:
             if row.get("generations") == len(self._manifests.get(path, []))
         }
         return Snapshot(
-            state=self._state(),
+            state=state,
             rounds={path: list(self._manifests[path]) for path in started},
             ended=ended,
             images={path: int(row.get("images", 0)) for path, row in started.items()},
@@ -95,6 +101,9 @@ class WatchedFolder:
             spent=time_spent,
             left=self._left(time_spent),
         )
+
+    def _served(self, state: State) -> State:
+        return "starting" if state == "stopped" and self._service() else state
 
     def generations(self, path: str) -> int:
         """Return how many generations a round has at most."""

@@ -44,7 +44,7 @@ def headline(folder: WatchedFolder, seen: Snapshot) -> str:
     if seen.state == "running" and seen.left is not None:
         words.append(f"about {duration(seen.left)} left at most")
     if seen.state == "stopped":
-        words.append(f"go on with: pbt-disent resume {folder.run.path}")
+        words.append(f"go on with: {folder.resume}")
     return ", ".join(words)
 
 

@@ -204,6 +204,17 @@ def test_a_run_that_nobody_works_on_ends_the_watch(run: RunFolder, capsys: pytes
     assert "one: stopped" in capsys.readouterr().out
 
 
+def test_a_run_that_a_service_starts_again_is_starting_and_not_stopped(run: RunFolder) -> None:
+    Lease(run.path / "lease.json").release()
+    served = [True]
+    folder = WatchedFolder(run, lambda: served[0], "pbt-disent resume one --address http://head:8265")
+    assert folder.look().state == "starting"
+    served[0] = False
+    seen = folder.look()
+    assert seen.state == "stopped"
+    assert headline(folder, seen).endswith("go on with: pbt-disent resume one --address http://head:8265")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,10 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     first = run / "rounds/0/generation-0000.json"
     wait_until(lambda: first.exists() or status(verb, "small-1")["status"] == "FAILED")
     assert first.exists(), ok(verb("logs", "small-1"))
+    shown = ok(verb("watch", "small-1", "--once"))
+    assert shown.startswith("small-1: running, pbt-u-vae on sprites")
+    assert "round 0, generation" in shown
+    assert "m02" in shown
     running = verb("resume", "small-1", "--runs", str(runs))
     assert running.returncode == 2
     assert "is running there; stop it first" in running.stderr
@@ -131,9 +136,15 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     done = len(manifests(run))
     assert status(verb, "small-1")["status"] == "STOPPED"
     assert json.loads((run / "lease.json").read_text())["released"]
+    shown = ok(verb("watch", "small-1", "--once"))
+    assert shown.startswith("small-1: stopped")
+    assert f"pbt-disent resume small-1 --address {cluster.url}" in " ".join(shown.split())
 
     assert "as job small-1.2" in ok(verb("resume", "small-1", "--runs", str(runs)))
     wait_until(lambda: len(manifests(run)) > done)
+    watched: list[subprocess.CompletedProcess[str]] = []
+    watching = threading.Thread(target=lambda: watched.append(verb("watch", "small-1")))
+    watching.start()
     (driver,) = driver_of(cluster, "small-1")
     driver.send_signal(signal.SIGKILL)
     assert not psutil.wait_procs([driver], timeout=60)[1]
@@ -146,7 +157,14 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     assert found["generation"] >= done - 1
     (line,) = ok(verb("list")).splitlines()
     assert line.split()[:2] == ["small-1", "running"]
+    assert watching.is_alive(), "a driver that is started again ends no watch"
     ok(verb("stop", "small-1"))
+    watching.join(120)
+    (seen,) = watched
+    assert seen.returncode == 1, seen.stdout + seen.stderr
+    assert seen.stdout.splitlines()[-1].startswith("small-1: stopped")
+    generations = [line.split()[:3] for line in seen.stdout.splitlines() if line.startswith("  0 generation ")]
+    assert generations == [["0", "generation", f"{number}:"] for number in range(1, len(manifests(run)) + 1)]
     log = ok(verb("logs", "small-1", "--follow"))
     assert "supervisor: ended by signal 9" in log
     assert "Traceback" not in log
@@ -164,6 +182,8 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
 def test_a_submitted_run_succeeds_and_leaves_a_model(verb: Call, place: Path) -> None:
     one = ["--set", "population.max_generations=1", "--name", "one"]
     ok(verb("submit", "small.yaml", "--runs", str(place / "runs"), *one))
+    watched = ok(verb("watch", "one"))
+    assert watched.splitlines()[-1].startswith("one: finished"), watched
     log = ok(verb("logs", "one", "--follow"))
     assert wait_until(
         lambda: (found := status(verb, "one"))["status"] in {"SUCCEEDED", "FAILED"} and found["status"]

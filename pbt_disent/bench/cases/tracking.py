@@ -17,7 +17,7 @@ LASTS = 30.0
 """Seconds of a generation: the writer finds a new one as often."""
 OURS, THEIRS = "pbt-disent/bench", "one call for each value"
 GOAL = Goal(2.0, at_most=True)
-"""Per cent of the time that a generation lasts, on one processor."""
+"""Per cent of one processor's time while a generation lasts."""
 
 
 def prepare(setting: Setting) -> Contest:
@@ -52,7 +52,14 @@ def prepare(setting: Setting) -> Contest:
         return f"both leave the same {sum(map(len, mine.values()))} metrics of {len(mine)} members"
 
     def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
-        found = [Measure("of a generation's 30 s, on SQLite", 100 * medians["the writer"] / LASTS, "%", GOAL)]
+        found = [
+            Measure(
+                "of one processor while a generation lasts 30 s, on SQLite",
+                100 * medians["the writer"] / LASTS,
+                "%",
+                GOAL,
+            )
+        ]
         if importlib.util.find_spec("flask_wtf") is None:
             return found
         for name, remember in (("a server that hashes the password each time", 0.0), ("one that does not", 300.0)):
@@ -63,7 +70,7 @@ def prepare(setting: Setting) -> Contest:
                 client = sum(record(server.uri)) / (generations - 1)
                 served = (server.processor_seconds() - before) / generations
             found.append(Measure(f"the same, writing to {name}", 100 * client / LASTS, "%", GOAL))
-            found.append(Measure("and of the server's machine", 100 * served / LASTS, "%"))
+            found.append(Measure("and of the server's processors", 100 * served / LASTS, "%"))
         return found
 
     return Contest(
