@@ -30,7 +30,8 @@ __all__ = ["KEY", "ROUND_KEY", "Sender"]
 
 KEY = "pbt_disent.key"
 ROUND_KEY = "pbt_disent.round_key"
-_PICTURE_SECONDS = 60.0
+_PICTURE_SECONDS, _PICTURE_SHARE = 60.0, 0.002
+"""A round's picture is drawn again after so long at the earliest, and takes at most this share of the time."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -41,8 +42,8 @@ class _Round:
     run_id: str
     members: dict[int, str] = field(default_factory=dict)
     running: bool = True
-    drawn: float = -math.inf
-    """When its picture was drawn last; -inf if it has none."""
+    redraw: float = -math.inf
+    """When its picture may be drawn again; -inf if it has none."""
 
 
 @dataclass
@@ -137,15 +138,16 @@ class Sender:
             whole.add(record, record["metrics"], params, {"generation": str(record["generation"]), "best_member": best})
         for number, batch in members.items():
             self._log(self._member(runs, records[0], number), batch)
-        self._draw(runs, last, once_in=_PICTURE_SECONDS)
-        pictured = runs.drawn > -math.inf
+        self._draw(runs, last)
+        pictured = runs.redraw > -math.inf
         told = note(last, self._experiment_id(), runs.run_id, list(runs.members.values()), pictured=pictured)
         whole.tags["mlflow.note.content"] = told
         self._log(runs.run_id, whole)
 
-    def _draw(self, runs: _Round, record: Json, *, once_in: float) -> None:
-        """Put a picture of the population beside its round, unless that has one younger than `once_in` seconds."""
-        if self._picture is None or time.monotonic() - runs.drawn < once_in:
+    def _draw(self, runs: _Round, record: Json, *, at_once: bool = False) -> None:
+        """Put a picture of the population beside its round, unless that has a young one."""
+        begun = time.monotonic()
+        if self._picture is None or (begun < runs.redraw and not at_once):
             return
         manifests = committed(self._folder, record)
         if not manifests:
@@ -154,7 +156,8 @@ class Sender:
             path = Path(folder) / PICTURE
             path.write_bytes(self._picture(manifests, record.get("fitness", "score")))
             self._client.log_artifact(runs.run_id, str(path))
-        runs.drawn = time.monotonic()
+        now = time.monotonic()
+        runs.redraw = now + max(_PICTURE_SECONDS, (now - begun) / _PICTURE_SHARE)
 
     def _finished(self, record: Json) -> None:
         runs = self._round(record)
@@ -163,7 +166,7 @@ class Sender:
         manifests = committed(self._folder, record)
         if manifests:
             self._client.log_text(runs.run_id, population_table(manifests), "population.csv")
-            self._draw(runs, record, once_in=0.0)
+            self._draw(runs, record, at_once=True)
         self._terminate(runs, "FINISHED", record["time"])
 
     def _files(self, record: Json) -> None:

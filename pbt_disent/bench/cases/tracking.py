@@ -24,7 +24,7 @@ def prepare(setting: Setting) -> Contest:
     """56 members with 30 metrics each over 20 generations of 30 s, on a clock that is set forward instead of waiting.
 
     Ours is the writer's own way, with its rests, without making the runs, which happens once, and without the picture
-    of a round, which it draws at most once a minute. The peer makes one call for each metric, parameter and tag, over
+    of a round, which is drawn rarely. The peer makes one call for each metric, parameter and tag, over
     one generation.
     """
     from pbt_disent.bench.tracked import password_server, population_records
