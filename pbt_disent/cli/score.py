@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_images(parser)
     parser.add_argument("--metrics", default="all", help="names with commas between them, or all (%(default)s)")
-    parser.add_argument(
-        "--budget", default="protocol", help="protocol (published, minutes) or fast (%(default)s)"
-    )
+    parser.add_argument("--budget", default="protocol", help="protocol (published, minutes) or fast (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (%(default)s)")
     parser.add_argument("--no-intervals", action="store_true", help="leave the error bars out")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the latent x factor matrices as PNG")
