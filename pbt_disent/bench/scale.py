@@ -190,7 +190,7 @@ def _measured(results: Json, parts: Parts) -> list[str]:
 
 def _table(costs: Budget, parts: Parts, rate: int) -> list[str]:
     lines = [
-        f"At {rate:,} image passes a second on each GPU (assumed):",
+        f"At {rate:,} image passes a second on each GPU:",
         "",
         "| GPUs | X-run | leaf rounds | final | all | GPU hours | GPUs train | limit |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -151,7 +151,7 @@ def prepare_lineage(setting: Setting) -> Growth:
         1,
         Grower(f"manifests and lineage, {members:,} members", lambda size: _timed_read(parts[size])),
         agree,
-        setting.pick(2, 1, 1),
+        setting.pick(3, 3, 1),
         measures=measures,
     )
 
