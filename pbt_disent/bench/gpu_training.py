@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -18,6 +18,7 @@ from pbt_disent.training.replaying import replaying
 from pbt_disent.training.resident import ResidentImages
 from pbt_disent.training.supervision import Supervision
 from pbt_disent.training.tasks import WorkerContext
+from pbt_disent.types import IntArray
 
 __all__ = ["GpuTraining"]
 
@@ -36,7 +37,6 @@ class GpuTraining(TrainingStep):
 
     def __init__(self, size: int, replicas: int, batch: int) -> None:
         super().__init__(size, replicas, batch, device="cuda")
-        self._batch = batch
 
     def recorded(self, *, stacked: bool = False, bf16: bool = False) -> Stretch:
         """Return the steps as workers take them: images on the GPU, steps recorded, replicas side by side or stacked.
@@ -54,7 +54,7 @@ class GpuTraining(TrainingStep):
         def stretch(steps: int) -> list[float]:
             nonlocal taken
             group = Group(replicas, context)
-            feed = resident.told(Supervision(), batches(len(self._images), self._batch, steps, order), order)
+            feed = resident.told(Supervision(), self._order(steps, order), order)
             with group.training(), replaying(group, feed, taken, steps) as take:
                 for step in range(steps):
                     take(step)
@@ -73,7 +73,7 @@ class GpuTraining(TrainingStep):
 
         def stretch(steps: int) -> list[float]:
             sums = torch.zeros(self.replicas, device="cuda")
-            for chosen in batches(len(floats), self._batch, steps, order):
+            for chosen in self._order(steps, order):
                 images = floats[torch.from_numpy(chosen)].to("cuda")
                 sums += torch.stack(step_of(models, optimizer, images, self.BETA, self.IMAGES, noise))
             torch.cuda.synchronize()
@@ -81,13 +81,16 @@ class GpuTraining(TrainingStep):
 
         return stretch
 
+    def _order(self, steps: int, generator: np.random.Generator) -> Iterator[IntArray]:
+        return batches(len(self._images), len(self._chosen), steps, generator)
+
     def side_by_side(self, workers: int, steps: int) -> float:
         """Return the seconds that some processes on one GPU take for a stretch each, all at the same time."""
         context = multiprocessing.get_context("spawn")
         ends: list[Connection] = []
         for _ in range(workers):
             here, there = context.Pipe()
-            work = (there, self._shape[1], self.replicas, self._batch, steps)
+            work = (there, self._shape[1], self.replicas, len(self._chosen), steps)
             context.Process(target=_serve, args=work, daemon=True).start()
             ends.append(here)
         for end in ends:

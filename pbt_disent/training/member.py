@@ -97,13 +97,14 @@ class Trainer:
         supervision = self._supervision(task.teaching)
         chosen = batches(drawn, batch, steps, order)
         with contextlib.ExitStack() as stack:
-            take: Callable[[int], None]
+
+            def take_from_host(step: int) -> None:
+                group.step(supervision.batch(self._images, next(chosen), context.device, pairing), age + step)
+
+            take: Callable[[int], None] = take_from_host
             if (resident := self._resident()) is not None:
                 given = resident.told(supervision, chosen, pairing)
                 take = stack.enter_context(replaying(group, given, age, steps))
-            else:
-                feed = (supervision.batch(self._images, one, context.device, pairing) for one in chosen)
-                take = lambda step: group.step(next(feed), age + step)  # noqa: E731
             for taken in range(1, steps + 1):
                 take(taken - 1)
                 if taken % _CHECK_EVERY == 0 and not all(group.finite()):
