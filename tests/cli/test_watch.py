@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pbt_disent.cli import main
-from pbt_disent.cli.watch_folder import WatchedFolder
+from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
 from pbt_disent.cli.watch_table import draw, headline
 from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
@@ -171,14 +170,25 @@ def test_a_round_begun_anew_on_other_inputs_is_read_anew(run: RunFolder) -> None
     assert folder.look().rounds["0"] == [other]
 
 
-def test_without_a_terminal_each_generation_is_a_line(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_each_generation_is_a_line(
+    run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifests = simulate(members=4, generations=2)
     lease = Lease(run.path / "lease.json")
     begin(run, manifests)
     commit(run, manifests[0])
 
+    looked, look = threading.Event(), WatchedFolder.look
+
+    def look_and_say(folder: WatchedFolder) -> Snapshot:
+        seen = look(folder)
+        looked.set()
+        return seen
+
+    monkeypatch.setattr(WatchedFolder, "look", look_and_say)
+
     def finish() -> None:
-        time.sleep(0.3)
+        looked.wait(60)
         commit(run, manifests[1])
         log(run, event="finished", path="0", reason="converged", generations=2)
         run.scores.write_text("{}")
