@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from pbt_disent.training.group import Group, Replica
 from pbt_disent.training.supervision import Supervision
 from pbt_disent.training.tasks import WorkerContext
 
-__all__ = ["TrainingStep"]
+__all__ = ["TrainingStep", "one_thread"]
 
 Step = Callable[[], list[float]]
+Way = Literal["ours", "plain", "pythae"]
 
 
 class TrainingStep:
@@ -58,45 +59,33 @@ class TrainingStep:
         self._resolved = resolve(wanted, self._shape)
         self._open = contextlib.ExitStack()
 
-    def ours(self) -> Step:
-        """Return the step as workers take it, from uint8 images: each has a thread of its own and some replicas.
+    def apart(self, way: Way) -> Step:
+        """Return the step that one of the ways takes, in a process of its own and on one thread, as workers have.
 
-        There are as many workers as torch has threads, so that all sides use as many; a single one is this process.
+        So each has its own memory, too: what a side leaves in the heap of a shared process speeds up the others.
         """
-        if torch.get_num_threads() == 1:
-            return self.of(range(self.replicas))
-        threads = min(torch.get_num_threads(), self.replicas)
-        context = multiprocessing.get_context("spawn")
-        ends: list[Connection] = []
-        for worker in range(threads):
-            here, there = context.Pipe()
-            own = range(worker, self.replicas, threads)
-            work = (there, self._shape[1], self.replicas, len(self._chosen), own)
-            context.Process(target=_serve, args=work, daemon=True).start()
-            there.close()
-            ends.append(here)
+        here, there = multiprocessing.get_context("spawn").Pipe()
+        work = (there, way, self._shape[1], self.replicas, len(self._chosen))
+        multiprocessing.get_context("spawn").Process(target=_serve, args=work, daemon=True).start()
+        there.close()
 
         def step() -> list[float]:
-            for end in ends:
-                end.send(None)
-            losses = [0.0] * self.replicas
-            for worker, end in enumerate(ends):
-                losses[worker::threads] = end.recv()
+            here.send(None)
+            losses: list[float] = here.recv()
             return losses
 
         return step
 
-    def of(self, own: Sequence[int]) -> Step:
-        """Return the step that one worker takes with some of the replicas.
+    def ours(self) -> Step:
+        """Return the step as a worker takes it, from uint8 images.
 
         The constant of the weighted estimator, which our losses leave out, is added for the comparison.
         """
-        noise = self._noise()
-        models = [self._build(replica).train() for replica in own]
-        replicas = [Replica(one, one.optimizers(), noise[place]) for one, place in zip(models, own, strict=True)]
+        models = [self._build(replica).train() for replica in range(self.replicas)]
+        replicas = [Replica(one, one.optimizers(), noise) for one, noise in zip(models, self._noise(), strict=True)]
         group = Group(replicas, WorkerContext("", "", self._resolved.name, self._resolved.settings))
         self._open.enter_context(group.training())
-        supply, steps, sums = Supervision(), 0, np.zeros(len(own))
+        supply, steps, sums = Supervision(), 0, np.zeros(self.replicas)
         constant = (self.BETA - 1) * (self.LATENTS - 1) * math.log(self.IMAGES)
 
         def step() -> list[float]:
@@ -152,11 +141,23 @@ class TrainingStep:
         return [torch.Generator(self._device).manual_seed(100 + replica) for replica in range(self.replicas)]
 
 
-def _serve(end: Connection, size: int, replicas: int, batch: int, own: Sequence[int]) -> None:
-    """Be a worker: take a step whenever told to, and send the losses, until the other end is closed."""
+def _serve(end: Connection, way: Way, size: int, replicas: int, batch: int) -> None:
+    """Take a step whenever told to, and send the losses, until the other end is closed."""
     torch.set_num_threads(1)
-    step = TrainingStep(size, replicas, batch).of(own)
+    work = TrainingStep(size, replicas, batch)
+    step = {"ours": work.ours, "plain": work.plain, "pythae": work.pythae}[way]()
     with contextlib.suppress(EOFError):
         while True:
             end.recv()
             end.send(step())
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread while the context lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 def play_on_nodes(
     sizes: Sequence[int],
+    warm_up: Callable[[Executor, int], object],
     play: Callable[[Executor, int], T],
     context: WorkerContext,
     trainer: TrainerFactory,
@@ -43,7 +44,8 @@ def play_on_nodes(
 
     Args:
         sizes: numbers of nodes, ascending.
-        play: called with an executor and the number of nodes; it is called once before, to have all workers started.
+        warm_up: called with an executor and the number of nodes, to give tasks to all of them, until all have a worker.
+        play: called then, with the same.
         context: of the run.
         trainer: of its workers.
         most_members: of the largest population.
@@ -58,7 +60,7 @@ def play_on_nodes(
             for size in sizes:
                 while len(cluster.list_all_nodes()) < size:
                     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-                _employ(cast("RayExecutor", executor), size, play)
+                _employ(cast("RayExecutor", executor), size, warm_up)
                 found.append(play(executor, size))
             return found
 
@@ -66,11 +68,11 @@ def play_on_nodes(
         return launch(context, resources, "nodes", 2, main, most_members, trainer=trainer)
 
 
-def _employ(executor: RayExecutor, workers: int, play: Callable[[Executor, int], object]) -> None:
-    """Play until every node has a worker: the pool looks for new nodes every few seconds."""
+def _employ(executor: RayExecutor, workers: int, warm_up: Callable[[Executor, int], object]) -> None:
+    """Warm up until every node has a worker: the pool looks for new nodes every few seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        play(executor, workers)
+        warm_up(executor, workers)
         if executor.statistics()[0].alive >= workers:
             return
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from pbt_disent.bench.training_step import TrainingStep
 from pbt_disent.tune.capacity import visible_gpus
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
-SLOW = {"startup", "grow-memory", "grow-replicas", "grow-tracking", "tracking-cost"}
+SLOW = {"startup", "step-32", "step-64", "grow-memory", "grow-replicas", "grow-tracking", "tracking-cost"}
 
 
 def marked(name: str) -> object:
@@ -59,11 +59,8 @@ def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_take_the_steps_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker for each thread, each with some of the replicas: the same losses, step by step, in their order."""
+def test_a_process_of_its_own_takes_the_same_steps() -> None:
     work = TrainingStep(32, replicas=3, batch=16)
-    alone = work.of(range(3))
-    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    together = work.ours()
+    here, apart = work.ours(), work.apart("ours")
     for _ in range(2):
-        assert together() == pytest.approx(alone(), rel=1e-5)
+        assert apart() == pytest.approx(here(), rel=1e-5)

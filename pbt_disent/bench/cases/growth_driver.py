@@ -38,7 +38,7 @@ def prepare_decision(setting: Setting) -> Growth:
         return min(_play(next(folders), members, 3).decisions)
 
     sizes = setting.pick((100, 1000, 10_000), (100, 1000, 10_000), (20, 40))
-    peer = Grower("Tune's PBT scheduler", decide_plainly, most=setting.pick(4000, 1000, 40))
+    peer = Grower("Tune's PBT scheduler", decide_plainly, most=setting.pick(2000, 1000, 40))
     return Growth(
         "members",
         sizes,
@@ -76,7 +76,7 @@ def prepare_members(setting: Setting) -> Growth:
 
 def prepare_generations(setting: Setting) -> Growth:
     """The time of the driver for a generation, by how many lie behind it; it should not know."""
-    members, sizes = _long(setting)
+    members, sizes = _long(setting, 2000)
     folders, played = _folders(setting.folder), dict[int, float]()
 
     def ours(generation: int) -> float:
@@ -97,7 +97,7 @@ def prepare_generations(setting: Setting) -> Growth:
 
 def prepare_memory(setting: Setting) -> Growth:
     """The driver's memory by how many generations it has committed: it should not grow. In a process of its own."""
-    members, sizes = _long(setting)
+    members, sizes = _long(setting, 2000)
     folders, played = _folders(setting.folder), dict[int, float]()
 
     def ours(generation: int) -> float:
@@ -125,7 +125,7 @@ def prepare_memory(setting: Setting) -> Growth:
 
 def prepare_lineage(setting: Setting) -> Growth:
     """Read a population's record: repair its log, read its manifests, follow the best member back."""
-    members, sizes = _long(setting)
+    members, sizes = _long(setting, 10_000)
     whole = setting.folder / "whole"
     _play(whole, members, sizes[-1])
     parts = {size: _part(whole, setting.folder / f"part-{size}", size) for size in sizes}
@@ -151,16 +151,21 @@ def prepare_lineage(setting: Setting) -> Growth:
         1,
         Grower(f"manifests and lineage, {members:,} members", lambda size: _timed_read(parts[size])),
         agree,
-        setting.pick(3, 3, 1),
+        setting.pick(2, 3, 1),
         measures=measures,
     )
 
 
-def _long(setting: Setting) -> tuple[int, tuple[int, ...]]:
-    """Return members, and numbers of generations that are behind the ones that the driver keeps whole."""
+def _long(setting: Setting, members: int) -> tuple[int, tuple[int, ...]]:
+    """Return members, and numbers of generations that are behind the ones that the driver keeps whole.
+
+    Args:
+        setting: of the case.
+        members: at full size.
+    """
     if setting.size == "tiny":
         return 6, (2 * SETTLED, 4 * SETTLED)
-    return setting.pick(10_000, 200, 0), setting.pick((12, 25, 50, 100), (12, 24, 48), (1,))
+    return setting.pick(members, 200, 0), setting.pick((12, 25, 50, 100), (12, 24, 48), (1,))
 
 
 def _play(folder: Path, members: int, generations: int, *, files: bool = False) -> Played:

@@ -20,8 +20,8 @@ def prepare(setting: Setting) -> Growth:
 
     A generation should take as long as one node's share of it sleeps, however many nodes there are.
     """
-    sizes, seconds = setting.pick((1, 2, 4, 8), (1, 8), (1, 2)), setting.pick(1.0, 0.3, 0.05)
-    generations = setting.pick(6, 3, 2)
+    sizes, seconds = setting.pick((1, 2, 4, 8), (1, 4), (1, 2)), setting.pick(1.0, 0.3, 0.05)
+    generations = setting.pick(4, 3, 2)
     ideal = MEMBERS * seconds
     played: dict[int, list[float]] = {}
 
@@ -43,7 +43,7 @@ def prepare(setting: Setting) -> Growth:
         most = sizes[-1]
         return [Measure(f"of the workers' time is work, {most} nodes", 100 * ideal / medians[most], "%", Goal(95))]
 
-    return Growth("nodes", sizes, 0, Grower("pbt-disent", ours), agree, setting.pick(3, 1, 1), measures=measures)
+    return Growth("nodes", sizes, 0, Grower("pbt-disent", ours), agree, setting.pick(2, 1, 1), measures=measures)
 
 
 def _play(setting: Setting, sizes: Sequence[int], generations: int, seconds: float) -> list[list[float]]:
@@ -57,13 +57,18 @@ def _play(setting: Setting, sizes: Sequence[int], generations: int, seconds: flo
     base.mkdir()
     numbers = count()
 
-    def play(executor: Executor, nodes: int) -> list[float]:
+    def population(executor: Executor, nodes: int, generations: int, seconds: float) -> Sequence[float]:
         folder = base / f"population-{next(numbers)}"
-        ends = play_population(folder, executor, MEMBERS * nodes, generations, seconds, blobs=base / "blobs")
-        return [after - before for before, after in pairwise(ends)]
+        return play_population(folder, executor, MEMBERS * nodes, generations, seconds, blobs=base / "blobs")
+
+    def warm_up(executor: Executor, nodes: int) -> None:
+        population(executor, nodes, 1, 0.05)
+
+    def play(executor: Executor, nodes: int) -> list[float]:
+        return [after - before for before, after in pairwise(population(executor, nodes, generations, seconds))]
 
     context = WorkerContext(str(base / "blobs"), str(base), "none")
-    return play_on_nodes(sizes, play, context, SleepingTrainer, MEMBERS * sizes[-1])
+    return play_on_nodes(sizes, warm_up, play, context, SleepingTrainer, MEMBERS * sizes[-1])
 
 
 CASES.register("grow-nodes")(

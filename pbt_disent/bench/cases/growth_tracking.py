@@ -29,7 +29,7 @@ def prepare(setting: Setting) -> Growth:
     from pbt_disent.tracking.spool import Spool
 
     generations = setting.pick(20, 3, 2)
-    sizes = setting.pick((62, 250, 1000), (8, 24, 72), (2, 4))
+    sizes = setting.pick((8, 24, 125, 1000), (6, 18, 54), (2, 4))
     uri = f"sqlite:///{setting.folder / 'mlflow.db'}"
     records = {size: population_records(setting.folder / f"run-{size}", size, generations) for size in sizes}
     numbers, appended = count(), dict[int, float]()
@@ -71,14 +71,14 @@ def prepare(setting: Setting) -> Growth:
             Measure(f"{LARGE[0]:,} members over {LARGE[1]} generations, extrapolated", hours, "h"),
         ]
 
-    peer = Grower(THEIRS, theirs, most=setting.pick(62, 24, 4))
+    peer = Grower(THEIRS, theirs, most=setting.pick(24, 18, 4))
     return Growth(
         "members",
         sizes,
         1,
         Grower("one batch for each member and generation", ours),
         agree,
-        setting.pick(2, 1, 1),
+        1,
         [peer],
         measures=measures,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,12 +16,12 @@ TOLERANCE = 1e-5
 
 
 def prepare_replicas(setting: Setting) -> Growth:
-    """A training step of ever more beta-TCVAEs of one member, on one batch of 64 at 32x32, against the plain loop."""
-    from pbt_disent.bench.training_step import TrainingStep
+    """A training step of ever more beta-TCVAEs on one batch of 64 at 32x32 and one thread, against the plain loop."""
+    from pbt_disent.bench.training_step import TrainingStep, one_thread
 
     sizes = setting.pick((1, 2, 4, 8, 16), (1, 2, 4), (1, 2))
     works = {size: TrainingStep(32, size, setting.pick(64, 64, 16)) for size in sizes}
-    ours = {size: work.of(range(size)) for size, work in works.items()}
+    ours = {size: work.ours() for size, work in works.items()}
     plain = {size: work.plain() for size, work in works.items()}
 
     def agree() -> str:
@@ -32,14 +32,19 @@ def prepare_replicas(setting: Setting) -> Growth:
         return f"losses of a first step within {apart:.0e} of their size"
 
     times = setting.pick(10, 2, 1)
+
+    def cost(step: Callable[[], object]) -> float:
+        with one_thread():
+            return timed("", step, times=times).costs()[0]
+
     return Growth(
         "replicas",
         sizes,
         1,
-        Grower("as a worker trains", lambda size: timed("", ours[size], times=times).costs()[0]),
+        Grower("as a worker trains", lambda size: cost(ours[size])),
         agree,
         setting.pick(7, 2, 1),
-        [Grower("plain loop", lambda size: timed("", plain[size], times=times).costs()[0])],
+        [Grower("plain loop", lambda size: cost(plain[size]))],
         measures=lambda medians: [Measure("for a replica", 1000 * medians[sizes[-1]] / sizes[-1], "ms")],
     )
 

@@ -31,7 +31,7 @@ def prepare(setting: Setting) -> Contest:
     from pbt_disent.bench.tracked import password_server, population_records
     from pbt_disent.tracking.plain_logging import latest_metrics, log_plainly
 
-    members, generations = setting.pick(56, 56, 3), setting.pick(20, 5, 3)
+    members, generations = setting.pick(56, 56, 3), setting.pick(10, 4, 3)
     store, numbers = f"sqlite:///{setting.folder / 'mlflow.db'}", count()
     records = population_records(setting.folder / "run", members, generations, metrics=30)
 
@@ -60,7 +60,7 @@ def prepare(setting: Setting) -> Contest:
         if importlib.util.find_spec("flask_wtf") is None:
             return found
         servers = (("a server that hashes each password once", 300.0), ("one that does so each time", 0.0))
-        for name, remember in servers[: setting.pick(2, 1, 2)]:
+        for name, remember in servers[: setting.pick(2, 0, 1)]:
             folder = setting.folder / f"server-{remember:.0f}"
             folder.mkdir()
             with password_server(folder, remember=remember) as server:
