@@ -33,7 +33,7 @@ def call(options: argparse.Namespace) -> int:
     from pbt_disent.api import prepare
     from pbt_disent.cli.execution import device_of
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.run_folder import create_run
+    from pbt_disent.store.creating import create_run
 
     _, config = config_of(options)
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:

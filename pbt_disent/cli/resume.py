@@ -22,7 +22,7 @@ def call(options: argparse.Namespace) -> int:
     """Extend the run's config where asked, and execute it from wherever its record stands."""
     from pbt_disent.api import extend
     from pbt_disent.cli.execution import check_resources, execute_run
-    from pbt_disent.store.run_folder import find_run
+    from pbt_disent.store.finding import find_run
 
     if "://" in (options.address or ""):
         return _on_a_cluster(options)

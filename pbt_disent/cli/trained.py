@@ -103,7 +103,8 @@ def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | No
         UserError: there is no model.
     """
     from pbt_disent.store.filesystem import is_uri
-    from pbt_disent.store.run_folder import RunFolder, find_run
+    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.run_folder import RunFolder
 
     if is_uri(reference) or (is_uri(runs) and not Path(reference).is_dir()):
         run = find_run(reference, runs)

@@ -44,7 +44,7 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _local(options: argparse.Namespace) -> RunFolder:
-    from pbt_disent.store.run_folder import find_run, newest_run
+    from pbt_disent.store.finding import find_run, newest_run
 
     if options.run is None:
         return newest_run(options.runs)

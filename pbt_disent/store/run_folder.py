@@ -1,4 +1,4 @@
-"""The folder of a run: its names, its birth, and finding it again; or its place in an object store.
+"""The folder of a run: what is where in it, and what it says of itself; or its place in an object store.
 
 run.json config.yaml lease.json lineage.jsonl rounds.jsonl clock.jsonl spool.jsonl
 rounds/<path>/generation-0000.json   superseded/   blobs/   labels/labels.parquet   model/
@@ -8,10 +8,7 @@ scores.json report.html mlflow.db mlartifacts/
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import re
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,16 +21,14 @@ from pbt_disent.errors import UserError
 from pbt_disent.store.claims import RemoteLease, is_claimed
 from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
 from pbt_disent.store.files import write_atomically
-from pbt_disent.store.filesystem import RemoteFiles, below, is_uri
+from pbt_disent.store.filesystem import RemoteFiles, below
 from pbt_disent.store.lease import Lease, is_held
-from pbt_disent.store.mirror import Mirror, cache_folder
+from pbt_disent.store.mirror import Mirror
 from pbt_disent.types import Json
 
-__all__ = ["FORMAT", "RunFolder", "create_run", "find_run", "newest_run", "refuse_secrets"]
+__all__ = ["FORMAT", "RunFolder", "refuse_secrets"]
 
 FORMAT = 1
-NAME = re.compile(r"[^./\\\s-][^/\\\x00-\x1f]*")
-"""What a user may call a run: it becomes a folder beside the others."""
 
 
 class RunFolder:
@@ -198,122 +193,3 @@ def refuse_secrets(config: Config) -> None:
             "must not have a password in it",
             "leave it to the environment: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_URI",
         )
-
-
-def create_run(config: Config, preset: str, root: Path | str, name: str | None) -> RunFolder:
-    """Create a new run folder.
-
-    Args:
-        config: resolved.
-        preset: where it came from, for people to read.
-        root: folder or URI of all runs.
-        name: of the run; by default the preset's name and the first free number.
-
-    Raises:
-        UserError: the name is taken or would be another folder, or the folder cannot be written.
-    """
-    refuse_secrets(config)
-    if name is not None and not NAME.fullmatch(name):
-        rule = "must be the name of one folder, which begins with no '.', '-' or space"
-        raise UserError(f"--name {name}", rule, "choose another")
-    names = [name] if name else (f"{preset}-{number}" for number in itertools.count(1))
-    try:
-        for candidate in names:
-            folder = _claim(root, candidate)
-            if folder is None:
-                continue
-            folder.write_config(config)
-            folder.describe(preset=preset, config_digest=config.digest)
-            folder.publish()
-            return folder
-    except OSError as error:
-        reason = " ".join((error.strerror or str(error)).split())
-        raise UserError(f"run folder {root}", f"must be writable ({reason})", "choose another with --runs") from None
-    raise UserError(f"run {name!r}", f"exists already in {root}", "give another --name, or resume it")
-
-
-def _claim(root: Path | str, name: str) -> RunFolder | None:
-    """Take a name for a new run; none where it is taken."""
-    if not is_uri(root):
-        Path(root).mkdir(parents=True, exist_ok=True)
-        try:
-            (Path(root) / name).mkdir()
-        except FileExistsError:
-            return None
-        return RunFolder(Path(root) / name)
-    location = below(root, name)
-    files = RemoteFiles(location)
-    if files.look("run.json") is not None:
-        return None
-    nonce = secrets.token_hex(8)
-    files.write("run.json", json.dumps({"format": FORMAT, "name": name, "nonce": nonce}).encode())
-    if json.loads(files.read("run.json")).get("nonce") != nonce:  # another one has taken it at the same moment
-        return None
-    return RunFolder(cache_folder(location), location)
-
-
-def find_run(reference: str, root: Path | str) -> RunFolder:
-    """Find a run by path or URI, or by name under `root`.
-
-    Raises:
-        UserError: there is none, or the folder is no run of a format that this version knows.
-    """
-    if is_uri(reference) or (is_uri(root) and not Path(reference).is_dir()):
-        folder = _remote_run(reference if is_uri(reference) else below(root, reference))
-    else:
-        folder = RunFolder(_local_run(reference, Path(root)))
-    try:
-        description = folder.description()
-    except (OSError, ValueError):
-        raise UserError(
-            f"folder {folder.location}", "is no run folder (it has no readable run.json)", "give the path of a run"
-        ) from None
-    if description.get("format") != FORMAT:
-        raise UserError(
-            f"run {folder.location} of format {description.get('format')}",
-            f"must have format {FORMAT}",
-            "use the version that wrote it",
-        )
-    return folder
-
-
-def _local_run(reference: str, root: Path) -> Path:
-    path = next((path for path in (Path(reference), root / reference) if path.is_dir()), None)
-    if path is None:
-        known = sorted(entry.parent.name for entry in root.glob("*/run.json"))
-        raise UserError(
-            f"run {reference!r}",
-            "is neither a folder nor a name in " + str(root),
-            f"known: {', '.join(known) or 'none'}",
-        )
-    return path
-
-
-def _remote_run(location: str) -> RunFolder:
-    """Open a run in an object store, with its mirror as the store has it now."""
-    files, folder = RemoteFiles(location), RunFolder(cache_folder(location), location)
-    try:
-        there = files.look("run.json") is not None
-        if there:
-            folder.refresh()
-    except OSError as error:
-        raise UserError(
-            f"run {location}", f"cannot be read ({error.strerror or error})", "see to the storage"
-        ) from None
-    if not there:
-        raise UserError(f"run {location}", "is not there (it has no run.json)", "give the URI of a run")
-    return folder
-
-
-def newest_run(root: Path | str) -> RunFolder:
-    """Return the run that was created last.
-
-    Raises:
-        UserError: there is none.
-    """
-    if is_uri(root):
-        raise UserError(f"--runs {root}", "holds runs in no order of age", "name one")
-    found = sorted(Path(root).glob("*/run.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UserError(f"folder {root}", "holds no run", "start one with: pbt-disent run demo")
-    return find_run(str(found[-1].parent), root)

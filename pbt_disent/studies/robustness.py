@@ -23,7 +23,7 @@ from pbt_disent.metrics import score
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Observers
 from pbt_disent.rounds.method import Result
-from pbt_disent.store.run_folder import create_run
+from pbt_disent.store.creating import create_run
 from pbt_disent.studies.cells import Cell
 from pbt_disent.studies.contract import STUDIES, Study
 from pbt_disent.studies.spread import Goal, draw_boxes, tabulate

@@ -21,11 +21,13 @@ from pbt_disent.population.journal import RoundJournal
 from pbt_disent.store import claims, filesystem
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.claims import RemoteLease
+from pbt_disent.store.creating import create_run
 from pbt_disent.store.documents import RemoteDocuments, read_documents
 from pbt_disent.store.files import AlreadyCommitted
 from pbt_disent.store.filesystem import LocalFiles, RemoteFiles, below, open_files
+from pbt_disent.store.finding import find_run, newest_run
 from pbt_disent.store.lease import LeaseLost
-from pbt_disent.store.run_folder import RunFolder, create_run, find_run, newest_run
+from pbt_disent.store.run_folder import RunFolder
 from tests.population.fakes import Crash, FakeExecutor, Watch, manifests, spec
 from tests.test_pipeline import TINY
 

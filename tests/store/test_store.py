@@ -12,10 +12,11 @@ import pytest
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
+from pbt_disent.store.creating import create_run
 from pbt_disent.store.files import AlreadyCommitted, commit_document
+from pbt_disent.store.finding import find_run, newest_run
 from pbt_disent.store.lease import Lease, LeaseLost
 from pbt_disent.store.log import GrowingLog
-from pbt_disent.store.run_folder import create_run, find_run, newest_run
 
 
 def test_blobs_are_named_by_content_and_checked_on_reading(tmp_path: Path) -> None:

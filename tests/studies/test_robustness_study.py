@@ -11,8 +11,8 @@ from pbt_disent import api
 from pbt_disent.cli import main
 from pbt_disent.models.contract import Batch
 from pbt_disent.population.events import Observers
+from pbt_disent.store.creating import create_run
 from pbt_disent.store.log import GrowingLog
-from pbt_disent.store.run_folder import create_run
 from pbt_disent.studies.cells import Cell
 from pbt_disent.studies.contract import STUDIES
 from pbt_disent.studies.robustness import configured, run_cell

@@ -13,9 +13,9 @@ import yaml
 
 from pbt_disent import api
 from pbt_disent.config import load_config
+from pbt_disent.store.creating import create_run
 from pbt_disent.store.documents import read_documents
 from pbt_disent.store.filesystem import RemoteFiles
-from pbt_disent.store.run_folder import create_run
 from tests.conftest import missing
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
