@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import json
 import re
@@ -40,16 +42,30 @@ def read_manifests(folder: Path) -> list[Manifest]:
         PbtDisentError: a manifest cannot be read, or is of a format that this version does not know.
     """
     manifests: list[Manifest] = []
-    for generation in itertools.count():
-        path = folder / _name(generation)
-        if not path.exists():
-            return manifests
-        try:
-            manifests.append(Manifest.from_bytes(path.read_bytes()))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise PbtDisentError(f"{path} is no manifest of this version: {first['loc']}: {first['msg']}") from None
-    raise AssertionError
+    with _uncollected():
+        while (path := folder / _name(len(manifests))).exists():
+            try:
+                manifests.append(Manifest.from_bytes(path.read_bytes()))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                said = f"is no manifest of this version: {first['loc']}: {first['msg']}"
+                raise PbtDisentError(f"{path} {said}") from None
+    return manifests
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's cycle collector from looking again and again at objects that only become more.
+
+    With it, reading 300,000 members took 34.8 instead of 20.5 µs each.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class RoundJournal:

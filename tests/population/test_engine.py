@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -167,6 +168,7 @@ def test_an_unreadable_manifest_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(PbtDisentError, match=r"generation-0000\.json is no manifest of this version"):
         run(tmp_path)
+    assert gc.isenabled()
 
 
 def test_lineage_tells_who_was_born_replaced_and_mutated(undisturbed: Path) -> None:
