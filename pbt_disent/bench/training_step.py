@@ -64,9 +64,10 @@ class TrainingStep:
 
         So each has its own memory, too: what a side leaves in the heap of a shared process speeds up the others.
         """
-        here, there = multiprocessing.get_context("spawn").Pipe()
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
         work = (there, way, self._shape[1], self.replicas, len(self._chosen))
-        multiprocessing.get_context("spawn").Process(target=_serve, args=work, daemon=True).start()
+        context.Process(target=_serve, args=work, daemon=True).start()
         there.close()
 
         def step() -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from pbt_disent.bench import CASES, Setting, run_case
 from pbt_disent.bench.case import Computed, Contest, NotRun, Side
 from pbt_disent.bench.training_step import TrainingStep
+from pbt_disent.metrics import _exact_trees
+from pbt_disent.metrics._boosting import Boosted
 from pbt_disent.tune.capacity import visible_gpus
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
@@ -56,6 +59,25 @@ def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
             assert "not installed" in peer.reason
         else:
             assert isinstance(peer, Side)
+
+
+def test_no_round_of_dci_finds_trees_that_were_fitted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+
+    def count(*arrays: object) -> Boosted:
+        fitted.append(len(fitted))
+        return fit(*arrays)  # type: ignore[arg-type]
+
+    fit = _exact_trees._fit
+    monkeypatch.setattr(_exact_trees, "_fit", count)
+    monkeypatch.setattr(_exact_trees, "_FITTED", OrderedDict())
+    contest = CASES["dci-fast"].prepare(Setting("tiny", tmp_path))
+    assert isinstance(contest, Contest)
+    (peer,) = contest.peers
+    assert isinstance(peer, Side)
+    for rounds in (1, 2):
+        peer.costs()
+        assert len(fitted) == 2 * rounds  # two factors
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Real drivers, with Ray, killed with SIGKILL at random moments: one in CI, twenty in `make faults`."""
+"""Real drivers, with Ray, killed with SIGKILL at random moments: three in CI, twenty in `make faults`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PATIENCE = 120.0
 """Seconds that processes may take to end on a busy machine."""
-KILLS = 20 if os.environ.get("PBT_DISENT_FAULTS") else 1
+KILLS = 20 if os.environ.get("PBT_DISENT_FAULTS") else 3
 FILES = ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "model/model.json")
 
 

@@ -41,7 +41,7 @@ def prepare(setting: Setting) -> Contest:
         apart = _apart(run("fast", few), run("protocol", few))
         if apart > TOLERANCE and setting.size != "tiny":
             raise Disagreement(f"DCI of {len(few)} factors: scores differ by {apart:.3f}")
-        return f"over fewer factors, disentanglement and completeness within {apart:.3f}"
+        return f"over {len(few)} of the factors, disentanglement and completeness within {apart:.3f}"
 
     def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
         apart = _apart(last["fast"], last["protocol"])
