@@ -1,12 +1,13 @@
-"""What this process may use of the machine: processors, memory, disk."""
+"""What this process may use of the machine: processors, memory, GPUs."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from pathlib import Path
 
-__all__ = ["usable_cpus", "usable_memory"]
+__all__ = ["usable_cpus", "usable_memory", "visible_gpus"]
 
 
 def usable_cpus() -> int:
@@ -29,3 +30,32 @@ def usable_memory() -> int:
     except OSError:
         return total
     return total if limit == "max" else min(total, int(limit))
+
+
+def visible_gpus() -> int:
+    """Return how many NVIDIA GPUs CUDA would show to this process, without importing torch."""
+    present = _present_gpus()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or present == 0:
+        return present
+    names = 0
+    for name in (part.strip() for part in chosen.split(",")):
+        if not name.startswith(("GPU-", "MIG-")) and not (name.isdigit() and int(name) < present):
+            break  # CUDA ignores everything behind the first name that is none
+        names += 1
+    return names
+
+
+def _present_gpus() -> int:
+    """Ask the driver's management library for the number of GPUs; none where there is no driver."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_uint(0)
+    if library.nvmlInit_v2() != 0:
+        return 0
+    try:
+        return int(count.value) if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0 else 0
+    finally:
+        library.nvmlShutdown()

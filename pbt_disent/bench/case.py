@@ -106,7 +106,7 @@ class Contest:
         peers: the other ways, in any order; the headline is against the best of those that run.
         agree: has both sides do the work once, untimed, and says in one phrase how well their results agree; it raises
             `Disagreement` where they do not.
-        repeats: how often each side is timed.
+        repeats: how often each side is timed in a session.
         unit: of the costs.
         measures: what else to report, given the median cost by the name of each side.
     """
@@ -145,7 +145,7 @@ class Growth:
             of them, 0 for what must not depend on them.
         ours: our way.
         agree: as in `Contest`; checks the work itself where there is no other way.
-        repeats: how often each size is timed.
+        repeats: how often each size is timed in a session.
         peers: other ways, whose exponents are reported too.
         unit: of the costs.
         measures: what else to report, given our median cost by size.
@@ -171,11 +171,16 @@ class Setting:
 
     Args:
         size: ``full``; ``quick``, minutes for all cases together; or ``tiny``, which proves that a case runs.
-        folder: a temporary folder of the case's own.
+        folder: a temporary folder of this session's own.
+        kept: a temporary folder of the case's own, which its later sessions find as the earlier ones left it: for
+            inputs that take long to make.
+        first: whether this is the first session of the case, which measures what needs no spread.
     """
 
     size: Size
     folder: Path
+    kept: Path
+    first: bool = True
 
     def pick(self, full: T, quick: T, tiny: T) -> T:
         """Return the value for this size."""
@@ -193,12 +198,14 @@ class Case:
         goal: of a contest's ratio; that of a growth is `Growth.TOLERANCE`. Where it is a lower bound the ratio is peer
             over ours, where it is an upper one ours over peer: "at most 1.3 times the peer".
         gpu: whether it needs one.
+        most_sessions: that it has, as it takes long; none for as many as the others.
     """
 
     summary: str
     prepare: Callable[[Setting], Contest | Growth]
     goal: Goal | None = None
     gpu: bool = False
+    most_sessions: int | None = None
 
     @property
     def inverse(self) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pbt_disent.bench.case import Goal, Measure
 from pbt_disent.bench.timing import Spread
 from pbt_disent.types import Json
 
-__all__ = ["Curve", "Finding", "Line"]
+__all__ = ["Curve", "Finding", "Line", "merged"]
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ class Finding:
         lines: one per peer, the best of those that ran first.
         agreement: how well the sides' results agree.
         measures: figures beside the ratio.
-        repeats: rounds.
+        repeats: rounds of a session.
         seconds: that the case took, all in all.
         of: what grows, if anything does.
         should_be: the exponent that it should have.
         curves: ours and those of the peers.
+        sessions: that it was put together from.
     """
 
     case: str
@@ -92,6 +94,7 @@ class Finding:
     of: str | None = None
     should_be: float | None = None
     curves: Sequence[Curve] = ()
+    sessions: int = 1
 
     @property
     def met(self) -> bool | None:
@@ -128,5 +131,61 @@ class Finding:
             ],
             **({"growth": grows} if self.curves else {}),
             "repeats": self.repeats,
+            "sessions": self.sessions,
             "seconds": round(self.seconds, 1),
         }
+
+
+def merged(sessions: Sequence[Finding]) -> Finding:
+    """Return what all sessions of a case found: the medians of theirs, with the lowest and the highest as bounds.
+
+    One session is returned as it is, with the quartiles of its rounds.
+    """
+    last = sessions[-1]
+    if len(sessions) == 1:
+        return last
+    names = dict.fromkeys(line.peer for one in sessions for line in one.lines)
+    lines = [_line([line for one in sessions for line in one.lines if line.peer == name]) for name in names]
+    ran = sorted((line for line in lines if line.ran), key=lambda line: line.cost.median if line.cost else 0.0)
+    ratio, peer = _across([one.ratio for one in sessions]), last.peer
+    if not last.curves and ran:
+        ratio, peer = ran[0].ratio, ran[0].peer
+    measures = [measure for one in sessions for measure in one.measures]
+    figures = dict.fromkeys(measure.name for measure in measures)
+    return replace(
+        last,
+        ratio=ratio,
+        peer=peer,
+        ours=_spread([one.ours for one in sessions]),
+        lines=(*ran, *(line for line in lines if not line.ran)),
+        measures=[_measure([one for one in measures if one.name == name]) for name in figures],
+        seconds=sum(one.seconds for one in sessions),
+        curves=[_curve(curves) for curves in zip(*(one.curves for one in sessions), strict=True)],
+        sessions=len(sessions),
+    )
+
+
+def _spread(spreads: Sequence[Spread]) -> Spread:
+    medians = [one.median for one in spreads]
+    return Spread(statistics.median(medians), min(medians), max(medians), len(medians))
+
+
+def _across(spreads: Sequence[Spread | None]) -> Spread | None:
+    there = [one for one in spreads if one is not None]
+    return _spread(there) if there else None
+
+
+def _line(lines: Sequence[Line]) -> Line:
+    """Merge the lines of one peer, without the sessions in which it did not run."""
+    kept = [line for line in lines if line.ran] or lines
+    return replace(kept[-1], cost=_across([line.cost for line in kept]), ratio=_across([line.ratio for line in kept]))
+
+
+def _measure(measures: Sequence[Measure]) -> Measure:
+    return replace(measures[-1], value=statistics.median(one.value for one in measures))
+
+
+def _curve(curves: Sequence[Curve]) -> Curve:
+    costs = [statistics.median(each) for each in zip(*(one.costs for one in curves), strict=True)]
+    last = statistics.median(one.last for one in curves)
+    return replace(curves[-1], costs=costs, exponent=_spread([one.exponent for one in curves]), last=last)

@@ -17,13 +17,17 @@ from pbt_disent.bench.timing import Spread, alternate, ratios, spread_of
 __all__ = ["run_case"]
 
 
-def run_case(name: str, size: Size, say: Callable[[str], None]) -> Finding:
-    """Run a case from start to end in a temporary folder.
+def run_case(
+    name: str, size: Size, say: Callable[[str], None], kept: Path | None = None, *, first: bool = True
+) -> Finding:
+    """Run one session of a case, from start to end, in a temporary folder.
 
     Args:
         name: in the registry.
         size: see `Setting`.
         say: told what is going on.
+        kept: see `Setting`; none for one that goes with the session.
+        first: see `Setting`.
 
     Raises:
         UserError: no such case.
@@ -33,7 +37,11 @@ def run_case(name: str, size: Size, say: Callable[[str], None]) -> Finding:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-") as folder:
         say("preparing")
-        prepared = case.prepare(Setting(size, Path(folder)))
+        own = Path(folder) / "session"
+        own.mkdir()
+        kept = kept or Path(folder) / "kept"
+        kept.mkdir(parents=True, exist_ok=True)
+        prepared = case.prepare(Setting(size, own, kept, first))
         if isinstance(prepared, Growth):
             finding = run_growth(name, case.summary, prepared, say)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pbt_disent.types import Json
 
-__all__ = ["conditions", "cost_text", "markdown", "measure_text", "spread_text"]
+__all__ = ["comparison", "conditions", "cost_text", "markdown", "measure_text", "spread_text"]
 
 
 def markdown(results: Json) -> str:
@@ -17,21 +17,38 @@ def markdown(results: Json) -> str:
     failed = [f"- `{case['case']}` failed: {case['error']}" for case in cases if "error" in case]
     parts = [conditions(results)]
     if contests:
-        parts.append(_table(("case", "ratio (quartiles)", "goal", "best peer", "beside it"), contests))
+        parts.append(_table(("case", "ratio (spread)", "goal", "best peer", "beside it"), contests))
     if growths:
         parts.append(
             "Growth: the exponent p of a cost that grows as size to the power p, beside the one that it should have. "
             "A fixed part makes it smaller."
         )
-        head = ("case", "sizes", "exponent (quartiles)", "should be", "cost at the largest", "the other way's")
+        head = ("case", "sizes", "exponent (spread)", "should be", "cost at the largest", "the other way's")
         parts.append(_table(head, growths))
     if failed:
         parts.append("\n".join(failed))
     return "\n\n".join(parts) + "\n"
 
 
+def comparison(earlier: Json, later: Json) -> str:
+    """Return the ratios of two runs side by side, as Markdown, and whether their spreads have a value in common."""
+    before = {case["case"]: case for case in earlier["cases"] if case["ratio"] is not None}
+    rows, agreeing = [], 0
+    for case in later["cases"]:
+        old = before.get(case["case"])
+        if old is None or case["ratio"] is None:
+            continue
+        (low, high), (old_low, old_high) = case["spread"], old["spread"]
+        agree = low <= old_high and old_low <= high
+        agreeing += agree
+        texts = (_with_bounds(old["ratio"], *old["spread"]), _with_bounds(case["ratio"], low, high))
+        rows.append((f"`{case['case']}`", *texts, f"{case['ratio'] / old['ratio'] - 1:+.1%}", "yes" if agree else "no"))
+    table = _table(("case", "earlier", "later", "change", "agree within their spread"), rows)
+    return f"{table}\n\n{agreeing} of {len(rows)} ratios agree within their spread.\n"
+
+
 def conditions(results: Json) -> str:
-    """Return machine, versions and load in a sentence or two."""
+    """Return machine, versions, load and the kind of spread in a few sentences."""
     machine, versions = results["machine"], results["versions"]
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     missing = [name for name, version in versions.items() if not version]
@@ -43,14 +60,26 @@ def conditions(results: Json) -> str:
         f"{machine['memory_gigabytes_per_second']:g} GB/s; load {machine['load_before']:g} before and "
         f"{machine['load_after']:g} after; {results['seconds']:,.0f} s in all. {known}"
         + (f"; not installed: {', '.join(missing)}" if missing else "")
-        + "."
+        + f". {_kind_of_spread(results)}"
     )
 
 
+def _kind_of_spread(results: Json) -> str:
+    count = results.get("sessions", 1)
+    if count == 1:
+        return "Median and quartiles of the rounds."
+    return f"Median of {count} sessions in processes of their own, and the lowest and the highest of them."
+
+
 def spread_text(spread: Json) -> str:
-    """Return a median with its quartiles, where there are any."""
-    median = f"{spread['median']:.3g}"
-    return f"{median} ({spread['low']:.3g} to {spread['high']:.3g})" if spread["samples"] > 1 else median
+    """Return a median with its bounds, where there are any."""
+    if spread["samples"] <= 1:
+        return f"{spread['median']:.3g}"
+    return _with_bounds(spread["median"], spread["low"], spread["high"])
+
+
+def _with_bounds(median: float, low: float, high: float) -> str:
+    return f"{median:.3g} ({low:.3g} to {high:.3g})"
 
 
 def cost_text(cost: float, unit: str) -> str:

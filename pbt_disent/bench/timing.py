@@ -19,7 +19,7 @@ Rounds = list[Sequence[float]]
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles of some samples."""
+    """Median and bounds of some samples: quartiles of rounds, or the lowest and the highest session's median."""
 
     median: float
     low: float

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import signal
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from pbt_disent.cli.marks import check_marks, put_between_marks
-from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.errors import UserError
 from pbt_disent.types import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pbt_disent.bench.case import Case
+    from pbt_disent.bench.case import Case, Size
+    from pbt_disent.bench.finding import Finding
 
 __all__ = ["add_arguments", "call"]
 
 QUICK_SECONDS, FULL_SECONDS = 150.0, 3600.0
 """After so long a case is given up, so that one that hangs cannot keep the others waiting."""
-
-
-class TooLong(PbtDisentError):
-    """A case did not come to an end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the JSON to a file, too, after every case")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="run nothing: show an --output again")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="say which ratios agree with an earlier --output")
     parser.add_argument("--into", type=Path, metavar="FILE", help="put the tables between the marks in this file")
     parser.add_argument(
         "--scale", type=Path, metavar="FILE", help="put what a paper-sized run costs between the marks in this file"
+    )
+    parser.add_argument(
+        "--sessions",
+        type=int,
+        metavar="N",
+        help="run all cases so often, each time in new processes (default: 3; quick: 1)",
     )
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="give a case up after so long")
 
@@ -63,11 +64,16 @@ def call(options: argparse.Namespace) -> int:
             print(f"{name:18} {case.summary}" + (f" (ratio {case.goal})" if case.goal else ""))
         return 0
     _check(options)
-    results = _run(options, names) if options.source is None else _read(options.source)
+    earlier = _read("--against", options.against) if options.against is not None else None
+    results = _run(options, names) if options.source is None else _read("--from", options.source)
     if options.json:
         print(json.dumps(results, indent=1))
     else:
         _print(results)
+    if earlier is not None:
+        from pbt_disent.bench.table import comparison
+
+        print(comparison(earlier, results), end="", file=sys.stderr if options.json else sys.stdout)
     if options.into is not None:
         from pbt_disent.bench.table import markdown
 
@@ -85,7 +91,7 @@ def _without_gpu(cases: dict[str, Case], *, asked: bool) -> list[str]:
     Raises:
         UserError: one that cannot run was asked for.
     """
-    from pbt_disent.tune.capacity import visible_gpus
+    from pbt_disent.machine import visible_gpus
 
     missing = [] if visible_gpus() else [name for name, case in cases.items() if case.gpu]
     if missing and asked:
@@ -99,6 +105,8 @@ def _check(options: argparse.Namespace) -> None:
     """Refuse what would only fail after the work."""
     if options.output is not None and options.output.is_dir():
         raise UserError(f"--output {options.output}", "must be a file, not a folder", "add a file name")
+    if options.sessions is not None and options.sessions < 1:
+        raise UserError(f"--sessions {options.sessions}", "must be at least 1", "leave it out for the default")
     if options.limit is not None and not options.limit > 0:
         raise UserError(f"--limit {options.limit:g}", "must be above 0", "give seconds")
     for name, path, mark in (("--into", options.into, "bench"), ("--scale", options.scale, "scale")):
@@ -106,64 +114,60 @@ def _check(options: argparse.Namespace) -> None:
             check_marks(path, name, mark)
 
 
-def _read(path: Path) -> Json:
+def _read(name: str, path: Path) -> Json:
     try:
         results: Json = json.loads(path.read_text(encoding="utf-8"))
         known = {"cases", "machine", "versions", "quick", "seconds"} <= results.keys()
     except (OSError, ValueError, AttributeError):
         known = False
     if not known:
-        raise UserError(f"--from {path}", "must be what bench --output has written", "run the benchmark first")
+        raise UserError(f"{name} {path}", "must be what bench --output has written", "run the benchmark first")
     return results
 
 
 def _run(options: argparse.Namespace, names: list[str]) -> Json:
+    """Run every case once in each session, and write what is known after each of them."""
+    from pbt_disent.bench.case import CASES
     from pbt_disent.bench.conditions import machine, versions
-    from pbt_disent.bench.runner import run_case
+    from pbt_disent.bench.sessions import SESSIONS, Session, reason_of
     from pbt_disent.store.files import write_atomically
 
     begun = time.monotonic()
     _say("measuring the machine")
-    conditions = machine()
     limit = options.limit or (QUICK_SECONDS if options.quick else FULL_SECONDS)
-    results: Json = {"cases": [], "quick": options.quick, "machine": conditions, "versions": versions()}
-    for number, name in enumerate(names, start=1):
-        title = f"[{number}/{len(names)}] {name}"
-        try:
-            with _limited(limit):
-                finding = run_case(name, "quick" if options.quick else "full", partial(_say_of, title))
-            results["cases"].append(finding.as_json())
-        except Exception as error:  # whatever a case or another library raises, the other cases go on
-            kind = "" if isinstance(error, PbtDisentError) else f"{type(error).__name__}: "
-            reason = f"{kind}{' '.join(str(error).split())}"
-            results["cases"].append({"case": name, "ratio": None, "spread": None, "error": reason})
-            _say(f"{name} failed: {reason}")
-        results["cases"].sort(key=lambda case: "error" in case)
-        conditions["load_after"] = round(os.getloadavg()[0], 2)
-        results["seconds"] = round(time.monotonic() - begun, 1)
-        if options.output is not None:
-            write_atomically(options.output, (json.dumps(results, indent=1) + "\n").encode())
+    sessions = options.sessions or (1 if options.quick else SESSIONS)
+    results: Json = {"cases": [], "quick": options.quick, "sessions": sessions}
+    results |= {"machine": machine(), "versions": versions()}
+    findings: dict[str, list[Finding]] = {name: [] for name in names}
+    errors: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-") as folder:
+        for number, (place, name) in product(range(sessions), enumerate(names, start=1)):
+            most = CASES[name].most_sessions
+            if name in errors or (most is not None and number >= most):
+                continue
+            part = f"session {number + 1} of {sessions}, " if sessions > 1 else ""
+            say = partial(_say_of, f"[{part}{place}/{len(names)}] {name}")
+            size: Size = "quick" if options.quick else "full"
+            session = Session(name, size, Path(folder) / name, number == 0, limit)
+            try:
+                findings[name].append(session.apart(say) if sessions > 1 else session.here(say))
+            except Exception as error:  # whatever a case or another library raises, the other cases go on
+                errors[name] = reason_of(error)
+                _say(f"{name} failed: {errors[name]}")
+            _update(results, findings, errors, time.monotonic() - begun)
+            if options.output is not None:
+                write_atomically(options.output, (json.dumps(results, indent=1) + "\n").encode())
     return results
 
 
-@contextlib.contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Raise `TooLong` in the block when its time is up; in any thread but the first, Python knows no alarms."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _update(results: Json, findings: dict[str, list[Finding]], errors: dict[str, str], seconds: float) -> None:
+    from pbt_disent.bench.finding import merged
 
-    def give_up(number: int, frame: FrameType | None) -> None:
-        raise TooLong(f"is not at its end after {seconds:g} s, and was given up")
-
-    handler = signal.signal(signal.SIGALRM, give_up)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
+    done = [merged(found).as_json() for name, found in findings.items() if found and name not in errors]
+    failed = [{"case": name, "ratio": None, "spread": None, "error": reason} for name, reason in errors.items()]
+    results["cases"] = done + failed
+    results["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    results["seconds"] = round(seconds, 1)
 
 
 def _say(text: str) -> None:
@@ -195,7 +199,7 @@ def _print_contests(console: Console, cases: list[Json]) -> None:
 
     from pbt_disent.bench.table import cost_text, measure_text, spread_text
 
-    table = Table("case", "ratio (quartiles)", "goal", "against", "ours", "peer")
+    table = Table("case", "ratio (spread)", "goal", "against", "ours", "peer")
     for case in cases:
         ours = cost_text(case["ours"]["median"], case["unit"])
         for number, line in enumerate(case["peers"]):
@@ -216,7 +220,7 @@ def _print_growths(console: Console, cases: list[Json]) -> None:
 
     from pbt_disent.bench.table import cost_text, measure_text, spread_text
 
-    table = Table("growth", "exponent (quartiles)", "should be", "of", "sizes", "costs")
+    table = Table("growth", "exponent (spread)", "should be", "of", "sizes", "costs")
     for case in cases:
         growth = case["growth"]
         for number, curve in enumerate(growth["curves"]):

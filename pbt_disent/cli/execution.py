@@ -109,7 +109,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
 
 def device_of(config: Config) -> str:
     """Return what the workers of `pbt_disent.tune.launch.launch` train on."""
-    from pbt_disent.tune.capacity import visible_gpus
+    from pbt_disent.machine import visible_gpus
 
     return "cuda" if config.resources.gpus != 0 and visible_gpus() else "cpu"
 

@@ -94,8 +94,8 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
 
 def _workers(resources: ResourcesConfig) -> int:
     """Return how many workers this machine has for a run; one that joins a cluster is counted as if it were here."""
-    from pbt_disent.machine import usable_cpus
-    from pbt_disent.tune.capacity import plan_capacity, visible_gpus
+    from pbt_disent.machine import usable_cpus, visible_gpus
+    from pbt_disent.tune.capacity import plan_capacity
 
     if resources.address is not None and (resources.gpus or 0) > visible_gpus():
         return resources.cpus or usable_cpus()

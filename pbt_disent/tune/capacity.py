@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import shutil
@@ -11,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import UserError
-from pbt_disent.machine import usable_cpus, usable_memory
+from pbt_disent.machine import usable_cpus, usable_memory, visible_gpus
 from pbt_disent.tune.slots import SLOT_CPUS
 
-__all__ = ["Capacity", "NodeResources", "cluster_capacity", "plan_capacity", "visible_gpus", "workers_of"]
+__all__ = ["Capacity", "NodeResources", "cluster_capacity", "plan_capacity", "workers_of"]
 
 WORKERS_PER_GPU = 4
 SPARE_CPUS = 0.01
@@ -167,32 +166,3 @@ def _store_room() -> int:
     """Return how many bytes an object store may have: free shared memory, and memory that a worker can spare."""
     shared = shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else usable_memory()
     return min(shared, usable_memory() - int((BASE_GIB + WORKER_GIB) * 2**30))
-
-
-def visible_gpus() -> int:
-    """Return how many NVIDIA GPUs CUDA would show to this process, without importing torch."""
-    present = _present_gpus()
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None or present == 0:
-        return present
-    names = 0
-    for name in (part.strip() for part in chosen.split(",")):
-        if not name.startswith(("GPU-", "MIG-")) and not (name.isdigit() and int(name) < present):
-            break  # CUDA ignores everything behind the first name that is none
-        names += 1
-    return names
-
-
-def _present_gpus() -> int:
-    """Ask the driver's management library for the number of GPUs; none where there is no driver."""
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_uint(0)
-    if library.nvmlInit_v2() != 0:
-        return 0
-    try:
-        return int(count.value) if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0 else 0
-    finally:
-        library.nvmlShutdown()

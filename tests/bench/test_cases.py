@@ -10,9 +10,9 @@ import pytest
 from pbt_disent.bench import CASES, Setting, run_case
 from pbt_disent.bench.case import Computed, Contest, NotRun, Side
 from pbt_disent.bench.training_step import TrainingStep
+from pbt_disent.machine import visible_gpus
 from pbt_disent.metrics import _exact_trees
 from pbt_disent.metrics._boosting import Boosted
-from pbt_disent.tune.capacity import visible_gpus
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
 SLOW = {"startup", "step-32", "step-64", "grow-memory", "grow-replicas", "grow-tracking", "tracking-cost"}
@@ -49,7 +49,7 @@ def test_a_case_has_a_summary_of_one_line(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["step-32", "generation"])
 def test_peers_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
-    prepared = CASES[name].prepare(Setting("tiny", tmp_path))
+    prepared = CASES[name].prepare(Setting("tiny", tmp_path, tmp_path))
     assert isinstance(prepared, Contest)
     for peer in prepared.peers:
         if isinstance(peer, Computed):
@@ -71,7 +71,7 @@ def test_no_round_of_dci_finds_trees_that_were_fitted_before(tmp_path: Path, mon
     fit = _exact_trees._fit
     monkeypatch.setattr(_exact_trees, "_fit", count)
     monkeypatch.setattr(_exact_trees, "_FITTED", OrderedDict())
-    contest = CASES["dci-fast"].prepare(Setting("tiny", tmp_path))
+    contest = CASES["dci-fast"].prepare(Setting("tiny", tmp_path, tmp_path))
     assert isinstance(contest, Contest)
     (peer,) = contest.peers
     assert isinstance(peer, Side)

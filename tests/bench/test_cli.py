@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pbt_disent.bench import CASES
-from pbt_disent.bench.case import Case, Contest, Disagreement, Goal, Grower, Growth, Setting
+from pbt_disent.bench.case import Case, Contest, Disagreement, Goal, Grower, Growth, Measure, NotRun, Setting, Side
+from pbt_disent.bench.sessions import Session
+from pbt_disent.bench.table import comparison
 from pbt_disent.bench.timing import timed
 from pbt_disent.cli import main
 from pbt_disent.cli.bench import call
+from pbt_disent.errors import PbtDisentError
+from pbt_disent.types import Json
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +98,8 @@ def test_list_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "sumz"], "did you mean 'sums'?"),
         (["bench", "sums", "--output", "."], "must be a file, not a folder"),
         (["bench", "sums", "--limit", "0"], "--limit 0: must be above 0"),
+        (["bench", "sums", "--sessions", "0"], "--sessions 0: must be at least 1"),
+        (["bench", "sums", "--against", "pyproject.toml"], "must be what bench --output has written"),
         (["bench", "sums", "--into", "nowhere.md"], "must be a text file that can be read"),
         (["bench", "sums", "--scale", "pyproject.toml"], "must have the marks <!-- scale --> and <!-- /scale -->"),
         (["bench", "--from", "pyproject.toml"], "must be what bench --output has written"),
@@ -148,10 +156,86 @@ def test_the_output_is_written_after_every_case(tmp_path: Path, monkeypatch: pyt
         call(
             argparse.Namespace(
                 cases=["sums", "dying"], list=False, quick=True, json=True, output=output, source=None, into=None,
-                scale=None, limit=None,
+                scale=None, limit=None, sessions=None, against=None,
             )
         )  # fmt: skip
     assert [one["case"] for one in json.loads(output.read_text())["cases"]] == ["sums"]
+
+
+def test_sessions_take_turns_and_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, which alone knows the made-up cases."""
+    output, order, ratios = tmp_path / "bench.json", [], iter((4.0, 9.0, 5.0))
+
+    def prepare(setting: Setting) -> Contest:
+        order.append("slow")
+        assert setting.first == (not (setting.kept / "made").exists())
+        (setting.kept / "made").touch()
+        ratio = next(ratios)
+        return Contest(
+            Side("ours", lambda: [1.0]),
+            [Side("theirs", lambda: [ratio]), NotRun("absent", "is not installed")],
+            lambda: "equal",
+            2,
+            measures=lambda medians: [Measure("once", 7.0, "s")] if setting.first else [],
+        )
+
+    def once(setting: Setting) -> Contest:
+        order.append("once")
+        return Contest(Side("ours", lambda: [1.0]), [Side("theirs", lambda: [2.0])], lambda: "equal", 1)
+
+    monkeypatch.setitem(CASES._entries, "slow", Case("slow against others", prepare, Goal(5)))
+    monkeypatch.setitem(CASES._entries, "once", Case("once against others", once, most_sessions=1))
+    monkeypatch.setattr(Session, "apart", Session.here)
+    assert main(["bench", "slow", "raising", "once", "growing", "--output", str(output)]) == 1
+    said = capsys.readouterr()
+    assert order == ["slow", "once", "slow", "slow"]
+    assert "[session 3 of 3, 1/4] slow: round 2 of 2: theirs" in said.err
+    assert said.err.count("raising failed") == 1
+    results = json.loads(output.read_text())
+    slow, single, growing, raising = results["cases"]
+    assert (slow["ratio"], slow["spread"], slow["met"], slow["sessions"]) == (5.0, [4.0, 9.0], True, 3)
+    assert [line["peer"] for line in slow["peers"]] == ["theirs", "absent"]
+    assert slow["measures"][0]["value"] == 7.0
+    assert (single["ratio"], single["sessions"]) == (2.0, 1)
+    assert growing["growth"]["curves"][0]["costs"] == [2.0, 4.0, 8.0]
+    assert raising["error"]
+    assert "Median of 3 sessions" in said.out
+    assert main(["bench", "--from", str(output), "--against", str(output)]) == 1
+    assert "| `slow` | 5 (4 to 9) | 5 (4 to 9) | +0.0% | yes |" in capsys.readouterr().out
+
+
+def test_ratios_that_lie_apart_do_not_agree() -> None:
+    def run(ratio: float, low: float, high: float) -> Json:
+        return {"cases": [{"case": "a", "ratio": ratio, "spread": [low, high]}, {"case": "b", "ratio": None}]}
+
+    text = comparison(run(2.0, 1.9, 2.1), run(2.5, 2.2, 2.6))
+    assert "| `a` | 2 (1.9 to 2.1) | 2.5 (2.2 to 2.6) | +25.0% | no |" in text
+    assert text.endswith("0 of 1 ratios agree within their spread.\n")
+
+
+def test_a_session_apart_finds_the_same_and_says_what_went_wrong(tmp_path: Path) -> None:
+    session = Session("mig", "tiny", tmp_path / "kept", first=True, limit=60.0)
+    found = session.apart(say)
+    assert found.agreement == session.here(say).agreement
+    with pytest.raises(PbtDisentError, match="benchmark case 'none': is no known benchmark case"):
+        replace(session, name="none").apart(say)
+    with pytest.raises(PbtDisentError, match=r"is not at its end after 0\.01 s"):
+        replace(session, limit=0.01).apart(say)
+
+
+def test_a_session_that_dies_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(PbtDisentError, match="its process ended with exit code 7"):
+        Session("mig", "tiny", tmp_path / "kept", first=True, limit=60.0).apart(die)
+
+
+def say(text: str) -> None:
+    pass
+
+
+def die(text: str) -> None:
+    os._exit(7)
 
 
 def test_the_cost_of_a_large_run_needs_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

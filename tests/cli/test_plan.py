@@ -25,5 +25,5 @@ def test_the_workers_of_the_run(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(capacity, "usable_cpus", lambda: 16)
-    monkeypatch.setattr(capacity, "_present_gpus", lambda: gpus)
+    monkeypatch.setattr("pbt_disent.machine._present_gpus", lambda: gpus)
     assert _workers(resources) == expected

@@ -7,14 +7,14 @@ import pytest
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import UserError
 from pbt_disent.tune import capacity
-from pbt_disent.tune.capacity import cluster_capacity, plan_capacity, visible_gpus, workers_of
+from pbt_disent.tune.capacity import cluster_capacity, plan_capacity, workers_of
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with 16 CPUs and 2 GPUs."""
     monkeypatch.setattr(capacity, "usable_cpus", lambda: 16)
-    monkeypatch.setattr(capacity, "_present_gpus", lambda: 2)
+    monkeypatch.setattr("pbt_disent.machine._present_gpus", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return monkeypatch
 
@@ -99,13 +99,3 @@ def test_images_in_the_object_store_leave_less_memory_for_workers(machine: pytes
     assert plan_capacity(ResourcesConfig(gpus=0, memory_gib=3.4), 8, 2**30).workers == 1
     with pytest.raises(UserError, match=r"^resources\.memory_gib=3: must be at least 3\.1"):
         plan_capacity(ResourcesConfig(gpus=0, memory_gib=3), 8, 2**30)
-
-
-@pytest.mark.parametrize(
-    ("chosen", "count"),
-    [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,-1,1", 1), ("0,7", 1), ("GPU-ab, MIG-cd", 2), (" 1 ", 1)],
-)
-def test_cuda_visible_devices_is_obeyed(machine: pytest.MonkeyPatch, chosen: str | None, count: int) -> None:
-    if chosen is not None:
-        machine.setenv("CUDA_VISIBLE_DEVICES", chosen)
-    assert visible_gpus() == count

@@ -33,7 +33,7 @@ def prepare(setting: Setting) -> Contest:
     size, batch, served = setting.pick(64, 64, 32), setting.pick(256, 256, 16), setting.pick(50, 20, 2)
     grid = {"orientation": setting.pick(20, 10, 2), "x": setting.pick(16, 8, 2), "y": setting.pick(16, 8, 2)}
     world = load("sprites", size=size, grid=grid)
-    images = materialise(world, setting.folder / "images").array
+    images = materialise(world, setting.kept / "images").array
     supply, rng = Supervision(), np.random.default_rng(0)
     resolved = resolve(ObjectiveConfig(name="betatcvae", batch_size=batch, lr=1e-3, beta=6), world.shape)
     start = torch.Generator().manual_seed(0)
@@ -62,7 +62,7 @@ def prepare(setting: Setting) -> Contest:
         timed(OURS, serve, times=served),
         [timed("a beta-TCVAE's training step on it", lambda: step_once(objective, optimizers, one, 0, noise))],
         agree,
-        setting.pick(9, 2, 1),
+        setting.pick(4, 2, 1),
         measures=measures,
     )
 

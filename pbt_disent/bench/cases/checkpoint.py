@@ -61,7 +61,7 @@ def prepare(setting: Setting) -> Contest:
         timed("blob store", ours, times=setting.pick(4, 2, 1)),
         [timed("sha256, write, fsync", plain, times=setting.pick(4, 2, 1))],
         agree,
-        setting.pick(21, 9, 1),
+        setting.pick(9, 9, 1),
     )
 
 

@@ -55,7 +55,7 @@ def prepare(setting: Setting) -> Contest:
         timed("histogram trees", keep("fast")),
         [timed("exact boosted trees of scikit-learn", keep("protocol"))],
         agree,
-        repeats=setting.pick(2, 1, 1),
+        repeats=1,
         measures=measures,
     )
 

@@ -34,7 +34,7 @@ def prepare(work: float, setting: Setting) -> Contest:
     members, workers = setting.pick(MEMBERS, MEMBERS, 3), min(WORKERS, usable_cpus())
     seconds = setting.pick(work, work / 2, min(work, 0.05))
     ideal = members * seconds / workers
-    mine, theirs = setting.pick((4, 4), (3, 3), (3, 2)) if work else setting.pick((41, 4), (21, 4), (4, 2))
+    mine, theirs = setting.pick((3, 3), (3, 3), (3, 2)) if work else setting.pick((21, 4), (21, 4), (4, 2))
 
     def ours() -> Sequence[float]:
         return _costs(_play(setting, members, workers, mine, seconds), mine, ideal)
@@ -58,7 +58,7 @@ def prepare(work: float, setting: Setting) -> Contest:
         how = f"{ideal:g} s of work, noticed at the next of its looks, each {POLL:g} s, and {AFTER:g} s of waiting"
         peers.append(Computed("20 s polling, as the reference does", noticed, how))
     said = "every session checks that each member trains in each generation"
-    return Contest(Side(OURS, ours), peers, lambda: said, setting.pick(2, 1, 1), measures=measures)
+    return Contest(Side(OURS, ours), peers, lambda: said, 1, measures=measures)
 
 
 def _play(setting: Setting, members: int, workers: int, generations: int, seconds: float) -> Sequence[float]:

@@ -34,7 +34,7 @@ def prepare(setting: Setting) -> Growth:
         return [Measure(f"of a generation of {size:,} members", 1000 * medians[size], "ms") for size in sizes[-2:]]
 
     return Growth(
-        "members", sizes, 1, Grower("board, pool, scheduler", ours), agree, setting.pick(3, 1, 1), measures=measures
+        "members", sizes, 1, Grower("board, pool, scheduler", ours), agree, setting.pick(2, 1, 1), measures=measures
     )
 
 

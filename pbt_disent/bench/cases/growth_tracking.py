@@ -29,7 +29,7 @@ def prepare(setting: Setting) -> Growth:
     from pbt_disent.tracking.spool import Spool
 
     generations = setting.pick(20, 3, 2)
-    sizes = setting.pick((8, 24, 125, 1000), (6, 18, 54), (2, 4))
+    sizes = setting.pick((4, 16, 125, 1000), (6, 18, 54), (2, 4))
     uri = f"sqlite:///{setting.folder / 'mlflow.db'}"
     records = {size: population_records(setting.folder / f"run-{size}", size, generations) for size in sizes}
     numbers, appended = count(), dict[int, float]()
@@ -71,7 +71,7 @@ def prepare(setting: Setting) -> Growth:
             Measure(f"{LARGE[0]:,} members over {LARGE[1]} generations, extrapolated", hours, "h"),
         ]
 
-    peer = Grower(THEIRS, theirs, most=setting.pick(24, 18, 4))
+    peer = Grower(THEIRS, theirs, most=setting.pick(16, 18, 4))
     return Growth(
         "members",
         sizes,
@@ -85,5 +85,9 @@ def prepare(setting: Setting) -> Growth:
 
 
 CASES.register("grow-tracking")(
-    Case("a population's record in MLflow: against linear growth in members, and a call for each value", prepare)
+    Case(
+        "a population's record in MLflow: against linear growth in members, and a call for each value",
+        prepare,
+        most_sessions=2,
+    )
 )

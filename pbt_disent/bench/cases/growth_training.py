@@ -43,7 +43,7 @@ def prepare_replicas(setting: Setting) -> Growth:
         1,
         Grower("as a worker trains", lambda size: cost(ours[size])),
         agree,
-        setting.pick(7, 2, 1),
+        setting.pick(2, 2, 1),
         [Grower("plain loop", lambda size: cost(plain[size]))],
         measures=lambda medians: [Measure("for a replica", 1000 * medians[sizes[-1]] / sizes[-1], "ms")],
     )
@@ -61,7 +61,7 @@ def prepare_images(setting: Setting) -> Growth:
     sets = {}
     for step in steps:
         world = load("sprites", size=size, grid={"orientation": setting.pick(40, 10, 1), "x": step, "y": 2 * step})
-        sets[len(world)] = materialise(world, setting.folder / f"images-{step}").array
+        sets[len(world)] = materialise(world, setting.kept / f"images-{step}").array
     batch = min(256, *sets)
     orders = {images: batches(images, batch, 1_000_000, np.random.default_rng(0)) for images in sets}
 
@@ -89,7 +89,7 @@ def prepare_images(setting: Setting) -> Growth:
         0,
         Grower("a batch served", lambda images: timed("", lambda: serve(images), times=times).costs()[0]),
         agree,
-        setting.pick(5, 3, 1),
+        setting.pick(3, 3, 1),
         measures=measures,
     )
 

@@ -28,7 +28,7 @@ def prepare(setting: Setting) -> Contest:
         timed("all latents of a group at once", lambda: irs(codes, factors), times=setting.pick(5, 2, 1)),
         [timed("latent by latent", lambda: robustness_by_groups(codes, factors))],
         agree,
-        repeats=setting.pick(15, 5, 1),
+        repeats=setting.pick(7, 5, 1),
     )
 
 

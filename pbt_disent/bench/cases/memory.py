@@ -31,7 +31,7 @@ def prepare(setting: Setting) -> Contest:
     from pbt_disent.data import load, materialise
 
     grid = setting.pick({}, {"orientation": 8, "x": 16, "y": 16}, {"orientation": 2, "x": 4, "y": 4})
-    stored = materialise(load("sprites", size=setting.pick(64, 64, 16), grid=grid), setting.folder / "images")
+    stored = materialise(load("sprites", size=setting.pick(64, 64, 16), grid=grid), setting.kept / "images")
     added: dict[str, float] = {}
     unused: dict[str, tuple[float, float, int]] = {}
 
@@ -65,7 +65,7 @@ def prepare(setting: Setting) -> Contest:
     impossible = needed > there
     reason = f"needs {needed / 2**30:.1f} GiB of memory, and {there / 2**30:.1f} are free"
     peer = NotRun(FLOATS, reason) if impossible else Side(FLOATS, partial(costs, FLOATS))
-    return Contest(Side(OURS, partial(costs, OURS)), [peer], agree, setting.pick(3, 1, 1), "MiB", measures)
+    return Contest(Side(OURS, partial(costs, OURS)), [peer], agree, 1, "MiB", measures)
 
 
 def serve_mapped(folder: Path) -> tuple[float, float, int]:

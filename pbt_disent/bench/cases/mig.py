@@ -36,7 +36,7 @@ def prepare(name: str, by_pairs: Callable[[FloatArray, IntArray], float], settin
         timed("joint histograms", ours, times=setting.pick(10, 5, 1)),
         [timed("mutual_info_score per pair", lambda: by_pairs(codes, factors)), *ABSENT],
         agree,
-        repeats=setting.pick(15, 5, 1),
+        repeats=setting.pick(7, 5, 1),
     )
 
 

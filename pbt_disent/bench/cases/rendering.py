@@ -41,7 +41,7 @@ def prepare_sprites(setting: Setting) -> Contest:
     mine = timed("outlines by exact coverage", ours, pieces=len(world))
     peer = timed("Pillow, each image at 8 times the size", lambda: draw_sprites(levels), pieces=len(world))
     measures = partial(_full_grid, setting, "sprites", 90.0, mine.name)
-    return Contest(mine, [peer], agree, setting.pick(7, 3, 1), "s/image", measures)
+    return Contest(mine, [peer], agree, setting.pick(3, 3, 1), "s/image", measures)
 
 
 def prepare_rooms(setting: Setting) -> Contest:
@@ -66,16 +66,16 @@ def prepare_rooms(setting: Setting) -> Contest:
     mine = timed("a view cast once, then coloured", lambda: Rooms(size, grid).images(everything), pieces=len(world))
     peer = timed("each image cast anew", lambda: draw_rooms(levels, size), pieces=len(some))
     measures = partial(_full_grid, setting, "rooms", 120.0, mine.name)
-    return Contest(mine, [peer], agree, setting.pick(7, 3, 1), "s/image", measures)
+    return Contest(mine, [peer], agree, setting.pick(3, 3, 1), "s/image", measures)
 
 
 def _full_grid(setting: Setting, name: str, goal: float, side: str, medians: Mapping[str, float]) -> Sequence[Measure]:
-    """Return the images a second of one process, and at full size the time of the full grid to disk."""
+    """Return the images a second of one process, and at full size, once, the time of the full grid to disk."""
     from pbt_disent.data import load, materialise
     from pbt_disent.machine import usable_cpus
 
     rate = Measure("drawn by one process", 1 / medians[side], "images/s")
-    if setting.size != "full":
+    if setting.size != "full" or not setting.first:
         return [rate]
     begun = time.perf_counter()
     materialise(load(name), setting.folder / name, processes=usable_cpus())

@@ -25,7 +25,7 @@ def prepare(setting: Setting) -> Contest:
     """The peer is a command line that imports torch, Ray Tune and MLflow before it prints its help.
 
     The time to the first training step is that of `pbt-disent run demo` with one batch per task, from the command to
-    the first checkpoint that a worker has stored; it is measured at full size only.
+    the first checkpoint that a worker has stored; it is measured at full size only, and once.
     """
 
     def agree() -> str:
@@ -34,7 +34,7 @@ def prepare(setting: Setting) -> Contest:
         return "the help lists the verbs"
 
     def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
-        if setting.size != "full":
+        if setting.size != "full" or not setting.first:
             return []
         return [Measure("from `run` to the first training step", _first_step(setting.folder / "runs"), "s")]
 
@@ -42,7 +42,7 @@ def prepare(setting: Setting) -> Contest:
         timed("pbt-disent --help", lambda: subprocess.run(HELP, capture_output=True, check=True)),
         [timed("importing torch, Ray Tune and MLflow", lambda: subprocess.run(EAGER, capture_output=True, check=True))],
         agree,
-        setting.pick(5, 1, 1),
+        setting.pick(2, 1, 1),
         measures=measures,
     )
 

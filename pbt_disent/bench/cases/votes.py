@@ -51,7 +51,7 @@ def prepare(name: str, loop: Loop, setting: Setting) -> Contest:
     searching = partial(loop, search=True)
     plain = timed(PLAIN, lambda: searching(codes, factors, train, evaluate))
     peers = [timed("a loop over votes", theirs), plain]
-    return Contest(timed(OURS, ours), peers, agree, setting.pick(5, 1, 1), measures=measures)
+    return Contest(timed(OURS, ours), peers, agree, setting.pick(2, 1, 1), measures=measures)
 
 
 CASES.register("factor-vae")(
