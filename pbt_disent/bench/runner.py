@@ -26,7 +26,7 @@ def run_case(
         name: in the registry.
         size: see `Setting`.
         say: told what is going on.
-        kept: see `Setting`; none for one that goes with the session.
+        kept: see `Setting`, and the session's own folder lies beside it; none for one that goes with the session.
         first: see `Setting`.
 
     Raises:
@@ -35,12 +35,12 @@ def run_case(
     """
     case = CASES[name]
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-") as folder:
+    beside = kept.parent if kept else None
+    with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-", dir=beside) as folder:
         say("preparing")
-        own = Path(folder) / "session"
+        own, kept = Path(folder) / "session", kept or Path(folder) / "kept"
         own.mkdir()
-        kept = kept or Path(folder) / "kept"
-        kept.mkdir(parents=True, exist_ok=True)
+        kept.mkdir(exist_ok=True)
         prepared = case.prepare(Setting(size, own, kept, first))
         if isinstance(prepared, Growth):
             finding = run_growth(name, case.summary, prepared, say)
