@@ -15,6 +15,9 @@ from pbt_disent.types import IntArray
 
 __all__ = ["Encoded", "encode", "to_unit"]
 
+CPU_BATCH, GPU_BATCH = 64, 256
+"""Images at a time. At 64x64 the maps of 256 are so large that a CPU gets new pages of memory for each batch."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -40,7 +43,7 @@ def to_unit(images: npt.NDArray[Any], device: torch.device | str) -> Tensor:
 
 
 def encode(
-    objective: Objective, images: npt.NDArray[Any], indices: IntArray | None = None, batch: int = 256
+    objective: Objective, images: npt.NDArray[Any], indices: IntArray | None = None, batch: int | None = None
 ) -> Encoded:
     """Encode images; the result does not depend on anything but the weights, the images and the batch size.
 
@@ -48,7 +51,7 @@ def encode(
         objective: on any device; its mode is put back afterwards.
         images: (N, C, H, W) uint8, or floats in 0 to 1; may be a memory map.
         indices: which images, in which order; all of them by default.
-        batch: images at a time.
+        batch: images at a time; `CPU_BATCH` or `GPU_BATCH` by default.
 
     Raises:
         ValueError: no images.
@@ -57,6 +60,7 @@ def encode(
     if not len(chosen):
         raise ValueError("there are no images to encode")
     device = next(objective.parameters()).device
+    batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
     codes, log_sigma = [], []
     information = np.zeros(())
     training = objective.training
