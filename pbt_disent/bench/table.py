@@ -65,10 +65,13 @@ def conditions(results: Json) -> str:
 
 
 def _kind_of_spread(results: Json) -> str:
-    count = results.get("sessions", 1)
-    if count == 1:
+    counts = {case["case"]: case.get("sessions", 1) for case in results["cases"] if "error" not in case}
+    most = max(counts.values(), default=1)
+    if most == 1:
         return "Median and quartiles of the rounds."
-    return f"Median of {count} sessions in processes of their own, and the lowest and the highest of them."
+    fewer = [f"`{name}`: {count}" for name, count in counts.items() if count < most]
+    others = f" ({', '.join(fewer)})" if fewer else ""
+    return f"Median of {most} sessions{others} in processes of their own, and the lowest and the highest of them."
 
 
 def spread_text(spread: Json) -> str:

@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace, names: list[str]) -> Json:
     _say("measuring the machine")
     limit = options.limit or (QUICK_SECONDS if options.quick else FULL_SECONDS)
     sessions = options.sessions or (1 if options.quick else SESSIONS)
-    results: Json = {"cases": [], "quick": options.quick, "sessions": sessions}
+    results: Json = {"cases": [], "quick": options.quick}
     results |= {"machine": machine(), "versions": versions()}
     findings: dict[str, list[Finding]] = {name: [] for name in names}
     errors: dict[str, str] = {}
