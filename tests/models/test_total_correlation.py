@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pbt_disent.models import total_correlation
 from pbt_disent.models.gaussian import log_normal, log_prior
 from pbt_disent.models.total_correlation import ESTIMATORS, decompose, stratified_log_weights
 
@@ -101,3 +102,33 @@ def test_mutual_information_of_a_gaussian_channel(ratio: float) -> None:
     z = mean + torch.randn(4000, 1, generator=generator, dtype=torch.float64)
     parts = decompose(z, mean, torch.zeros_like(mean), N, "mws").without_offset(math.log(N), 1)
     assert parts.mutual_information.item() == pytest.approx(0.5 * math.log1p(ratio), rel=0.02)
+
+
+def penalties(z: Tensor, mean: Tensor, log_sigma: Tensor, estimator: str) -> Tensor:
+    parts = decompose(z, mean, log_sigma, 1000, estimator)
+    return parts.mutual_information + 5 * parts.total_correlation + 2 * parts.dimension_kl
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("sigma", [0.9, 0.2, 0.003])
+def test_gradients_by_hand_are_those_of_automatic_differentiation(
+    monkeypatch: pytest.MonkeyPatch, estimator: str, sigma: float
+) -> None:
+    inputs = [tensor.requires_grad_() for tensor in draw(sigma, 24, 4, seed=2)]
+    by_hand = penalties(*inputs, estimator)
+    gradients = torch.autograd.grad(by_hand, inputs)
+    monkeypatch.setattr(total_correlation, "_log_sums_by_hand", total_correlation._log_sums)
+    expected = penalties(*inputs, estimator)
+    torch.testing.assert_close(by_hand, expected, rtol=1e-12, atol=1e-12)
+    for gradient, right in zip(gradients, torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(gradient, right, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_stacked_replicas_have_the_parts_of_each(estimator: str) -> None:
+    inputs = [torch.stack(each) for each in zip(*(draw(0.3, 16, 3, seed) for seed in range(4)), strict=True)]
+    one = torch.func.grad(lambda *tensors: penalties(*tensors, estimator), argnums=(0, 1, 2))
+    together = torch.vmap(one)(*inputs)
+    for replica, alone in enumerate(zip(*inputs, strict=True)):
+        for gradient, right in zip(together, one(*alone), strict=True):
+            torch.testing.assert_close(gradient[replica], right, rtol=1e-9, atol=1e-9)

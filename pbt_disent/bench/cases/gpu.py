@@ -26,7 +26,7 @@ def prepare(size: int, setting: Setting) -> Contest:
     from pbt_disent.bench.gpu_training import GpuTraining
 
     work = GpuTraining(size, replicas=setting.pick(5, 5, 2), batch=64)
-    steps = setting.pick(300, 200, 60)
+    steps = setting.pick(500, 400, 60)
 
     def agree() -> str:
         ours, plain, found = work.recorded(), work.plain_loop(), []
@@ -57,7 +57,7 @@ def prepare(size: int, setting: Setting) -> Contest:
     sides = [timed(name, partial(one, steps), pieces=steps) for name, one in ((OURS, ours), (PLAIN, plain))]
     for one in (ours, plain):
         one(steps)
-    return Contest(sides[0], sides[1:], agree, setting.pick(2, 1, 1), measures=measures)
+    return Contest(sides[0], sides[1:], agree, setting.pick(3, 2, 1), measures=measures)
 
 
 def _register(size: int, goal: float) -> None:
