@@ -27,16 +27,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 IMAGES = 32 * 60
 LOW = 1e-5
 """A learning rate at which Adam does not magnify rounding."""
+UNSTEADY = {"strkm": 5e-3, "adagvae": 5e-3}
+"""Tolerances where two equal runs on a GPU differ by more than rounding: by steps on a manifold, and by a threshold."""
 
 
 @pytest.fixture(autouse=True)
 def gpu() -> None:
     if not torch.cuda.is_available():
         missing("gpu", "no GPU")
-
-
-UNSTEADY = {"strkm": 5e-3, "adagvae": 5e-3}
-"""Tolerances where two equal runs on a GPU differ by more than rounding: by steps on a manifold, and by a threshold."""
 
 
 def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
