@@ -99,7 +99,8 @@ def cost_text(cost: float, unit: str) -> str:
 def measure_text(measure: Json) -> str:
     """Return a figure with its name and its goal."""
     goal = f" (goal: {measure['goal_is']})" if measure["goal_is"] else ""
-    return f"{measure['name']}: {measure['value']:,.4g} {measure['unit']}".rstrip() + goal
+    value = f"{measure['value']:,.0f}" if abs(measure["value"]) >= 1000 else f"{measure['value']:.4g}"
+    return f"{measure['name']}: {value} {measure['unit']}".rstrip() + goal
 
 
 def _contest(case: Json) -> list[tuple[str, ...]]:

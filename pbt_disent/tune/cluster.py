@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def private_cluster(capacity: Capacity, namespace: str, folder: Path) -> Iterato
                 raise PbtDisentError("Ray started without token authentication, which lets anyone in the network in")
             yield
         finally:
-            ray.shutdown()
+            _shut_down()
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool)
                 ray.init(address=address, namespace=namespace, configure_logging=False, log_to_driver=False)
             yield
         finally:
-            ray.shutdown()
+            _shut_down()
 
 
 @contextlib.contextmanager
@@ -226,6 +227,25 @@ def _set(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def _shut_down() -> None:
+    """Shut Ray down, or leave it.
+
+    Its thread for messages may still be about to subscribe then, and raise as its connection is closed: the traceback
+    of that is left out.
+    """
+    before = threading.excepthook
+
+    def show(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is None or not failure.thread.name.startswith("ray_"):
+            before(failure)
+
+    threading.excepthook = show
+    try:
+        ray.shutdown()
+    finally:
+        threading.excepthook = before
 
 
 @contextlib.contextmanager
