@@ -20,7 +20,7 @@ __all__ = ["GPUS", "RATES", "Cost", "Parts", "cost_of", "parts_of", "scale_page"
 PRESET = "rooms-paper"
 GPUS = (1, 8, 64)
 RATES = (7_000, 90_000)
-"""Image passes that an H200 trains in a second: the plain loop, and as workers train (`gpu-64` in docs/benchmarks.md)."""
+"""Image passes an H200 trains in a second: the plain loop, and as workers train (`gpu-64` in docs/benchmarks.md)."""
 REPLICAS = 5
 STEP_BATCH = 64
 
