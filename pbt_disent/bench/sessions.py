@@ -22,7 +22,7 @@ from pbt_disent.bench.finding import Finding
 from pbt_disent.bench.runner import run_case
 from pbt_disent.errors import PbtDisentError
 
-__all__ = ["SESSIONS", "Session", "TooLong", "limited", "reason_of"]
+__all__ = ["SESSIONS", "Session", "TooLong", "reason_of"]
 
 SESSIONS = 3
 """Of a whole benchmark: all three of one run lie above, or below, all three of another in one case of ten by chance."""
@@ -59,7 +59,7 @@ class Session:
             TooLong: it is not at its end in time.
             Exception: whatever the case raises.
         """
-        with limited(self.limit):
+        with _limited(self.limit):
             return run_case(self.name, self.size, say, self.kept, first=self.first)
 
     def apart(self, say: Callable[[str], None]) -> Finding:
@@ -108,7 +108,7 @@ def _serve(end: Connection, session: Session, say: Callable[[str], None]) -> Non
 
 
 @contextlib.contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def _limited(seconds: float) -> Iterator[None]:
     """Raise `TooLong` in the block when its time is up; in any thread but the first, Python knows no alarms."""
     if threading.current_thread() is not threading.main_thread():
         yield
