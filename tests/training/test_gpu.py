@@ -27,8 +27,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 IMAGES = 32 * 60
 LOW = 1e-5
 """A learning rate at which Adam does not magnify rounding."""
-UNSTEADY = {"strkm": 5e-3, "adagvae": 5e-3}
-"""Tolerances where two equal runs on a GPU differ by more than rounding: by steps on a manifold, and by a threshold."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +49,7 @@ def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
     )
 
 
-def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float | None = None) -> None:
-    tolerance = tolerance or UNSTEADY.get(bench.context.objective, 1e-3)
+def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float = 1e-3) -> None:
     assert one.status == other.status == "ok", one.error or other.error
     assert one.images == other.images > 0
     for terms, expected in zip(one.losses, other.losses, strict=True):
