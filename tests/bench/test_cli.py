@@ -213,6 +213,7 @@ def test_ratios_that_lie_apart_do_not_agree() -> None:
     text = comparison(run(2.0, 1.9, 2.1), run(2.5, 2.2, 2.6))
     assert "| `a` | 2 (1.9 to 2.1) | 2.5 (2.2 to 2.6) | +25.0% | no |" in text
     assert text.endswith("0 of 1 ratios agree within their spread.\n")
+    assert "| -20.0% | no |" in comparison(run(2.5, 2.2, 2.6), run(2.0, 1.9, 2.1))
 
 
 def test_a_session_apart_finds_the_same_and_says_what_went_wrong(tmp_path: Path) -> None:
