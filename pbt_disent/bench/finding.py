@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pbt_disent.bench.case import Goal, Measure
-from pbt_disent.bench.timing import Spread
+from pbt_disent.bench.timing import Spread, interval_of
 from pbt_disent.types import Json
 
 __all__ = ["Curve", "Finding", "Line", "merged"]
@@ -76,6 +76,7 @@ class Finding:
         should_be: the exponent that it should have.
         curves: ours and those of the peers.
         sessions: that it was put together from.
+        by_session: the headline in each of them; none where it is from one.
     """
 
     case: str
@@ -95,6 +96,7 @@ class Finding:
     should_be: float | None = None
     curves: Sequence[Curve] = ()
     sessions: int = 1
+    by_session: Sequence[float] = ()
 
     @property
     def met(self) -> bool | None:
@@ -132,12 +134,13 @@ class Finding:
             **({"growth": grows} if self.curves else {}),
             "repeats": self.repeats,
             "sessions": self.sessions,
+            "by_session": list(self.by_session),
             "seconds": round(self.seconds, 1),
         }
 
 
 def merged(sessions: Sequence[Finding]) -> Finding:
-    """Return what all sessions of a case found: the medians of theirs, with the lowest and the highest as bounds.
+    """Return what all sessions of a case found: the medians of theirs, and 95 % intervals.
 
     One session is returned as it is, with the quartiles of its rounds.
     """
@@ -147,32 +150,31 @@ def merged(sessions: Sequence[Finding]) -> Finding:
     names = dict.fromkeys(line.peer for one in sessions for line in one.lines)
     lines = [_line([line for one in sessions for line in one.lines if line.peer == name]) for name in names]
     ran = sorted((line for line in lines if line.ran), key=lambda line: line.cost.median if line.cost else 0.0)
-    ratio, peer = _across([one.ratio for one in sessions]), last.peer
-    if not last.curves and ran:
-        ratio, peer = ran[0].ratio, ran[0].peer
+    peer = ran[0].peer if ran and not last.curves else last.peer
+    headlines = [one.ratio for one in sessions] if last.curves else [_ratio_to(peer, one.lines) for one in sessions]
     measures = [measure for one in sessions for measure in one.measures]
     figures = dict.fromkeys(measure.name for measure in measures)
     return replace(
         last,
-        ratio=ratio,
+        ratio=_across(headlines),
         peer=peer,
-        ours=_spread([one.ours for one in sessions]),
+        ours=interval_of([one.ours.median for one in sessions]),
         lines=(*ran, *(line for line in lines if not line.ran)),
         measures=[_measure([one for one in measures if one.name == name]) for name in figures],
         seconds=sum(one.seconds for one in sessions),
         curves=[_curve(curves) for curves in zip(*(one.curves for one in sessions), strict=True)],
         sessions=len(sessions),
+        by_session=[one.median for one in headlines if one],
     )
 
 
-def _spread(spreads: Sequence[Spread]) -> Spread:
-    medians = [one.median for one in spreads]
-    return Spread(statistics.median(medians), min(medians), max(medians), len(medians))
-
-
 def _across(spreads: Sequence[Spread | None]) -> Spread | None:
-    there = [one for one in spreads if one is not None]
-    return _spread(there) if there else None
+    medians = [one.median for one in spreads if one is not None]
+    return interval_of(medians) if medians else None
+
+
+def _ratio_to(peer: str | None, lines: Sequence[Line]) -> Spread | None:
+    return next((line.ratio for line in lines if line.peer == peer), None)
 
 
 def _line(lines: Sequence[Line]) -> Line:
@@ -187,5 +189,5 @@ def _measure(measures: Sequence[Measure]) -> Measure:
 
 def _curve(curves: Sequence[Curve]) -> Curve:
     costs = [statistics.median(each) for each in zip(*(one.costs for one in curves), strict=True)]
-    last = statistics.median(one.last for one in curves)
-    return replace(curves[-1], costs=costs, exponent=_spread([one.exponent for one in curves]), last=last)
+    exponent = interval_of([one.exponent.median for one in curves], logarithms=False)
+    return replace(curves[-1], costs=costs, exponent=exponent, last=statistics.median(one.last for one in curves))

@@ -24,8 +24,8 @@ from pbt_disent.errors import PbtDisentError
 
 __all__ = ["SESSIONS", "Session", "TooLong", "reason_of"]
 
-SESSIONS = 3
-"""Of a whole benchmark: all three of one run lie above, or below, all three of another in one case of ten by chance."""
+SESSIONS = 4
+"""Of a whole benchmark: with fewer, the 95 % interval is wide; more of them take long."""
 GRACE = 60.0
 """Seconds after its limit in which the process of a session may end by itself."""
 

@@ -71,7 +71,7 @@ def _kind_of_spread(results: Json) -> str:
         return "Median and quartiles of the rounds."
     fewer = [f"`{name}`: {count}" for name, count in counts.items() if count < most]
     others = f" ({', '.join(fewer)})" if fewer else ""
-    return f"Median of {most} sessions{others} in processes of their own, and the lowest and the highest of them."
+    return f"Median of {most} sessions{others} in processes of their own, and the 95 % interval of their mean."
 
 
 def spread_text(spread: Json) -> str:

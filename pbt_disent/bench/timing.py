@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from pbt_disent.bench.case import Side
 
-__all__ = ["Spread", "alternate", "ratios", "spread_of", "timed"]
+__all__ = ["Spread", "alternate", "interval_of", "ratios", "spread_of", "timed"]
 
 Rounds = list[Sequence[float]]
 """The costs of one side, round by round."""
@@ -19,7 +22,7 @@ Rounds = list[Sequence[float]]
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and bounds of some samples: quartiles of rounds, or the lowest and the highest session's median."""
+    """Median and bounds of some samples: quartiles of rounds, or the 95 % interval of the mean of sessions."""
 
     median: float
     low: float
@@ -31,6 +34,23 @@ def spread_of(samples: Sequence[float]) -> Spread:
     """Return the median and the quartiles of at least one sample."""
     low, median, high = (float(value) for value in np.quantile(samples, (0.25, 0.5, 0.75)))
     return Spread(median, low, high, len(samples))
+
+
+def interval_of(samples: Sequence[float], *, logarithms: bool = True) -> Spread:
+    """Return the median of independent samples and the 95 % interval of their mean, by Student's t.
+
+    Args:
+        samples: one or more; a single one is returned without an interval.
+        logarithms: of positive samples, whose mean is then the geometric one.
+    """
+    median, count = statistics.median(samples), len(samples)
+    if count == 1:
+        return Spread(median, median, median, 1)
+    values = [math.log(one) for one in samples] if logarithms else samples
+    middle = statistics.fmean(values)
+    reach = float(student.ppf(0.975, count - 1)) * statistics.stdev(values) / math.sqrt(count)
+    low, high = middle - reach, middle + reach
+    return Spread(median, math.exp(low), math.exp(high), count) if logarithms else Spread(median, low, high, count)
 
 
 def timed(

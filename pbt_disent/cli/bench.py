@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sessions",
         type=int,
         metavar="N",
-        help="run all cases so often, each time in new processes (default: 3; quick: 1)",
+        help="run all cases so often, each time in new processes (default: 4; quick: 1)",
     )
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="give a case up after so long")
 

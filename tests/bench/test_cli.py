@@ -166,7 +166,7 @@ def test_sessions_take_turns_and_are_put_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, which alone knows the made-up cases."""
-    output, order, ratios = tmp_path / "bench.json", [], iter((4.0, 9.0, 5.0))
+    output, order, ratios = tmp_path / "bench.json", [], iter((4.0, 9.0, 5.0, 5.0))
 
     def prepare(setting: Setting) -> Contest:
         order.append("slow")
@@ -190,20 +190,21 @@ def test_sessions_take_turns_and_are_put_together(
     monkeypatch.setattr(Session, "apart", Session.here)
     assert main(["bench", "slow", "raising", "once", "growing", "--output", str(output)]) == 1
     said = capsys.readouterr()
-    assert order == ["slow", "once", "slow", "slow"]
-    assert "[session 3 of 3, 1/4] slow: round 2 of 2: theirs" in said.err
+    assert order == ["slow", "once", "slow", "slow", "slow"]
+    assert "[session 3 of 4, 1/4] slow: round 2 of 2: theirs" in said.err
     assert said.err.count("raising failed") == 1
     results = json.loads(output.read_text())
     slow, single, growing, raising = results["cases"]
-    assert (slow["ratio"], slow["spread"], slow["met"], slow["sessions"]) == (5.0, [4.0, 9.0], True, 3)
+    assert (slow["ratio"], slow["met"], slow["sessions"], slow["by_session"]) == (5.0, True, 4, [4.0, 9.0, 5.0, 5.0])
+    assert slow["spread"] == pytest.approx([3.1513, 9.5198], abs=1e-4)
     assert [line["peer"] for line in slow["peers"]] == ["theirs", "absent"]
     assert slow["measures"][0]["value"] == 7.0
     assert (single["ratio"], single["sessions"]) == (2.0, 1)
     assert growing["growth"]["curves"][0]["costs"] == [2.0, 4.0, 8.0]
     assert raising["error"]
-    assert "Median of 3 sessions" in said.out
+    assert "Median of 4 sessions" in said.out
     assert main(["bench", "--from", str(output), "--against", str(output)]) == 1
-    assert "| `slow` | 5 (4 to 9) | 5 (4 to 9) | +0.0% | yes |" in capsys.readouterr().out
+    assert "| `slow` | 5 (3.15 to 9.52) | 5 (3.15 to 9.52) | +0.0% | yes |" in capsys.readouterr().out
 
 
 def test_ratios_that_lie_apart_do_not_agree() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from pbt_disent.bench.case import CASES, Case, Computed, Contest, Disagreement, Goal, Measure, NotRun, Setting, Side
 from pbt_disent.bench.runner import Finding, run_case
-from pbt_disent.bench.timing import alternate, ratios, spread_of, timed
+from pbt_disent.bench.timing import Spread, alternate, interval_of, ratios, spread_of, timed
 
 
 class Clock:
@@ -53,6 +54,21 @@ def test_ratios_are_paired_by_round_and_surplus_parts_are_left_out() -> None:
     found = ratios([[8.0, 6.0, 99.0], [10.0]], [[2.0, 3.0], [2.0]])
     assert (found.low, found.median, found.high, found.samples) == (3.0, 4.0, 4.5, 3)
     assert spread_of([7.0]).low == 7.0
+
+
+def test_intervals_of_sessions_hold_their_mean_in_95_of_100_draws() -> None:
+    random = np.random.default_rng(0)
+    draws = random.normal(3.0, 2.0, (2000, 4))
+    for logarithms, samples, mean in ((False, draws, 3.0), (True, np.exp(draws), np.exp(3.0))):
+        found = [interval_of(each.tolist(), logarithms=logarithms) for each in samples]
+        assert 0.935 < np.mean([one.low <= mean <= one.high for one in found]) < 0.965
+        assert all(one.low <= one.median <= one.high and one.samples == 4 for one in found)
+
+
+def test_intervals_of_sessions_are_those_of_student() -> None:
+    found = interval_of([1.0, 2.0, 6.0], logarithms=False)
+    assert (found.median, found.low, found.high) == pytest.approx((2.0, 3.0 - 6.5723, 3.0 + 6.5723), abs=1e-3)
+    assert interval_of([7.0]) == Spread(7.0, 7.0, 7.0, 1)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, peers: Callable[[Clock], list[object]], **case: object) -> Finding:

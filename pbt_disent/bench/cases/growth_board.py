@@ -33,9 +33,7 @@ def prepare(setting: Setting) -> Growth:
     def measures(medians: Mapping[int, float]) -> Sequence[Measure]:
         return [Measure(f"of a generation of {size:,} members", 1000 * medians[size], "ms") for size in sizes[-2:]]
 
-    return Growth(
-        "members", sizes, 1, Grower("board, pool, scheduler", ours), agree, setting.pick(2, 1, 1), measures=measures
-    )
+    return Growth("members", sizes, 1, Grower("board, pool, scheduler", ours), agree, 1, measures=measures)
 
 
 async def _play(members: int) -> Sequence[float]:

@@ -45,7 +45,7 @@ def prepare_decision(setting: Setting) -> Growth:
         1,
         Grower("the rule", ours),
         lambda: _check(_play(next(folders), sizes[0], 2).replaced, 2, sizes[0]),
-        setting.pick(2, 1, 1),
+        1,
         [peer],
         measures=lambda medians: [Measure(f"for {sizes[-1]:,} members", medians[sizes[-1]], "s")],
     )
@@ -76,7 +76,7 @@ def prepare_members(setting: Setting) -> Growth:
 
 def prepare_generations(setting: Setting) -> Growth:
     """The time of the driver for a generation, by how many lie behind it; it should not know."""
-    members, sizes = _long(setting, 2000)
+    members, sizes = _long(setting, 1000)
     folders, played = _folders(setting.folder), dict[int, float]()
 
     def ours(generation: int) -> float:
@@ -97,7 +97,7 @@ def prepare_generations(setting: Setting) -> Growth:
 
 def prepare_memory(setting: Setting) -> Growth:
     """The driver's memory by how many generations it has committed: it should not grow. In a process of its own."""
-    members, sizes = _long(setting, 2000)
+    members, sizes = _long(setting, 1000)
     folders, played = _folders(setting.folder), dict[int, float]()
 
     def ours(generation: int) -> float:
@@ -127,9 +127,11 @@ def prepare_lineage(setting: Setting) -> Growth:
     """Read a population's record: repair its log, read its manifests, follow the best member back."""
     members, sizes = _long(setting, 10_000)
     whole = setting.kept / "whole"
-    if not whole.exists():
+    parts = {size: setting.kept / f"part-{size}" for size in sizes}
+    if setting.first:
         _play(whole, members, sizes[-1])
-    parts = {size: _part(whole, setting.folder / f"part-{size}", size) for size in sizes}
+        for size, part in parts.items():
+            _copy_part(whole, part, size)
 
     def agree() -> str:
         read(sizes[0])
@@ -199,7 +201,7 @@ def _folders(base: Path) -> Iterator[Path]:
         yield base / f"run-{number}"
 
 
-def _part(whole: Path, part: Path, generations: int) -> Path:
+def _copy_part(whole: Path, part: Path, generations: int) -> None:
     """Make the record of a run's first generations, of hard links as far as may be."""
     (part / "rounds/0").mkdir(parents=True)
     for generation in range(generations):
@@ -212,7 +214,6 @@ def _part(whole: Path, part: Path, generations: int) -> Path:
             closed += b'"event": "finished"' in line
             if closed == generations:
                 break
-    return part
 
 
 def _read(folder: Path) -> tuple[int, int]:

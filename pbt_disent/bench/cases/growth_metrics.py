@@ -44,7 +44,7 @@ def prepare_models(setting: Setting) -> Growth:
         2,
         Grower("all pairs at once", _timed(lambda models: udr(codes[:models], information[:models]))),
         agree,
-        setting.pick(2, 1, 1),
+        1,
         [
             Grower(
                 "scikit-learn Lasso per pair",
@@ -98,7 +98,7 @@ def prepare_points(setting: Setting) -> Growth:
         1,
         Grower("joint histograms", _timed(lambda points: mig(codes[:points], factors[:points]))),
         agree,
-        setting.pick(2, 1, 1),
+        1,
         [
             Grower(
                 "mutual_info_score per pair",

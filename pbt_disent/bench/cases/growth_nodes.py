@@ -72,5 +72,9 @@ def _play(setting: Setting, sizes: Sequence[int], generations: int, seconds: flo
 
 
 CASES.register("grow-nodes")(
-    Case("a generation on simulated nodes: against none that grows with nodes and their share of work", prepare)
+    Case(
+        "a generation on simulated nodes: against none that grows with nodes and their share of work",
+        prepare,
+        most_sessions=3,
+    )
 )

@@ -88,6 +88,6 @@ CASES.register("grow-tracking")(
     Case(
         "a population's record in MLflow: against linear growth in members, and a call for each value",
         prepare,
-        most_sessions=2,
+        most_sessions=3,
     )
 )

@@ -43,7 +43,7 @@ def prepare_replicas(setting: Setting) -> Growth:
         1,
         Grower("as a worker trains", lambda size: cost(ours[size])),
         agree,
-        setting.pick(2, 2, 1),
+        setting.pick(1, 2, 1),
         [Grower("plain loop", lambda size: cost(plain[size]))],
         measures=lambda medians: [Measure("for a replica", 1000 * medians[sizes[-1]] / sizes[-1], "ms")],
     )

@@ -59,7 +59,7 @@ def prepare(size: int, setting: Setting) -> Contest:
         ]
 
     other = timed(PYTHAE, pythae) if pythae else NotRun(PYTHAE, problem or "")
-    return Contest(timed(OURS, ours), [timed(PLAIN, plain), other], agree, setting.pick(7, 3, 1), measures=measures)
+    return Contest(timed(OURS, ours), [timed(PLAIN, plain), other], agree, setting.pick(5, 3, 1), measures=measures)
 
 
 def _differences(expected: Sequence[list[float]], theirs: Step, replicas: int) -> tuple[float, float]:

@@ -51,7 +51,7 @@ def prepare(correlation: str, loop: Loop, peer: str, setting: Setting) -> Contes
         timed("all pairs at once", lambda: udr(codes, information, correlation)),
         [timed(peer, lambda: loop(codes, information))],
         agree,
-        repeats=setting.pick(2, 1, 1),
+        repeats=1,
         measures=measures,
     )
 
