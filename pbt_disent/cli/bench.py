@@ -57,14 +57,14 @@ def call(options: argparse.Namespace) -> int:
 
     names = list(dict.fromkeys(options.cases)) or list(CASES)
     cases = {name: CASES[name] for name in names}
-    if not options.list and options.source is None:
-        names = _without_gpu(cases, asked=bool(options.cases))
     if options.list:
         for name, case in cases.items():
             print(f"{name:18} {case.summary}" + (f" (ratio {case.goal})" if case.goal else ""))
         return 0
     _check(options)
     earlier = _read("--against", options.against) if options.against is not None else None
+    if options.source is None:
+        names = _without_gpu(cases, asked=bool(options.cases))
     results = _run(options, names) if options.source is None else _read("--from", options.source)
     if options.json:
         print(json.dumps(results, indent=1))
