@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
 
 from pbt_disent.bench.case import Side
 
@@ -43,6 +42,8 @@ def interval_of(samples: Sequence[float], *, logarithms: bool = True) -> Spread:
         samples: one or more; a single one is returned without an interval.
         logarithms: of positive samples, whose mean is then the geometric one.
     """
+    from scipy.stats import t as student  # large, and what is measured in a process of its own is to go without
+
     median, count = statistics.median(samples), len(samples)
     if count == 1:
         return Spread(median, median, median, 1)
