@@ -233,19 +233,23 @@ def _shut_down() -> None:
     """Shut Ray down, or leave it.
 
     Its thread for messages may still be about to subscribe then, and raise as its connection is closed: the traceback
-    of that is left out.
+    of that is left out. Where a signal has cut off its start, Ray does not wait for the thread, which may raise later.
     """
     before = threading.excepthook
 
+    def of_ray(thread: threading.Thread | None) -> bool:
+        return thread is not None and thread.name.startswith("ray_")
+
     def show(failure: threading.ExceptHookArgs) -> None:
-        if failure.thread is None or not failure.thread.name.startswith("ray_"):
+        if not of_ray(failure.thread):
             before(failure)
 
     threading.excepthook = show
     try:
         ray.shutdown()
     finally:
-        threading.excepthook = before
+        if not any(map(of_ray, threading.enumerate())):
+            threading.excepthook = before
 
 
 @contextlib.contextmanager

@@ -31,3 +31,22 @@ def test_threads_of_ray_that_fail_as_it_is_shut_down_leave_no_traceback(monkeypa
     cluster._shut_down()
     assert shown == ["another"]
     assert threading.excepthook is show
+
+
+def test_a_thread_of_ray_that_fails_after_the_shutdown_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray waits for its threads only where its start came to an end."""
+    shown: list[threading.ExceptHookArgs] = []
+    closed = threading.Event()
+
+    def fail() -> None:
+        assert closed.wait(60.0)
+        raise RuntimeError("closed")
+
+    thread = threading.Thread(target=fail, name="ray_listen_error_messages")
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    monkeypatch.setattr(ray, "shutdown", thread.start)
+    cluster._shut_down()
+    closed.set()
+    thread.join(60.0)
+    assert not thread.is_alive()
+    assert shown == []
