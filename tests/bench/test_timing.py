@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pbt_disent.bench.case import CASES, Case, Computed, Contest, Disagreement, Goal, Measure, NotRun, Setting, Side
-from pbt_disent.bench.runner import Finding, run_case
+from pbt_disent.bench.finding import Curve, Finding, merged
+from pbt_disent.bench.runner import run_case
 from pbt_disent.bench.timing import Spread, alternate, interval_of, ratios, spread_of, timed
 
 
@@ -109,6 +111,30 @@ def test_the_headline_is_against_the_best_peer_that_ran(monkeypatch: pytest.Monk
     assert result["peers"][2]["ratio"] is None
     assert result["peers"][3]["ratio"]["median"] == 0.5
     assert "from its description" in result["peers"][3]["remark"]
+
+
+def test_the_headline_of_sessions_is_against_one_peer_in_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best by the median of its cost, though another one was better in the first session."""
+
+    def session(a: float, b: float) -> Finding:
+        return run(
+            monkeypatch,
+            lambda clock: [timed("a", clock.work(a), clock=clock), timed("b", clock.work(b), clock=clock)],
+        )
+
+    first = session(5.0, 6.0)
+    found = merged([first, session(20.0, 7.0)])
+    assert (first.peer, found.peer, found.by_session) == ("a", "b", [3.0, 3.5])
+    assert found.ratio is not None
+    assert found.ratio.median == 3.25
+
+
+def test_exponents_of_sessions_may_be_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(monkeypatch, lambda clock: [])
+    curves = [Curve("ours", [1, 2], [2.0, 2.0], Spread(each, each, each, 1), each) for each in (-0.5, 0.1)]
+    (curve,) = merged([replace(found, curves=[one]) for one in curves]).curves
+    assert curve.exponent.median == pytest.approx(-0.2)
+    assert (curve.exponent.low, curve.exponent.high) == pytest.approx((-0.2 - 3.8119, -0.2 + 3.8119), abs=1e-3)
 
 
 def test_a_goal_from_above_turns_the_ratio_round(monkeypatch: pytest.MonkeyPatch) -> None:
