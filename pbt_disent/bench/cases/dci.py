@@ -8,7 +8,7 @@ from itertools import count
 from pbt_disent.bench.case import CASES, Case, Contest, Disagreement, Goal, Measure, Setting
 from pbt_disent.bench.representation import labelled_codes
 from pbt_disent.bench.timing import timed
-from pbt_disent.metrics.dci import DCI
+from pbt_disent.metrics import DCI
 
 __all__ = ["prepare"]
 
