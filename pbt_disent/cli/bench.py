@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace, names: list[str]) -> Json:
     from pbt_disent.bench.case import CASES
     from pbt_disent.bench.conditions import machine, versions
     from pbt_disent.bench.sessions import SESSIONS, Session, reason_of
-    from pbt_disent.store.files import write_atomically
+    from pbt_disent.files import write_atomically
 
     begun = time.monotonic()
     _say("measuring the machine")
