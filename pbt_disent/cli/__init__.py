@@ -23,7 +23,7 @@ MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """What a path gives that is a file where a folder belongs, or the other way round, or too long."""
 VERBS = (
     "run", "plan", "resume", "submit", "status", "logs", "stop", "list", "watch", "report", "figures", "ui",
-    "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
+    "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "data", "doctor",
 )  # fmt: skip
 
 
