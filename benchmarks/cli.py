@@ -146,7 +146,7 @@ def _run(options: argparse.Namespace, names: list[str]) -> Json:
     from benchmarks.case import CASES
     from benchmarks.conditions import machine, versions
     from benchmarks.sessions import SESSIONS, Session, reason_of
-    from pbt_disent.store.files import write_atomically
+    from pbt_disent.files import write_atomically
 
     begun = time.monotonic()
     _say("measuring the machine")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.case import CASES, Case, Contest, Disagreement, Measure, Setting
 from benchmarks.timing import timed
+from pbt_disent.files import is_unfinished
 
 __all__ = ["prepare"]
 
@@ -73,7 +74,7 @@ def _has_checkpoint(blobs: Path) -> bool:
     """Return whether a blob is there that is no array: the driver stores arrays only, the workers checkpoints too."""
     with contextlib.suppress(FileNotFoundError):
         for path in blobs.glob("??/*"):
-            if not path.name.startswith(".tmp-"):
+            if not is_unfinished(path):
                 with path.open("rb") as file:
                     if file.read(len(ARRAY)) != ARRAY:
                         return True

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from pbt_disent import __version__
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.store.files import REMEDIES
+from pbt_disent.files import REMEDIES
 
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
