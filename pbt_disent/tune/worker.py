@@ -13,8 +13,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import storage_failure
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import explained
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.messages import FailureCause, WorkItem, WorkResult
 from pbt_disent.tune.nodes import SharedImages
@@ -118,7 +118,7 @@ def _picklable(error: Exception) -> PbtDisentError:
     if isinstance(error, PbtDisentError):
         return error
     if isinstance(error, OSError):
-        return explained(error)
+        return storage_failure(error)
     return PbtDisentError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
