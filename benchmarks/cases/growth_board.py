@@ -38,12 +38,13 @@ def prepare(setting: Setting) -> Growth:
 
 async def _play(members: int) -> Sequence[float]:
     """Play some generations, and return what each took."""
+    from pbt_disent.tune.scheduler import Barrier, GenerationScheduler
+
     from pbt_disent.training.tasks import TaskKey, TrainTask
     from pbt_disent.tune.board import Board
     from pbt_disent.tune.executor import share_out
     from pbt_disent.tune.messages import Job, Part, Result
     from pbt_disent.tune.pool import Pool
-    from pbt_disent.tune.scheduler import Barrier, GenerationScheduler
 
     class Instant:
         async def start(self) -> None: ...

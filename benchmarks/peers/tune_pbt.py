@@ -14,12 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pbt_disent.tune.capacity import plan_capacity
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, pbt
 
 from pbt_disent.config import ResourcesConfig
-from pbt_disent.tune.capacity import plan_capacity
 from pbt_disent.tune.cluster import private_cluster, private_folder
 
 __all__ = ["decide_plainly", "play_plain_pbt"]

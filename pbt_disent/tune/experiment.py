@@ -216,7 +216,9 @@ class ExperimentThread(threading.Thread):
             self._current.discard(experiment, reason)
             for actor in (experiment.pool, experiment.board):
                 ray.kill(actor)
-        raise PbtDisentError(f"the run's board, pool or trials were lost {MAX_EXPERIMENTS} times; {self._current.reason}")
+        raise PbtDisentError(
+            f"the run's board, pool or trials were lost {MAX_EXPERIMENTS} times; {self._current.reason}"
+        )
 
     def _start_actors(self, name: str, worker_factory: WorkerFactory) -> Experiment:
         """Start board and pool on this node, with a first worker: its imports take as long as the trials' start."""

@@ -292,7 +292,9 @@ def _read_job(details: Any) -> Job | None:
     metadata = details.metadata or {}
     if details.submission_id is None or RUN not in metadata:
         return None
-    started, ended = (None if milliseconds is None else milliseconds / 1000 for milliseconds in (details.start_time, details.end_time))
+    started, ended = (
+        None if milliseconds is None else milliseconds / 1000 for milliseconds in (details.start_time, details.end_time)
+    )
     message = " ".join((details.message or "").split())
     return Job(
         run=metadata[RUN],

@@ -87,7 +87,8 @@ def allocate_machine(resources: ResourcesConfig, num_trials: int, image_bytes: i
     if image_bytes and object_store_bytes > (room := _object_store_room()):
         raise UserError(
             "resources.images=object-store",
-            f"needs {object_store_bytes / 1e9:.2f} GB of shared memory, and there are {max(room, 0) / 1e9:.2f} GB for it",
+            f"needs {object_store_bytes / 1e9:.2f} GB of shared memory, and there are {max(room, 0) / 1e9:.2f} GB for"
+            " it",
             "say resources.images=disk, or enlarge /dev/shm (docker run --shm-size)",
         )
     worker_cpus = min(1.0, cpus / workers) - TRIAL_CPUS * num_trials - SPARE_CPUS

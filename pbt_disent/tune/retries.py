@@ -21,8 +21,8 @@ MAX_ATTEMPTS: dict[FailureCause, int | None] = {
     "storage": 5,
     "code": 1,
 }
-"""How many attempts at an item may end so; `None` sets no bound. Tasks are pure, so that an error of the code would only
-come again. A lost process is counted because a task can take its worker down with it."""
+"""How many attempts at an item may end so; `None` sets no bound. Tasks are pure, so that an error of the code would
+only come again. A lost process is counted because a task can take its worker down with it."""
 
 
 class FailureCounter:

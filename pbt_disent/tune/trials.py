@@ -31,7 +31,7 @@ PLACEMENT_SECONDS = 60.0
 
 
 class CohortTrial(Trainable):
-    """Asks the board for a cohort, submits it to the pool, waits, and reports; again and again until it is told to stop.
+    """Asks the board for a cohort, submits it to the pool, waits, and reports, until it is told to stop.
 
     It runs cohorts of several populations side by side, and reports each when that is done.
 
@@ -157,7 +157,9 @@ class TrialMonitor(Callback):
         on_trial_lost: Called with the number of a trial that is lost for good.
     """
 
-    def __init__(self, num_trials: int, on_all_placed: Callable[[], None], on_trial_lost: Callable[[int], None]) -> None:
+    def __init__(
+        self, num_trials: int, on_all_placed: Callable[[], None], on_trial_lost: Callable[[int], None]
+    ) -> None:
         super().__init__()
         self._last_placement: float | None = None
         self._unplaced = set(range(num_trials))

@@ -180,8 +180,6 @@ def _loss_cause(error: RayError) -> FailureCause:
         return "memory"
     message = str(error)
     is_node_lost = (
-        isinstance(error, ActorUnavailableError | NodeDiedError)
-        or "node has died" in message
-        or "node was" in message
+        isinstance(error, ActorUnavailableError | NodeDiedError) or "node has died" in message or "node was" in message
     )
     return "node" if is_node_lost else "process"
