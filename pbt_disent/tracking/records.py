@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence, Set
 
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval
@@ -114,7 +114,7 @@ def generation_record(
         "fitness": fitness,
         "metrics": _population_metrics(manifest) | system,
         "best": manifest.best.member if manifest.best else None,
-        "interval": ends(member_interval(manifest, manifest.best, fitness)),
+        "interval": interval_ends(member_interval(manifest, manifest.best, fitness)),
         "members": [
             {
                 "member": member.member,

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbt_disent.files import json_lines, write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["Spool", "SpoolBusy", "SpooledRecord"]
@@ -95,17 +96,15 @@ class Spool:
             return True
 
     def records(self, start: int) -> Iterator[SpooledRecord]:
-        """Yield the records behind an offset; a line that is not complete yet is left for the next call."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(start)
-            position = start
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                position += len(line)
-                yield SpooledRecord(json.loads(line), position)
+        """Yield the records behind an offset; a line that is not complete yet is left for the next call.
+
+        Raises:
+            ValueError: A line is no JSON object.
+        """
+        for content, end in json_lines(self.path, start):
+            if content is None:
+                raise ValueError(f"{self.path} is damaged before byte {end}")
+            yield SpooledRecord(content, end)
 
     def acknowledged(self, store: str) -> int:
         """Return the offset up to which a store, given by its label, has the records."""
@@ -113,9 +112,8 @@ class Spool:
 
     def acknowledge(self, store: str, offset: int) -> None:
         """Note the offset up to which a store, given by its label, has the records."""
-        temporary = self._offsets_path.with_suffix(".ack.tmp")
-        temporary.write_text(json.dumps({**self._offsets(), store: offset}, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(self._offsets_path)
+        content = json.dumps({**self._offsets(), store: offset}, sort_keys=True) + "\n"
+        write_atomically(self._offsets_path, content.encode(), durable=False)
 
     def count_pending(self, store: str) -> int:
         """Return how many records a store, given by its label, does not have yet."""
