@@ -14,7 +14,7 @@ from pbt_disent.tune.resources import allocate_cluster, allocate_machine, count_
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with 16 CPUs and 2 GPUs."""
     monkeypatch.setattr(module, "usable_cpus", lambda: 16)
-    monkeypatch.setattr("pbt_disent.machine._present_gpus", lambda: 2)
+    monkeypatch.setattr("pbt_disent.machine._installed_gpus", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return monkeypatch
 
