@@ -4,7 +4,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check unit integration faults bench ui clean
+.PHONY: demo test check unit integration faults bench study ui clean
 
 demo: .venv/.run
 	$(BIN)/pbt-disent run demo
@@ -36,7 +36,12 @@ faults: .venv/.dev
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: .venv/.run
-	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md
+	$(BIN)/python -m benchmarks --output runs/bench.json --into README.md --scale docs/scale.md
+
+# Only the cells without a result in docs/studies are run; STUDY=robustness takes hours on a large GPU.
+STUDY ?= objectives
+study: .venv/.run
+	$(BIN)/python -m studies $(STUDY) --into README.md
 
 ui: .venv/.run
 	$(BIN)/pbt-disent ui

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pbt_disent.cli.common import config_of
 from PIL import Image
 
 from pbt_disent import api, data
 from pbt_disent.automatic import automatic_config
 from pbt_disent.cli import build_parser
-from pbt_disent.cli.common import config_of
 from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.splits import split
 from pbt_disent.errors import UserError

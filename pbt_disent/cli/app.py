@@ -148,7 +148,7 @@ def _report_usage(error: typer.TyperException) -> int:
 
 def _report_os_error(error: OSError) -> int:
     """Report a path that does not fit or a disk that is full; anything else is a bug and keeps its traceback."""
-    from pbt_disent.store.files import REMEDIES
+    from pbt_disent.files import REMEDIES
 
     if error.errno in MISPLACED and error.filename:
         _say(f"{error.filename}: {error.strerror}; give another path")

@@ -83,7 +83,7 @@ def traverse(
     """
     import numpy as np
 
-    from pbt_disent.data.atomic import writing
+    from pbt_disent.files import writing
     from pbt_disent.models.codes_table import check_fit
     from pbt_disent.report.latents import starting_point
     from pbt_disent.report.pictures import gif, png, strip
@@ -105,7 +105,7 @@ def traverse(
         pictures = trained.traverse(start, index, np.linspace(low[index], high[index], frames))
         for suffix, content in (("png", png(strip(pictures), scale)), ("gif", gif(pictures, scale))):
             name = f"traversal-{trained.latents[index]}.{suffix}"
-            with writing(out, len(content), name) as temporary:
+            with writing(out / name, len(content)) as temporary:
                 temporary.write_bytes(content)
             print(out / name)
 
@@ -120,14 +120,14 @@ def export(
 
     The program is loaded again, and its codes are compared with those of the model.
     """
-    from pbt_disent.data.atomic import writing
+    from pbt_disent.files import writing
     from pbt_disent.models.export import export_encoder
 
     if out.suffix != ".pt2" or out.is_dir():
         raise UserError(f"--out {out}", "must be a file that ends in .pt2", f"say --out {out.with_suffix('.pt2')}")
     trained, _ = load_trained(model, runs)
     archive, difference = export_encoder(trained)
-    with writing(out.parent, len(archive), out.name) as temporary:
+    with writing(out, len(archive)) as temporary:
         temporary.write_bytes(archive)
     print(f"{out}: loaded again, its codes differ from the model's by {difference:.1e} of the largest at most")
 

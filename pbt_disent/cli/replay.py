@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -117,24 +116,17 @@ def _find_lineage(reference: str, config: str | None, runs: Path | str) -> tuple
 
 def _read_rows(file: Path) -> list[Json]:
     """Read a lineage; a last line that a crash has cut short does not count."""
-    rows: list[Any] = []
+    from pbt_disent.files import json_lines
+
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                if number == len(lines):
-                    break
-                raise
-            if not isinstance(row, dict) or not {"event", "round", "generation"} <= row.keys():
-                raise ValueError
-            rows.append(row)
+        with file.open("rb"):
+            rows = [row for row, _ in json_lines(file)]
     except OSError as error:
         raise UserError(f"lineage {file}", f"must be readable ({error.strerror})", "check the path") from None
-    except ValueError:
-        raise UserError(f"lineage {file}", "must be the lineage of a run, JSON by lines", "check the path") from None
-    return rows
+    complete = [row for row in rows if row is not None and {"event", "round", "generation"} <= row.keys()]
+    if len(complete) < len(rows):
+        raise UserError(f"lineage {file}", "must be the lineage of a run, JSON by lines", "check the path")
+    return complete
 
 
 def _replay_config(source: Config, schedule: Schedule, origin: str, replicas: int, overrides: list[str]) -> Config:

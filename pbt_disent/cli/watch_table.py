@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
-from pbt_disent.metrics.intervals import Interval
+from pbt_disent.metrics import Interval
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, with_interval
 from pbt_disent.units import duration

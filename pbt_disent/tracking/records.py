@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval
@@ -100,7 +100,7 @@ def generation_record(
         "fitness": facts.get("fitness", "score"),
         "metrics": _population_metrics(manifest) | {name: v for name, v in (load or {}).items() if math.isfinite(v)},
         "best": manifest.best.member if manifest.best else None,
-        "interval": ends(member_interval(manifest, manifest.best, facts.get("fitness", "score"))),
+        "interval": interval_ends(member_interval(manifest, manifest.best, facts.get("fitness", "score"))),
         "members": [
             {
                 "member": record.member,

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbt_disent.files import json_lines
 from pbt_disent.types import Json
 
 __all__ = ["Spool", "SpoolBusy", "SpooledRecord"]
@@ -73,16 +74,10 @@ class Spool:
 
     def records(self, start: int) -> Iterator[SpooledRecord]:
         """Yield the records behind an offset; a line that is not whole yet is left for the next call."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(start)
-            position = start
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                position += len(line)
-                yield SpooledRecord(json.loads(line), position)
+        for content, end in json_lines(self.path, start):
+            if content is None:
+                raise ValueError(f"{self.path} is damaged before byte {end}")
+            yield SpooledRecord(content, end)
 
     def acknowledged(self, store: str) -> int:
         """Return the offset up to which a store has the records."""

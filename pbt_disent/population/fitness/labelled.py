@@ -7,9 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from pbt_disent.metrics.dci import dci
-from pbt_disent.metrics.leaf_mig import nmig
-from pbt_disent.metrics.mig import mig
+from pbt_disent.metrics import dci, mig, nmig
 from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember, load_codes
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.types import FloatArray, IntArray, Json

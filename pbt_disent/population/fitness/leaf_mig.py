@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pbt_disent.metrics.leaf_mig import leaf_runs_mig
+from pbt_disent.metrics import leaf_runs_mig
 from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember, load_codes
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.types import Json

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pbt_disent.metrics.udr import UDR, udr
-from pbt_disent.metrics.udr_options import coverage_udr, matched_udr, population_udr
+from pbt_disent.metrics import UDR, coverage_udr, matched_udr, population_udr, udr
 from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember, load_codes
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.types import FloatArray, Json
