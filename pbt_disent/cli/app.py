@@ -40,8 +40,8 @@ class VerbGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def group(name: str | None = None, summary: str | None = None) -> typer.Typer:
-    """Return an application, or a part of one that has verbs of its own.
+def group(name: str, summary: str) -> typer.Typer:
+    """Return a group of verbs.
 
     Args:
         name: The name of the group of verbs.
@@ -58,7 +58,7 @@ def group(name: str | None = None, summary: str | None = None) -> typer.Typer:
     )
 
 
-app = group(PROGRAM)
+app = group(PROGRAM, "Dependable disentangled representations by population-based training.")
 
 
 def verb(*examples: str, name: str | None = None, within: typer.Typer = app) -> Callable[[Verb], Verb]:
@@ -88,7 +88,7 @@ def _describe(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Dependable disentangled representations by population-based training."""
+    """Declare the options of the program itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,19 +131,38 @@ def entry() -> NoReturn:
 
 
 def _report_usage(error: typer.TyperException) -> int:
-    """Report an argument or option that does not parse, in one line with the nearest known option."""
-    context = getattr(error, "ctx", None)
-    command = PROGRAM if context is None else context.command_path
-    option = getattr(error, "option_name", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
+    """Report arguments that do not parse."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
         print(error.format_message(), file=sys.stderr)
-    elif type(error).__name__ == "NoSuchOption" and context is not None:
-        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
-        _say(str(UserError(f"option {option}", f"is unknown to {command}", nearest(option, known))))
     else:
-        message = " ".join(error.format_message().split()).rstrip(".")
-        _say(f"{command}: {message}; see: {command} --help")
+        _say(str(_as_user_error(error)))
     return UserError.exit_code
+
+
+def _as_user_error(error: Any) -> UserError:
+    """Return what typer says of an argument or option as value, rule and remedy."""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else PROGRAM
+    remedy = f"see: {command} --help"
+    rule = " ".join(error.message.split()).rstrip(".")
+    match type(error).__name__:  # typer exports these classes under no public name
+        case "NoSuchOption":
+            options = [name for parameter in error.ctx.command.get_params(error.ctx) for name in parameter.opts]
+            known = [name for name in options if name.startswith("--")]
+            return UserError(
+                f"option {error.option_name}", f"is unknown to {command}", nearest(error.option_name, known)
+            )
+        case "BadOptionUsage":
+            rule = rule.removeprefix(f"Option {error.option_name!r} ")
+            return UserError(f"option {error.option_name}", rule, remedy)
+        case "MissingParameter":
+            name = error.param.metavar if error.param.param_type_name == "argument" else error.param.opts[0]
+            return UserError(f"{error.param.param_type_name} {name}", "is missing", remedy)
+        case "BadParameter":
+            value = error.__cause__.errors()[0]["input"] if hasattr(error.__cause__, "errors") else ""
+            rule = rule.replace("Input should be", "must be").partition(",")[0]
+            return UserError(f"{error.param.opts[0]} {value}".rstrip(), rule, remedy)
+        case _:
+            return UserError(command, rule[:1].lower() + rule[1:], remedy)
 
 
 def _report_os_error(error: OSError) -> int:

@@ -14,7 +14,7 @@ from pbt_disent.errors import UserError
 
 __all__ = ["data", "info", "render", "verify"]
 
-data = group("data", "Look at a set of images, check it, or render one of the built-in worlds to disk.")
+data = group("data", "Look at images, check them, or render a built-in world.")
 app.add_typer(data)
 
 Source = Annotated[str, typer.Argument(metavar="DATA", help="A rendered world by name, or a data file or folder.")]
@@ -46,7 +46,10 @@ def _in_words(value: object) -> str:
 
 @verb("data verify 3dshapes.h5", "data verify my-pictures/ --set size=64", within=data)
 def verify(source: Source, options: DataOptions = None, as_json: AsJson = False) -> int:
-    """Check ranges, shapes, factor counts and published checksums; the exit code is 1 where there is an error."""
+    """Check ranges, shapes, factors and published checksums.
+
+    The exit code is 1 where there is an error.
+    """
     from pbt_disent.cli.progress import bar
     from pbt_disent.data.inspect import verify as check
 

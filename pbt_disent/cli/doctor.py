@@ -22,7 +22,10 @@ PACKAGES = ("torch", "ray", "mlflow", "numpy", "scipy", "pandas", "pyarrow", "sc
 
 @verb("doctor", "doctor --json")
 def doctor(as_json: AsJson = False) -> int:
-    """Say what this machine can do, and what is missing; the exit code is 1 if a run lacks something."""
+    """Say what this machine can do, and what is missing.
+
+    The exit code is 1 if something is missing that a run needs.
+    """
     findings = examine()
     if as_json:
         print(json.dumps(findings, indent=1, sort_keys=True))

@@ -78,7 +78,10 @@ def submit(
         int, typer.Option("--retries", metavar="N", help="The number of failures in a row to make up for.")
     ] = 3,
 ) -> None:
-    """Submit a run to a Ray cluster, which starts it again when something below it fails."""
+    """Submit a run to a Ray cluster.
+
+    The cluster starts the run again when something below it fails.
+    """
     from pbt_disent.config import write_yaml
     from pbt_disent.store.filesystem import below, is_uri, open_files
     from pbt_disent.store.run_folder import refuse_secrets
@@ -140,7 +143,7 @@ def status(
     allow_unauthenticated: Unauthenticated = False,
     as_json: AsJson = False,
 ) -> int:
-    """Say how far a submitted run is; the exit code is 1 if it failed."""
+    """Say how far a submitted run is. The exit code is 1 if it failed."""
     from pbt_disent.tune.jobs import Jobs
 
     jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)

@@ -49,7 +49,7 @@ def label(
     ] = None,
     runs: Runs = "runs",
 ) -> None:
-    """Label images as the rounds of a run do, or name what the latents of a model stand for.
+    """Label images as a run does, or name the latents of a model.
 
     Without --out, the latents are printed after the changes that --name asks for. The names then stand in tables,
     MLflow, the report and served models.

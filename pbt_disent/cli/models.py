@@ -44,7 +44,10 @@ def encode(
     log_sigma: Annotated[bool, typer.Option("--log-sigma", help="Also write log standard deviations.")] = False,
     runs: Runs = "runs",
 ) -> None:
-    """Encode images of any number to a parquet table: a row per image, a column per latent."""
+    """Encode images to a parquet table.
+
+    The table has a row per image and a column per latent. Any number of images fits: they are read in batches.
+    """
     from pbt_disent.cli.progress import bar
     from pbt_disent.models.codes_table import write_codes
 
@@ -77,9 +80,10 @@ def traverse(
     frames: Annotated[int, typer.Option("--frames", metavar="N", help="The number of pictures in a strip.")] = 11,
     runs: Runs = "runs",
 ) -> None:
-    """Show what latents do to a picture: a strip and an animation of each, from one end of its range to the other.
+    """Show what each latent does to a picture.
 
-    Each latent gives the files traversal-LATENT.png and traversal-LATENT.gif.
+    Each latent gives a strip, traversal-LATENT.png, and an animation, traversal-LATENT.gif, in which it goes from one
+    end of its range to the other.
     """
     import numpy as np
 
@@ -116,9 +120,9 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The program to write, such as encoder.pt2.")],
     runs: Runs = "runs",
 ) -> None:
-    """Export the encoder of a model as a torch program (.pt2) that runs without this package.
+    """Export the encoder of a model as a torch program (.pt2).
 
-    The program is loaded again, and its codes are compared with those of the model.
+    The program runs without this package. It is loaded again, and its codes are compared with those of the model.
     """
     from pbt_disent.files import writing
     from pbt_disent.models.export import export_encoder
@@ -141,7 +145,7 @@ def register(
     ],
     runs: Runs = "runs",
 ) -> None:
-    """Register the final model of a run in MLflow's model registry, and say how to serve it."""
+    """Register the final model of a run in MLflow, ready to be served."""
     from pbt_disent.store.finding import find_run
     from pbt_disent.tracking.models import send_model
 

@@ -62,7 +62,11 @@ def replay(
     allow_unauthenticated: Unauthenticated = False,
     runs: Runs = "runs",
 ) -> int:
-    """Train one model along the winner's schedule of hyperparameters, in a run of its own."""
+    """Train one model along the winner's hyperparameters.
+
+    The new run has one member, whose hyperparameters change from generation to generation as those of the winner and
+    its ancestors did.
+    """
     from pbt_disent.population.schedule import winners_schedule
 
     file, source = _find_lineage(lineage, config, runs)

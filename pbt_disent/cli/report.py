@@ -15,7 +15,7 @@ __all__ = ["figures", "report", "sync", "ui"]
 
 @verb("report runs/demo-1", "report s3://bucket/runs/my-1")
 def report(run: RunReference, runs: Runs = "runs") -> None:
-    """Write the report of a run again: one self-contained page."""
+    """Write the report of a run again, one self-contained page."""
     from pbt_disent.report.page import write_report
     from pbt_disent.store.finding import find_run
 
@@ -31,7 +31,7 @@ def figures(
     ] = None,
     runs: Runs = "runs",
 ) -> None:
-    """Write the figures of a run's report as PNG and SVG, for papers and slides."""
+    """Write the figures of a run as PNG, SVG and GIF."""
     from pbt_disent.report.export import write_figures
     from pbt_disent.store.finding import find_run
 
@@ -49,7 +49,10 @@ def ui(
     port: Annotated[int, typer.Option("--port", help="The port to serve at.")] = 5000,
     runs: Runs = "runs",
 ) -> int:
-    """Open the MLflow UI on the store of a run, on the loopback interface, until it is interrupted."""
+    """Open the MLflow UI on the store of a run.
+
+    It is served on the loopback interface until it is interrupted.
+    """
     from pbt_disent.store.finding import find_run, newest_run
     from pbt_disent.tracking.ui import serve
 
@@ -59,7 +62,7 @@ def ui(
 
 @verb("sync runs/demo-1")
 def sync(run: RunReference, runs: Runs = "runs") -> None:
-    """Send to MLflow what it does not have yet of a run, after an outage."""
+    """Send to MLflow what it lacks of a run, after an outage."""
     from pbt_disent.report.export import population_picture
     from pbt_disent.store.finding import find_run
     from pbt_disent.tracking.delivery import sync as send

@@ -59,7 +59,10 @@ def run(
     runs: Runs = "runs",
     name: NewName = None,
 ) -> int:
-    """Run a preset or a YAML file from start to end, on this machine or on the Ray cluster that it joins."""
+    """Run a preset or a YAML file from start to end.
+
+    It runs on this machine, or on a Ray cluster that this machine is a node of.
+    """
     machine = resource_overrides(cpus, gpus, memory, address, allow_unauthenticated)
     preset, loaded = read_config(config, data, [*machine, *(changes or [])])
     return start_run(loaded, preset, runs, name, seconds=2.0)
@@ -87,7 +90,7 @@ def resume(
     allow_unauthenticated: Unauthenticated = False,
     runs: Runs = "runs",
 ) -> int:
-    """Go on with a run that was stopped or killed, or that is to run longer.
+    """Go on with a run that was stopped, killed or is to run longer.
 
     Every committed generation stands: only what was under way is computed again.
     """

@@ -62,7 +62,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with null for what is infinite.")] = False,
     runs: Runs = "runs",
 ) -> None:
-    """Score a trained model, or anyone's codes, with any of the metrics."""
+    """Score a trained model, or anyone's codes, with metrics."""
     from pbt_disent import metrics as metrics_module
     from pbt_disent.cli.progress import working
 

@@ -36,9 +36,10 @@ def watch(
     allow_unauthenticated: Unauthenticated = False,
     runs: Runs = "runs",
 ) -> int:
-    """Show a run in the terminal until it ends; the exit code is 1 if it ended without a result.
+    """Show a run in the terminal until it ends.
 
-    A submitted run is shown from its folder where that can be seen from here, else by what it prints.
+    The exit code is 1 if the run ended without a result. A submitted run is shown from its folder where that can be
+    seen from here, else by what it prints.
     """
     if interval < 0.1:
         raise UserError(f"--interval {interval:g}", "must be at least 0.1", "leave it out")
