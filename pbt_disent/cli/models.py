@@ -155,7 +155,7 @@ def register(
     find_trained(str(folder.path), runs)
     lease = folder.lease()
     try:
-        destination = send_model(folder.path, register=name)
+        destination = send_model(folder.path, registered_name=name)
     finally:
         lease.release()
     uri = destination.uri if destination.label == "embedded" else destination.label

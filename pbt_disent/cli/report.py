@@ -65,7 +65,7 @@ def sync(run: RunReference, runs: Runs = "runs") -> None:
     """Send to MLflow what it lacks of a run, after an outage."""
     from pbt_disent.report.export import population_picture
     from pbt_disent.store.finding import find_run
-    from pbt_disent.tracking.delivery import sync as send
+    from pbt_disent.tracking.uploader import sync as send
 
-    destination = send(find_run(run, runs).path, picture=population_picture)
+    destination = send(find_run(run, runs).path, draw_population=population_picture)
     print(f"{destination.description}: complete")
