@@ -68,6 +68,7 @@ def _find_local(run: str | None, runs: str) -> RunFolder:
 def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_unauthenticated: bool) -> int:
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.jobs import progress_of
+    from pbt_disent.cli.live import without_records
     from pbt_disent.cli.snapshot import WatchedFolder
     from pbt_disent.store.run_folder import RunFolder
     from pbt_disent.tune.jobs import ENDED, JobClient
@@ -89,8 +90,8 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
         where = "" if record["generation"] is None else f", round {record['round']}, generation {record['generation']}"
         print(f"{job.run}: {job.status.lower()}{where}")
         return 0
-    for piece in jobs.follow_log(job):
-        print(piece, end="", flush=True)
+    for line in without_records(jobs.follow_log(job)):
+        print(line, end="", flush=True)
         if folder := visible_folder():  # the run had not created it before
             return _watch_folder(folder, interval, once=once)
     job = jobs.find(run)
@@ -138,14 +139,12 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
 
 
 def _lines(snapshot: Snapshot, against: str) -> list[str]:
-    from pbt_disent.cli.live import describe
+    from pbt_disent.cli.live import summarize
 
     lines = []
     for path, manifests in snapshot.rounds.items():
         lines.append(f"round {path}: {snapshot.images[path]:,} images")
-        for manifest in manifests:
-            _, generation, best, median, replaced = describe(manifest, snapshot.fitness[path], against)
-            lines.append(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}")
+        lines += [summarize(manifest, snapshot.fitness[path], against).line() for manifest in manifests]
         if path in snapshot.ended:
             lines.append(f"round {path} ended: {snapshot.ended[path].replace('_', ' ')}")
     return lines
