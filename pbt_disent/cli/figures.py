@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Write the figures and say where."""
     from pbt_disent.report.export import write_figures
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     folder = find_run(options.run, options.runs).path
     target = options.out or folder / "figures"

@@ -33,7 +33,7 @@ def call(options: argparse.Namespace) -> int:
     from pbt_disent.api import prepare
     from pbt_disent.cli.execution import device_of
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     _, config = config_of(options)
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
@@ -111,9 +111,9 @@ def refuse_without_room(folder: RunFolder, needed: int) -> None:
     from pbt_disent.store.blobs import BlobStore
 
     blobs = BlobStore(folder.blobs)
-    if (free := blobs.free()) is None:
+    if (free := blobs.free_bytes()) is None:
         return
-    needed -= sum(map(blobs.size, blobs.all()))
+    needed -= sum(map(blobs.size, blobs.digests()))
     if needed > free:
         raise UserError(
             f"run {folder.location}",

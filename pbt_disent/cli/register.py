@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Register the model and say how to load it."""
     from pbt_disent.cli.trained import find_trained
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tracking.models import send_model
 
     if not re.fullmatch(r"\w[\w .-]*", options.name):

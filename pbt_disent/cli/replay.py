@@ -36,7 +36,7 @@ def call(options: argparse.Namespace) -> int:
     from pbt_disent.cli.execution import check_resources, execute_run
     from pbt_disent.cli.progress import bar
     from pbt_disent.population.schedule import winners_schedule
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     file, source = _lineage(options)
     rows = _rows(file)
@@ -75,8 +75,8 @@ def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
 
 def _lineage(options: argparse.Namespace) -> tuple[Path, Config]:
     """Return the lineage file, and the config of what it is the lineage of."""
-    from pbt_disent.store.finding import find_run
     from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
 
     given = Path(options.lineage).resolve()
     folder = RunFolder(given.parent) if given.is_file() else find_run(options.lineage, options.runs)

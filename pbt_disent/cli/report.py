@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Write the report and say where."""
     from pbt_disent.report.page import write_report
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     print(write_report(find_run(options.run, options.runs).path))
     return 0

@@ -22,7 +22,7 @@ def call(options: argparse.Namespace) -> int:
     """Extend the run's config where asked, and execute it from wherever its record stands."""
     from pbt_disent.api import extend
     from pbt_disent.cli.execution import check_resources, execute_run
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     if "://" in (options.address or ""):
         return _on_a_cluster(options)
@@ -34,14 +34,15 @@ def call(options: argparse.Namespace) -> int:
 def _on_a_cluster(options: argparse.Namespace) -> int:
     """Have the cluster whose dashboard was named go on with the run."""
     from pbt_disent.cli.remote import connect
-    from pbt_disent.store.filesystem import below
+    from pbt_disent.store.filesystem import join_location
 
     jobs = connect(options)
     here = argparse.Namespace(**{**vars(options), "address": None})
     changes = ["resources.address=null", *resource_overrides(here), *options.overrides]
     job = jobs.resume(options.run, _full(options.runs), [part for one in changes for part in ("--set", one)])
     print(
-        f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {below(job.runs, job.run)}"
+        f"Submitted {job.run} to {jobs.address} again, as job {job.id}; "
+        f"its folder there is {join_location(job.runs, job.run)}"
     )
     return 0
 

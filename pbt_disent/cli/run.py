@@ -22,7 +22,7 @@ def call(options: argparse.Namespace) -> int:
     from pbt_disent.api import check
     from pbt_disent.cli.execution import check_resources, execute_run
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     preset, config = config_of(options)
     check_resources(config)

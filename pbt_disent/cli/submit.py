@@ -14,7 +14,7 @@ from pbt_disent.cli.common import add_config_arguments, config_of
 from pbt_disent.cli.remote import add_dashboard, connect
 from pbt_disent.config import Config, write_yaml
 from pbt_disent.errors import UserError
-from pbt_disent.store.filesystem import below, is_uri, open_files
+from pbt_disent.store.filesystem import is_uri, join_location, open_files
 from pbt_disent.store.run_folder import refuse_secrets
 
 __all__ = ["add_arguments", "call"]
@@ -71,7 +71,7 @@ def call(options: argparse.Namespace) -> int:
         file = f"{re.sub('[^A-Za-z0-9_-]', '-', preset)}.yaml"
         (files / file).write_text(write_yaml(config), encoding="utf-8")
         jobs.submit(name, preset, options.runs, files, ["--config", file, "--retries", str(options.retries)])
-    print(f"Submitted {name} to {jobs.address}; its folder there will be {below(options.runs, name)}")
+    print(f"Submitted {name} to {jobs.address}; its folder there will be {join_location(options.runs, name)}")
     print(f"Next    pbt-disent status {name} --address {jobs.address}      (or logs --follow, stop, resume)")
     return 0
 

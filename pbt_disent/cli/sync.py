@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Replay the run's spool and say where it went."""
     from pbt_disent.report.export import population_picture
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tracking.uploader import sync
 
     folder = find_run(options.run, options.runs)

@@ -103,8 +103,7 @@ def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | No
         UserError: there is no model.
     """
     from pbt_disent.store.filesystem import is_uri
-    from pbt_disent.store.finding import find_run
-    from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
 
     if is_uri(reference) or (is_uri(runs) and not Path(reference).is_dir()):
         run = find_run(reference, runs)
@@ -119,11 +118,11 @@ def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | No
             f"known runs: {', '.join(known) or 'none'}",
         )
     if (path / "run.json").exists():
-        run = RunFolder(path)
+        run = find_run(path)
         return _of_run(run), run
     described = _described(path, reference)
     around = described.resolve().parent
-    return described, RunFolder(around) if (around / "run.json").exists() else None
+    return described, find_run(around) if (around / "run.json").exists() else None
 
 
 def _of_run(run: RunFolder) -> Path:

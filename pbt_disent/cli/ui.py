@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Serve the UI on the loopback interface until it is interrupted."""
-    from pbt_disent.store.finding import find_run, newest_run
+    from pbt_disent.store.runs import find_run, newest_run
     from pbt_disent.tracking.ui import serve
 
     folder = find_run(options.run, options.runs) if options.run else newest_run(options.runs)

@@ -44,7 +44,7 @@ def call(options: argparse.Namespace) -> int:
 
 
 def _local(options: argparse.Namespace) -> RunFolder:
-    from pbt_disent.store.finding import find_run, newest_run
+    from pbt_disent.store.runs import find_run, newest_run
 
     if options.run is None:
         return newest_run(options.runs)
@@ -60,7 +60,7 @@ def _watch_job(options: argparse.Namespace) -> int:
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.remote import connect
     from pbt_disent.cli.watch_folder import WatchedFolder
-    from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tune.jobs import ENDED
 
     jobs = connect(options)
@@ -71,7 +71,7 @@ def _watch_job(options: argparse.Namespace) -> int:
         if not Path(job.runs).is_absolute() or not (shared / "run.json").exists():
             return None
         resume = f"pbt-disent resume {job.run} --address {jobs.address}"
-        return WatchedFolder(RunFolder(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
+        return WatchedFolder(find_run(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
 
     if folder := seen_from_here():
         return _watch_folder(folder, options)

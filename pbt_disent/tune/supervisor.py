@@ -18,7 +18,7 @@ from types import FrameType
 from pbt_disent.config import load_config, read_yaml, validate
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.files import storage_failure
-from pbt_disent.store.filesystem import below, open_files
+from pbt_disent.store.filesystem import join_location, open_files
 
 __all__ = ["build_parser", "command", "main", "supervise"]
 
@@ -41,7 +41,7 @@ def command(config: Path | None, name: str, runs: str, extra: Sequence[str]) -> 
 def _kept(name: str, runs: str) -> str | None:
     """Return the digest of the config of a run that is on record."""
     try:
-        return validate(read_yaml(open_files(below(runs, name)).read("config.yaml").decode())).digest
+        return validate(read_yaml(open_files(join_location(runs, name)).read("config.yaml").decode())).digest
     except FileNotFoundError:
         return None
 
@@ -49,7 +49,8 @@ def _kept(name: str, runs: str) -> str | None:
 def _committed(name: str, runs: str) -> int:
     """Count the manifests of a run; none where the storage does not answer."""
     try:
-        return sum(1 for entry in open_files(below(runs, name)).entries("rounds") if "generation-" in entry.name)
+        files = open_files(join_location(runs, name)).list_files("rounds")
+        return sum(1 for file in files if "generation-" in file.name)
     except OSError:
         return 0
 
