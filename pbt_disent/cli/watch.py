@@ -70,9 +70,9 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
     from pbt_disent.cli.jobs import progress_of
     from pbt_disent.cli.snapshot import WatchedFolder
     from pbt_disent.store.runs import find_run
-    from pbt_disent.tune.jobs import ENDED, Jobs
+    from pbt_disent.tune.jobs import ENDED, JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.find(run)
     shared = Path(job.runs) / job.run
 
@@ -85,11 +85,11 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
     if folder := visible_folder():
         return _watch_folder(folder, interval, once=once)
     if once:
-        record = progress_of(jobs.log(job))
+        record = progress_of(jobs.read_log(job))
         where = "" if record["generation"] is None else f", round {record['round']}, generation {record['generation']}"
         print(f"{job.run}: {job.status.lower()}{where}")
         return 0
-    for piece in jobs.follow(job):
+    for piece in jobs.follow_log(job):
         print(piece, end="", flush=True)
         if folder := visible_folder():  # the run had not created it before
             return _watch_folder(folder, interval, once=once)
