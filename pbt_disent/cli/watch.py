@@ -106,7 +106,7 @@ def _watch_folder(folder: WatchedFolder, interval: float, *, once: bool) -> int:
     from pbt_disent.cli.watch_table import draw
 
     console = Console()
-    snapshot = folder.look()
+    snapshot = folder.read()
     if once:
         console.print(draw(folder, snapshot))
         return 0
@@ -115,7 +115,7 @@ def _watch_folder(folder: WatchedFolder, interval: float, *, once: bool) -> int:
     with Live(draw(folder, snapshot), console=console, auto_refresh=False, screen=False) as live:
         while snapshot.state in {"starting", "running"}:
             time.sleep(interval)
-            snapshot = folder.look()
+            snapshot = folder.read()
             live.update(draw(folder, snapshot), refresh=True)
     return 0 if snapshot.state == "finished" else 1
 
@@ -135,7 +135,7 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
             print(headline(folder, snapshot), flush=True)
             return 0 if snapshot.state == "finished" else 1
         time.sleep(interval)
-        snapshot = folder.look()
+        snapshot = folder.read()
 
 
 def _lines(snapshot: Snapshot, against: str) -> list[str]:
@@ -143,7 +143,7 @@ def _lines(snapshot: Snapshot, against: str) -> list[str]:
 
     lines = []
     for path, manifests in snapshot.rounds.items():
-        lines.append(f"round {path}: {snapshot.images[path]:,} images")
+        lines.append(f"round {path}: {snapshot.num_images[path]:,} images")
         lines += [summarize(manifest, snapshot.fitness[path], against).line() for manifest in manifests]
         if path in snapshot.ended:
             lines.append(f"round {path} ended: {snapshot.ended[path].replace('_', ' ')}")
