@@ -157,15 +157,15 @@ def format_scale(results: Json) -> str:
         f"{part.name} {part.rounds} x {part.models} models x {part.generations} generations x {part.images:,} images"
         for part in costs.parts
     ]
+    disk = costs.disk(parts.checkpoint_bytes) / 1e9
     lines = [
         *_measured_list(results, parts),
         "",
         f"`{PRESET}` is {costs.passes:,} image passes at most: {'; '.join(rounds)}.",
         "",
         *(line for rate in RATES for line in _table(costs, parts, rate)),
-        f"Whatever the GPUs, the checkpoints take {costs.disk(parts.checkpoint_bytes) / 1e9:.1f} GB of disk at most, the "
-        f"MLflow writer is busy for {tracked / 60:.1f} min beside the training, and no more than {costs.models} GPUs "
-        "find a model to train.",
+        f"Whatever the GPUs, the checkpoints take {disk:.1f} GB of disk at most, the MLflow writer is busy for "
+        f"{tracked / 60:.1f} min beside the training, and no more than {costs.models} GPUs find a model to train.",
     ]
     return "\n".join(lines) + "\n"
 

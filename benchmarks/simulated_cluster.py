@@ -66,7 +66,7 @@ def run_on_nodes(
             return results
 
         resources = ResourcesConfig(address=cluster.address)
-        return launch(context, resources, "nodes", 2, main, max_members, trainer=trainer)
+        return launch(context, resources, "nodes", main, max_members, max_trials=2, make_trainer=trainer)
 
 
 def _wait_for_workers(executor: RayExecutor, workers: int, warm_up: Callable[[Executor, int], object]) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -82,7 +82,12 @@ class TrainingSteps:
         self._images = world.images(np.arange(len(world)))
         self._batch = self._rng.permutation(len(self._images))[:batch]
         self.floats = torch.from_numpy(self._images[self._batch]).float() / 255
-        self._options = {"batch_size": batch, "lr": self.RATE, "beta": self.BETA, "latents": self.LATENTS}
+        self._options: dict[str, Any] = {
+            "batch_size": batch,
+            "lr": self.RATE,
+            "beta": self.BETA,
+            "latents": self.LATENTS,
+        }
         self._resolved, _ = build_beta_tcvae(self._shape, dataset_size=self.IMAGES, **self._options)
         self._contexts = contextlib.ExitStack()
 

@@ -32,7 +32,7 @@ __all__ = ["prepare_board", "prepare_generation", "prepare_nodes"]
 OURS = "pbt-disent"
 MEMBERS, WORKERS = 8, 2
 MEMBERS_PER_NODE = 4
-SLOTS, BOARD_WORKERS, BOARD_GENERATIONS = 8, 2, 3
+TRIALS, BOARD_WORKERS, BOARD_GENERATIONS = 8, 2, 3
 POLL_INTERVAL, POLL_DELAY = 20.0, 1.0
 """The seconds between the reference's checks whether a generation has ended, and those that it then waits."""
 
@@ -100,7 +100,7 @@ def _run_on_ray(setup: Setup, members: int, workers: int, generations: int, seco
         return run_sleeping_population(folder, executor, members, generations, seconds)
 
     resources = ResourcesConfig(cpus=workers, gpus=0)
-    return launch(context, resources, "bench", members, main, members, trainer=SleepingTrainer)
+    return launch(context, resources, "bench", main, members, make_trainer=SleepingTrainer)
 
 
 def _generation_costs(ends: Sequence[float], generations: int, ideal: float) -> Sequence[float]:
@@ -188,7 +188,7 @@ def prepare_board(setup: Setup) -> Scaling:
 
     def check() -> str:
         asyncio.run(_run_on_board(sizes[0]))
-        return "every task is done once and every slot reports each generation"
+        return "every task is done once and every trial reports each generation"
 
     def measurements(medians: Mapping[int, float]) -> Sequence[Measurement]:
         return [Measurement(f"of a generation of {size:,} members", 1000 * medians[size], "ms") for size in sizes[-2:]]
@@ -202,58 +202,58 @@ async def _run_on_board(members: int) -> Sequence[float]:
     """Run some generations without work, and return what each took."""
     from pbt_disent.training.tasks import TaskKey, TrainTask
     from pbt_disent.tune.board import Board
-    from pbt_disent.tune.executor import share_out
-    from pbt_disent.tune.messages import Job, Part, Result
-    from pbt_disent.tune.pool import Pool
-    from pbt_disent.tune.scheduler import Barrier, GenerationScheduler
+    from pbt_disent.tune.executor import split_into_cohorts
+    from pbt_disent.tune.messages import Cohort, CohortId, WorkItem, WorkResult
+    from pbt_disent.tune.pool import WorkerPool
+    from pbt_disent.tune.trials import Barrier, GenerationScheduler
 
-    class Instant:
+    class InstantWorker:
         async def start(self) -> None: ...
 
-        async def run(self, job: Job) -> Result:
-            return Result(job.key, True, b"")
+        async def run(self, item: WorkItem) -> WorkResult:
+            return WorkResult(item.key, True, b"")
 
         def kill(self) -> None: ...
 
-    board: Any = Board(SLOTS)  # Ray has put its own type over the methods
-    pool, barrier = Pool(Instant), Barrier()
+    board: Any = Board(TRIALS)  # Ray has put its own type over the methods
+    pool, barrier = WorkerPool(InstantWorker), Barrier()
     scheduler = GenerationScheduler(barrier)
-    await board.ready()
-    await pool.allow(BOARD_WORKERS, BOARD_WORKERS)
-    for slot in range(SLOTS):
-        await board.enter(slot)
+    await board.bind()
+    await pool.resize(BOARD_WORKERS, BOARD_WORKERS)
+    for trial in range(TRIALS):
+        await board.register(trial)
 
-    async def play(slot: int, finished: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-        part = await board.next(slot, 1, finished, (), 60.0)
-        if not isinstance(part, Part):
-            raise Disagreement(f"slot {slot} has nothing to play")
-        await pool.run(part.tick, part.jobs)
-        trial: Any = SimpleNamespace(config={"slot": slot})
-        scheduler.on_trial_result(None, trial, {"tick": part.tick, "part": part.part})
-        return part.place
+    async def run_trial(trial: int, finished: tuple[CohortId, ...]) -> CohortId:
+        cohort = await board.next(trial, 1, finished, (), 60.0)
+        if not isinstance(cohort, Cohort):
+            raise Disagreement(f"trial {trial} has no cohort to run")
+        await pool.run(cohort.generation, cohort.items)
+        tune_trial: Any = SimpleNamespace(config={"trial": trial})
+        scheduler.on_trial_result(None, tune_trial, {"generation": cohort.generation, "cohort": cohort.index})
+        return cohort.id
 
     seconds: list[float] = []
-    finished: list[tuple[tuple[int, int], ...]] = [()] * SLOTS
-    for tick in range(BOARD_GENERATIONS):
+    finished: list[tuple[CohortId, ...]] = [()] * TRIALS
+    for generation in range(BOARD_GENERATIONS):
         values = {"lr": 1e-3, "beta": 4.0, "batch_size": 64.0}
         tasks = [
-            TrainTask(TaskKey("0", tick, member, (0,)), 0, ("0" * 64,), values, 1000, None, "0" * 64)
+            TrainTask(TaskKey("0", generation, member, (0,)), 0, ("0" * 64,), values, 1000, None, "0" * 64)
             for member in range(members)
         ]
         start = time.perf_counter()
-        parts = share_out(tick, tasks, SLOTS)
-        barrier.open(tick, len(parts))
-        await board.post(parts)
-        played = [asyncio.create_task(play(slot, finished[slot])) for slot in range(SLOTS)]
-        seen = 0
-        while seen < members:
-            seen += len((await pool.collect(tick, seen, members, 60.0)).results)
-        finished = [(await one,) for one in played]
-        missing = barrier.wait(tick, 0.0)
-        await pool.close(tick)
+        cohorts = split_into_cohorts(generation, tasks, TRIALS)
+        barrier.open(generation, len(cohorts))
+        await board.post(cohorts)
+        running = [asyncio.create_task(run_trial(trial, finished[trial])) for trial in range(TRIALS)]
+        collected = 0
+        while collected < members:
+            collected += len((await pool.collect(generation, collected, members, 60.0)).results)
+        finished = [(await trial,) for trial in running]
+        missing = barrier.wait(generation, 0.0)
+        await pool.close(generation)
         seconds.append(time.perf_counter() - start)
-        if missing or (await pool.statistics()).jobs != members * (tick + 1):
-            raise Disagreement("a task was not done once, or a slot has not reported")
+        if missing or (await pool.statistics()).completed != members * (generation + 1):
+            raise Disagreement("a task was not done once, or a trial has not reported")
     return seconds
 
 

@@ -70,10 +70,10 @@ def prepare_cost(setup: Setup) -> Comparison:
         if importlib.util.find_spec("flask_wtf") is None or not setup.is_first_session:
             return found
         servers = (("a server that hashes each password once", 300.0), ("one that does so each time", 0.0))
-        for name, remember in servers[: setup.pick(2, 0, 1)]:
-            folder = setup.folder / f"server-{remember:.0f}"
+        for name, cache_seconds in servers[: setup.pick(2, 0, 1)]:
+            folder = setup.folder / f"server-{cache_seconds:.0f}"
             folder.mkdir()
-            with password_server(folder, remember=remember) as server:
+            with password_server(folder, cache_seconds=cache_seconds) as server:
                 before = server.processor_seconds()
                 client = sum(record(server.uri)) / (generations - 1)
                 served = (server.processor_seconds() - before) / generations
@@ -93,17 +93,16 @@ def prepare_cost(setup: Setup) -> Comparison:
 
 def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experiment: str = OURS) -> list[float]:
     """Deliver generations when the writer would, and return the processor time of each, without the first's."""
-    from pbt_disent.tracking.delivery import Courier
-    from pbt_disent.tracking.destination import resolve
-    from pbt_disent.tracking.pace import rest
     from pbt_disent.tracking.records import run_record
     from pbt_disent.tracking.spool import Spool
+    from pbt_disent.tracking.tracking_store import resolve_store
+    from pbt_disent.tracking.uploader import Uploader, throttle_seconds
 
     for old in folder.glob("spool.*"):
         old.unlink()
     spool = Spool(folder)
     spool.append(run_record(1, name, name="bench", experiment=experiment, store="bench", tags={}, data=None))
-    courier = Courier(folder, spool, resolve(folder, uri, {}))
+    uploader = Uploader(folder, spool, resolve_store(folder, uri, {}))
     costs: list[float] = []
     now, waiting = 0.0, list(records)
     while waiting:
@@ -113,11 +112,11 @@ def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experime
             spool.append(waiting.pop(0))
             noted += 1
         start, used = time.monotonic(), time.process_time()
-        courier.deliver(lambda: True)
+        uploader.upload()
         took, used = time.monotonic() - start, time.process_time() - used
         now += took
         if len(records) - len(waiting) > noted:  # not the first, which makes the runs
-            now += rest(took)
+            now += throttle_seconds(took)
             costs += [used / noted] * noted
     return costs
 
@@ -138,10 +137,10 @@ def prepare_members(setup: Setup) -> Scaling:
     MLflow's own quickstart does. Training waits for neither: it waits for what `MlflowWriter.notify` takes.
     """
     from benchmarks.tracking import latest_metrics, log_value_by_value, population_records
-    from pbt_disent.tracking.delivery import Courier
-    from pbt_disent.tracking.destination import resolve
     from pbt_disent.tracking.records import run_record
     from pbt_disent.tracking.spool import Spool
+    from pbt_disent.tracking.tracking_store import resolve_store
+    from pbt_disent.tracking.uploader import Uploader
 
     generations = setup.pick(20, 3, 2)
     sizes = setup.pick((4, 16, 125, 1000), (6, 18, 54), (2, 4))
@@ -160,7 +159,7 @@ def prepare_members(setup: Setup) -> Scaling:
             spool.append(record)
         appended[members] = time.perf_counter() - start
         start = time.perf_counter()
-        Courier(folder, spool, resolve(folder, uri, {})).deliver(lambda: True)
+        Uploader(folder, spool, resolve_store(folder, uri, {})).upload()
         return time.perf_counter() - start
 
     def theirs(members: int) -> float:
