@@ -50,7 +50,7 @@ KINDS = {
     "segmentation": "pbt_disent.rounds.segmentation:SEGMENTATIONS",
     "executor": "pbt_disent.population.launcher:LAUNCHERS",
     "reader": "pbt_disent.data.readers:READERS",
-    "world": "pbt_disent.data.renderers:WORLDS",
+    "world": "pbt_disent.data.worlds:WORLDS",
 }
 """The kinds of components, and where the registry of each is found."""
 

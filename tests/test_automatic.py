@@ -16,7 +16,7 @@ from pbt_disent.automatic import automatic_config
 from pbt_disent.cli import build_parser
 from pbt_disent.cli.common import config_of
 from pbt_disent.cli.summary import print_summary
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.errors import UserError
 from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report

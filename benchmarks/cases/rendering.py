@@ -22,7 +22,7 @@ MEAN_WRONG, MOST_WRONG = 2.5, 20
 
 def prepare_sprites(setting: Setting) -> Contest:
     """A part of dSprites' grid spread over all its factors; the sides are held to a few border pixels."""
-    from pbt_disent.data.renderers.sprites import Sprites
+    from pbt_disent.data.worlds.sprites import Sprites
 
     spread: GridOption = {name: setting.pick(full, 3, 2) for name, full in {"orientation": 10, "x": 4, "y": 4}.items()}
     world = Sprites(64, spread)
@@ -46,7 +46,7 @@ def prepare_sprites(setting: Setting) -> Contest:
 
 def prepare_rooms(setting: Setting) -> Contest:
     """All colours of one view, so that it serves as many images as in the full grid; the peer draws some of them."""
-    from pbt_disent.data.renderers.rooms import Rooms
+    from pbt_disent.data.worlds.rooms import Rooms
 
     hues = setting.pick(10, 10, 2)
     grid: GridOption = {"floor_hue": hues, "wall_hue": hues, "object_hue": hues, "scale": 1, "shape": 1}

@@ -59,7 +59,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 def _info(options: argparse.Namespace, given: dict[str, Any]) -> int:
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import info
+    from pbt_disent.data.inspection import info
 
     with bar("images") as progress:
         found = info(options.source, progress, **given)
@@ -82,7 +82,7 @@ def _plain(value: object) -> str:
 
 def _verify(options: argparse.Namespace, given: dict[str, Any]) -> int:
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import verify
+    from pbt_disent.data.inspection import verify
 
     with bar("checking") as progress:
         findings = verify(options.source, progress, **given)
@@ -96,10 +96,10 @@ def _verify(options: argparse.Namespace, given: dict[str, Any]) -> int:
 
 def _render(options: argparse.Namespace, given: dict[str, Any]) -> int:
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data import RENDERERS, load, materialise
+    from pbt_disent.data import WORLDS, load, materialise
     from pbt_disent.machine import usable_cpus
 
-    RENDERERS[options.source]
+    WORLDS[options.source]
     data = load(options.source, **given)
     processes = usable_cpus() if options.processes is None else options.processes
     if processes < 1:

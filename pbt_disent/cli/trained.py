@@ -55,7 +55,7 @@ def load_images(
     from pbt_disent import data
     from pbt_disent.cli.data import parse_options
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.splits import split
+    from pbt_disent.data.selection import split
 
     changes = parse_options(options.given)
     if options.data is not None:
