@@ -218,7 +218,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         config = folder.config()
         largest = max(config.population.first_size, config.final.size * config.final.oversize)
-        return lambda context, main: launch(context, config.resources, folder.name, 8, main, largest)
+        return lambda context, main: launch(context, config.resources, folder.name, main, largest)
 
 
 def _write(root: Path, images: UInt8Array, y: npt.ArrayLike | None) -> dict[str, Any]:

@@ -25,12 +25,12 @@ def prepare_sprites(setting: Setting) -> Contest:
     from pbt_disent.data.worlds.sprites import Sprites
 
     spread: GridOption = {name: setting.pick(full, 3, 2) for name, full in {"orientation": 10, "x": 4, "y": 4}.items()}
-    world = Sprites(64, spread)
+    world = Sprites(size=64, grid=spread)
     everything = np.arange(len(world))
-    levels = world.grid.published(everything)
+    levels = world.factor_grid.published(everything)
 
     def ours() -> UInt8Array:
-        return Sprites(64, spread).images(everything)
+        return Sprites(size=64, grid=spread).images(everything)
 
     def agree() -> str:
         wrong = (ours() != draw_sprites(levels)).sum(axis=(1, 2, 3))
@@ -52,10 +52,10 @@ def prepare_rooms(setting: Setting) -> Contest:
     grid: GridOption = {"floor_hue": hues, "wall_hue": hues, "object_hue": hues, "scale": 1, "shape": 1}
     grid = {**grid, "orientation": 1}
     size = setting.pick(64, 64, 16)
-    world = Rooms(size, grid)
+    world = Rooms(size=size, grid=grid)
     everything = np.arange(len(world))
     some = everything[:: setting.pick(20, 50, 1)]
-    levels = world.grid.published(some)
+    levels = world.factor_grid.published(some)
 
     def agree() -> str:
         apart = np.abs(world.images(some).astype(int) - draw_rooms(levels, size)).max()
@@ -63,7 +63,9 @@ def prepare_rooms(setting: Setting) -> Contest:
             raise Disagreement(f"rooms differ by {apart} grey levels")
         return f"grey levels within {apart}"
 
-    mine = timed("a view cast once, then coloured", lambda: Rooms(size, grid).images(everything), pieces=len(world))
+    mine = timed(
+        "a view cast once, then coloured", lambda: Rooms(size=size, grid=grid).images(everything), pieces=len(world)
+    )
     peer = timed("each image cast anew", lambda: draw_rooms(levels, size), pieces=len(some))
     measures = partial(_full_grid, setting, "rooms", 120.0, mine.name)
     return Contest(mine, [peer], agree, setting.pick(3, 3, 1), "s/image", measures)

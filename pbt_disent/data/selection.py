@@ -132,7 +132,7 @@ def split(length: int, held_out: float = 0.1) -> tuple[IntArray, IntArray]:
     Example:
         >>> train, test = split(1000)
         >>> len(train), len(test), test[:3].tolist()
-        (894, 106, [9, 10, 28])
+        (906, 94, [1, 26, 66])
     """
     if not 0 < held_out < 1 or length < 2:
         raise UserError(f"held out {held_out:g} of {length} images", "leaves a side empty", "hold out 0.1 of 2 or more")
