@@ -33,8 +33,8 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import Observer, Observers
 from pbt_disent.report.page import write_report
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from pbt_disent.types import UInt8Array
 
 __all__ = ["RPUVAE"]

@@ -83,7 +83,7 @@ def submit(
     The cluster starts the run again when something below it fails.
     """
     from pbt_disent.config import write_yaml
-    from pbt_disent.store.filesystem import below, is_uri, open_files
+    from pbt_disent.store.filesystem import is_uri, join_location, open_files
     from pbt_disent.store.run_folder import refuse_secrets
     from pbt_disent.tune.jobs import JobClient
 
@@ -114,7 +114,7 @@ def submit(
         file = f"{re.sub('[^A-Za-z0-9_-]', '-', preset)}.yaml"
         (files / file).write_text(write_yaml(resolved), encoding="utf-8")
         jobs.submit(name, preset, root, files, ["--config", file, "--retries", str(retries)])
-    print(f"Submitted {name} to {jobs.address}; its folder there will be {below(root, name)}")
+    print(f"Submitted {name} to {jobs.address}; its folder there will be {join_location(root, name)}")
     print(f"Next    pbt-disent status {name} --address {jobs.address}      (or logs --follow, stop, resume)")
 
 

@@ -45,7 +45,7 @@ def plan(
     """
     from pbt_disent.api import prepare
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     _, resolved = read_config(config, data, [*resource_overrides(cpus, gpus, memory), *(changes or [])])
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
@@ -159,9 +159,9 @@ def refuse_without_room(folder: RunFolder, needed: int) -> None:
     from pbt_disent.store.blobs import BlobStore
 
     blobs = BlobStore(folder.blobs)
-    if (free := blobs.free()) is None:
+    if (free := blobs.free_bytes()) is None:
         return
-    needed -= sum(map(blobs.size, blobs.all()))
+    needed -= sum(map(blobs.size, blobs.digests()))
     if needed > free:
         raise UserError(
             f"run {folder.location}",

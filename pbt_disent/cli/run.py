@@ -101,7 +101,7 @@ def resume(
         )
     from pbt_disent.api import extend
     from pbt_disent.cli.plan import check_resources
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     folder = find_run(run, runs)
     machine = resource_overrides(cpus, gpus, memory, address, allow_unauthenticated)
@@ -111,16 +111,15 @@ def resume(
 
 def _resume_on_cluster(run: str, changes: list[str], address: str, runs: str, *, allow_unauthenticated: bool) -> int:
     """Let the cluster whose dashboard was named go on with the run."""
-    from pbt_disent.store.filesystem import below, is_uri
+    from pbt_disent.store.filesystem import is_uri, join_location
     from pbt_disent.tune.jobs import JobClient
 
     jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     root = runs if is_uri(runs) else str(Path(runs).resolve())
     changes = ["resources.address=null", *changes]
     job = jobs.resume(run, root, [word for change in changes for word in ("--set", change)])
-    print(
-        f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {below(job.runs, job.run)}"
-    )
+    folder = join_location(job.runs, job.run)
+    print(f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {folder}")
     return 0
 
 
@@ -137,7 +136,7 @@ def start_run(config: Config, preset: str, runs: Path | str, name: str | None, *
     from pbt_disent.api import check
     from pbt_disent.cli.plan import check_resources
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     check_resources(config)
     with bar("images") as progress:

@@ -53,7 +53,7 @@ def watch(
 
 
 def _find_local(run: str | None, runs: str) -> RunFolder:
-    from pbt_disent.store.finding import find_run, newest_run
+    from pbt_disent.store.runs import find_run, newest_run
 
     if run is None:
         return newest_run(runs)
@@ -69,7 +69,7 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.jobs import progress_of
     from pbt_disent.cli.snapshot import WatchedFolder
-    from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tune.jobs import ENDED, JobClient
 
     jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
@@ -80,7 +80,7 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
         if not Path(job.runs).is_absolute() or not (shared / "run.json").exists():
             return None
         resume = f"pbt-disent resume {job.run} --address {jobs.address}"
-        return WatchedFolder(RunFolder(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
+        return WatchedFolder(find_run(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
 
     if folder := visible_folder():
         return _watch_folder(folder, interval, once=once)

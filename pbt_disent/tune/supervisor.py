@@ -18,7 +18,7 @@ from types import FrameType
 from pbt_disent.config import load_config, read_yaml, validate
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.files import storage_failure
-from pbt_disent.store.filesystem import below, open_files
+from pbt_disent.store.filesystem import join_location, open_files
 
 __all__ = ["build_command", "build_parser", "main", "supervise"]
 
@@ -88,7 +88,7 @@ def build_command(config: Path | None, name: str, runs: str, extra: Sequence[str
 def _recorded_digest(name: str, runs: str) -> str | None:
     """Return the digest of the config of a run that is on record, or `None` if it is not."""
     try:
-        return validate(read_yaml(open_files(below(runs, name)).read("config.yaml").decode())).digest
+        return validate(read_yaml(open_files(join_location(runs, name)).read("config.yaml").decode())).digest
     except FileNotFoundError:
         return None
 
@@ -96,7 +96,8 @@ def _recorded_digest(name: str, runs: str) -> str | None:
 def _count_manifests(name: str, runs: str) -> int:
     """Return the number of manifests of a run; 0 where the storage does not answer."""
     try:
-        return sum(1 for entry in open_files(below(runs, name)).entries("rounds") if "generation-" in entry.name)
+        files = open_files(join_location(runs, name)).list_files("rounds")
+        return sum(1 for file in files if "generation-" in file.name)
     except OSError:
         return 0
 

@@ -15,7 +15,7 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.executor import RayExecutor
@@ -68,7 +68,7 @@ def main() -> None:
 
     def train(executor: Executor) -> None:
         assert isinstance(executor, RayExecutor)
-        kept = Safekeeping(executor, journal, bench.blobs, GrowingLog(folder / "incidents.jsonl"))
+        kept = Safekeeping(executor, journal, bench.blobs, AppendOnlyLog(folder / "incidents.jsonl"))
         run_population(spec, kept, journal, Says())
         statistics, trials = executor.statistics()
         print(f"workers {statistics.started} {statistics.lost} trials {sorted(trials.values())}", flush=True)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pbt_disent.config import load_config
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from pbt_disent.tune.supervisor import BACKOFF_SECONDS, STOPPED, build_command, supervise
 from tests.test_pipeline import TINY
 
