@@ -47,12 +47,12 @@ def prepare_sprites(setup: Setup) -> Comparison:
     from pbt_disent.data.worlds.sprites import Sprites
 
     grid: GridOption = {name: setup.pick(full, 3, 2) for name, full in {"orientation": 10, "x": 4, "y": 4}.items()}
-    world = Sprites(64, grid)
+    world = Sprites(size=64, grid=grid)
     indices = np.arange(len(world))
     levels = world.factor_grid.published(indices)
 
     def draw() -> UInt8Array:
-        return Sprites(64, grid).images(indices)
+        return Sprites(size=64, grid=grid).images(indices)
 
     def check() -> str:
         wrong = (draw() != draw_sprites(levels)).sum(axis=(1, 2, 3))
