@@ -109,7 +109,7 @@ def _encode(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], lis
     """
     from pbt_disent.cli.trained import load_images, load_trained
     from pbt_disent.metrics.score import DECODED, POINTS
-    from pbt_disent.report.truth import varying_factors
+    from pbt_disent.report.true_factors import varying_factors
     from pbt_disent.seeds import Streams
 
     model, run = load_trained(options.source, options.runs)
@@ -199,7 +199,7 @@ def _print(scored: dict[str, Scored], seed: int) -> None:
 
 
 def _draw(folder: Path, scored: dict[str, Scored], latents: list[str], factors: list[str]) -> None:
-    from pbt_disent.report.matrices import write_matrices
+    from pbt_disent.report.export import write_matrices
 
     results = {name: one.result for name, one in scored.items()}
     for path in write_matrices(folder, results, latents, factors):

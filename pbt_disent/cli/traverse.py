@@ -35,7 +35,7 @@ def call(options: argparse.Namespace) -> int:
     from pbt_disent.cli.trained import load_images, load_trained
     from pbt_disent.files import writing
     from pbt_disent.models.codes_table import check_fit
-    from pbt_disent.report.latents import starting_point
+    from pbt_disent.report.model_view import starting_point
     from pbt_disent.report.pictures import gif, png, strip
 
     if options.frames < 2:

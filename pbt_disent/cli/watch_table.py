@@ -96,7 +96,7 @@ def _progress(folder: WatchedFolder, seen: Snapshot, path: str, manifests: list[
 def _members(path: str, manifests: list[Manifest], fitness: str, against: str, shown: int) -> Table:
     last = manifests[-1]
     ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
-    names = _searched(manifests)
+    names = _searched_hyperparameters(manifests)
     left = f", {len(ranked) - shown} more" if len(ranked) > shown else ""
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
@@ -134,7 +134,7 @@ def _origin(record: MemberRecord) -> str:
     return "start" if record.parent is None else "" if record.parent == record.member else f"m{record.parent:02d}"
 
 
-def _searched(manifests: list[Manifest]) -> list[str]:
-    from pbt_disent.report.figures import searched
+def _searched_hyperparameters(manifests: list[Manifest]) -> list[str]:
+    from pbt_disent.report.figures import searched_hyperparameters
 
-    return searched(manifests)
+    return searched_hyperparameters(manifests)
