@@ -19,7 +19,7 @@ import psutil
 from benchmarks.instant import play_instantly
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.journal import read_manifests
-from pbt_disent.tracking.records import generation_record, trace
+from pbt_disent.tracking.records import generation_record, trace_origins
 from pbt_disent.types import Json
 
 __all__ = ["PasswordServer", "password_server", "population_records"]
@@ -40,7 +40,7 @@ def population_records(folder: Path, members: int, generations: int, metrics: in
     play_instantly(folder, members, generations)
     found, origins = [], dict[int, str]()
     for manifest in read_manifests(folder / "rounds/0"):
-        origins = trace(origins, manifest)
+        origins = trace_origins(origins, manifest)
         record = generation_record(_STARTED_AT + manifest.generation, manifest, None, origins, 1.0)
         for member in record["members"]:
             for number in range(metrics - len(member["metrics"])):

@@ -23,10 +23,10 @@ def prepare(setting: Setting) -> Growth:
     """
     from benchmarks.peers.plain_logging import latest_metrics, log_plainly
     from benchmarks.tracked import population_records
-    from pbt_disent.tracking.delivery import Courier
-    from pbt_disent.tracking.destination import resolve
     from pbt_disent.tracking.records import run_record
     from pbt_disent.tracking.spool import Spool
+    from pbt_disent.tracking.tracking_store import resolve_store
+    from pbt_disent.tracking.uploader import Uploader
 
     generations = setting.pick(20, 3, 2)
     sizes = setting.pick((4, 16, 125, 1000), (6, 18, 54), (2, 4))
@@ -45,7 +45,7 @@ def prepare(setting: Setting) -> Growth:
             spool.append(record)
         appended[members] = time.perf_counter() - begun
         begun = time.perf_counter()
-        Courier(folder, spool, resolve(folder, uri, {})).deliver(lambda: True)
+        Uploader(folder, spool, resolve_store(folder, uri, {})).upload()
         return time.perf_counter() - begun
 
     def theirs(members: int) -> float:

@@ -83,17 +83,16 @@ def prepare(setting: Setting) -> Contest:
 
 def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experiment: str = OURS) -> list[float]:
     """Deliver generations when the writer would, and return the processor time of each, without the first's."""
-    from pbt_disent.tracking.delivery import Courier
-    from pbt_disent.tracking.destination import resolve
-    from pbt_disent.tracking.pace import rest
     from pbt_disent.tracking.records import run_record
     from pbt_disent.tracking.spool import Spool
+    from pbt_disent.tracking.tracking_store import resolve_store
+    from pbt_disent.tracking.uploader import Uploader, throttle_seconds
 
     for old in folder.glob("spool.*"):
         old.unlink()
     spool = Spool(folder)
     spool.append(run_record(1, name, name="bench", experiment=experiment, store="bench", tags={}, data=None))
-    courier = Courier(folder, spool, resolve(folder, uri, {}))
+    uploader = Uploader(folder, spool, resolve_store(folder, uri, {}))
     costs: list[float] = []
     now, waiting = 0.0, list(records)
     while waiting:
@@ -103,11 +102,11 @@ def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experime
             spool.append(waiting.pop(0))
             noted += 1
         begun, used = time.monotonic(), time.process_time()
-        courier.deliver(lambda: True)
+        uploader.upload()
         took, used = time.monotonic() - begun, time.process_time() - used
         now += took
         if len(records) - len(waiting) > noted:  # not the first, which makes the runs
-            now += rest(took)
+            now += throttle_seconds(took)
             costs += [used / noted] * noted
     return costs
 

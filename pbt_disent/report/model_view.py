@@ -132,10 +132,8 @@ def view_model(run: RunView, learned: Sequence[LearnedLatent] = ()) -> ModelView
     images = None if stored is None else stored.images(_evenly_spread(len(stored), NUM_ENCODED))
     num_latents = len(model.latents)
     codes = None if images is None else model.encode(images)
-    if codes is None:
-        start, low, high = np.zeros(num_latents), np.full(num_latents, -2.0), np.full(num_latents, 2.0)
-    else:
-        start, low, high = starting_point(codes)
+    default: tuple[FloatArray, ...] = (np.zeros(num_latents), np.full(num_latents, -2.0), np.full(num_latents, 2.0))
+    start, low, high = default if codes is None else starting_point(codes)
     follows = {} if stored is None else _labels_followed(model, stored, learned)
     order = sorted(range(num_latents), key=lambda index: (-np.nan_to_num(model.information[index], nan=-1.0), index))
     return ModelView(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pbt_disent.cli import main
-from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
+from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.cli.watch_table import draw, headline
 from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pbt_disent import api
-from pbt_disent.cli.trained import load_trained
+from pbt_disent.cli.models import load_trained
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
 from pbt_disent.files import AlreadyCommitted
@@ -330,12 +330,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_run_elsewhere_is_watched_as_it_grows(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    from pbt_disent.cli import watch_folder
+    from pbt_disent.cli import snapshot
 
-    monkeypatch.setattr(watch_folder, "_FETCH_SECONDS", -1.0)
+    monkeypatch.setattr(snapshot, "_FETCH_SECONDS", -1.0)
     driver = create_run(load_config(None, TINY), "tiny", place, "grows")
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
-    seen = watch_folder.WatchedFolder(find_run("grows", place))
+    seen = snapshot.WatchedFolder(find_run("grows", place))
     assert seen.run.path != driver.path
     assert seen.look().state == "starting"
     lease = driver.lease()

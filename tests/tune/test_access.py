@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pbt_disent.cli import main
-from pbt_disent.cli.status import progress_of
+from pbt_disent.cli.jobs import progress_of
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.tune.access import find_token
 from pbt_disent.tune.address import address_to_join, knock

@@ -1,4 +1,4 @@
-"""A trained model as an MLflow model: images in, named codes out; nothing in it is pickled, nothing executes on load.
+"""A trained model in MLflow's format: images in, named codes out; nothing in it is pickled, nothing executes on load.
 
     MLmodel  requirements.txt  input_example.json ...
     data/model/model.safetensors  data/model/model.json
@@ -35,21 +35,22 @@ with warnings.catch_warnings():  # MLflow finds fault with type hints of its own
     warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")
     from mlflow.pyfunc import save_model
 
-__all__ = ["TASKS", "ServedModel", "requirements", "signature", "write_flavour"]
+__all__ = ["TASKS", "ServedModel", "requirements", "save_flavor", "signature"]
 
 TASKS = ("encode", "decode", "traverse")
-VALUES = tuple(float(value) for value in np.linspace(-2, 2, 11))
-"""Where a traversal goes unless told otherwise, in standard deviations of the prior."""
-_NEEDED = ("pbt-disent", "mlflow", "numpy", "pandas", "safetensors", "torch")
+"""What a served model can be asked to do; the first one is the default."""
+DEFAULT_VALUES = tuple(float(value) for value in np.linspace(-2, 2, 11))
+"""The values of a traversal by default, in standard deviations of the prior."""
+_REQUIRED = ("pbt-disent", "mlflow", "numpy", "pandas", "safetensors", "torch")
 
 
-def write_flavour(model: LatentModel, folder: Path, described: Model | None = None) -> None:
-    """Write a model as an MLflow model.
+def save_flavor(model: LatentModel, folder: Path, mlflow_model: Model | None = None) -> None:
+    """Save a model as an MLflow model.
 
     Args:
-        model: a trained model.
-        folder: does not exist yet.
-        described: MLflow's description of it, where MLflow knows of it already; it is completed.
+        model: The trained model.
+        folder: The folder to write, which does not exist yet.
+        mlflow_model: MLflow's description of the model, where MLflow knows of it already; it is completed.
     """
     with TemporaryDirectory() as temporary:
         model.save(Path(temporary) / "model")
@@ -57,15 +58,15 @@ def write_flavour(model: LatentModel, folder: Path, described: Model | None = No
             folder,
             loader_module=__name__,
             data_path=str(Path(temporary) / "model"),
-            mlflow_model=described,
+            mlflow_model=mlflow_model,
             signature=signature(model),
-            input_example=_levels(model.decode(np.zeros((1, len(model.latents))))),
+            input_example=_to_uint8(model.decode(np.zeros((1, len(model.latents))))),
             pip_requirements=requirements(),
         )
 
 
 def signature(model: LatentModel) -> ModelSignature:
-    """Return what the model takes and gives."""
+    """Return the signature of a model: images in, a table of named codes out, and the parameters of `predict`."""
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *model.image_shape))]),
         outputs=Schema([ColSpec("float", name) for name in model.latents]),
@@ -74,22 +75,22 @@ def signature(model: LatentModel) -> ModelSignature:
                 ParamSpec("task", "string", TASKS[0]),
                 ParamSpec("codes", "double", [], (-1,)),
                 ParamSpec("latent", "string", ""),
-                ParamSpec("values", "double", list(VALUES), (-1,)),
+                ParamSpec("values", "double", list(DEFAULT_VALUES), (-1,)),
             ]
         ),
     )
 
 
 def requirements() -> list[str]:
-    """Return the versions installed here of all that decides what the model gives, less what names a build of them."""
-    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in _NEEDED]
+    """Return pinned requirements for the packages that decide what a model returns, without local version labels."""
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in _REQUIRED]
 
 
 class ServedModel:
-    """What `mlflow.pyfunc.load_model` wraps.
+    """A trained model behind MLflow's interface; `mlflow.pyfunc.load_model` wraps it.
 
     Args:
-        model: a trained model.
+        model: The trained model.
     """
 
     def __init__(self, model: LatentModel) -> None:
@@ -99,35 +100,40 @@ class ServedModel:
         """Encode, decode or traverse, as ``params["task"]`` says.
 
         Args:
-            images: (N, C, H, W).
-            params: of the signature, complete.
+            images: The images, uint8 of shape (N, C, H, W).
+            params: The parameters of the signature, complete.
+
+        Returns:
+            The codes as a table (N, Z), or images as uint8 of shape (N, C, H, W) or (N, V, C, H, W).
 
         Raises:
-            MlflowException: an unknown task or latent, no images, or codes that are not N x Z numbers; one line, which
-                a server answers with status 400.
+            MlflowException: The task or latent is unknown, there are no images, or the codes are not N x Z numbers.
+                The message is one line, which a server sends with status 400.
         """
-        given = {"task": TASKS[0], "codes": [], "latent": "", "values": list(VALUES)} | (params or {})
+        defaults = {"task": TASKS[0], "codes": [], "latent": "", "values": list(DEFAULT_VALUES)}
+        options = defaults | (params or {})
         try:
-            match given["task"]:
+            match options["task"]:
                 case "encode":
                     return pd.DataFrame(self.model.encode(images), columns=self.model.latents)
                 case "decode":
-                    return _levels(self.model.decode(self._codes(images, given["codes"])))
+                    return _to_uint8(self.model.decode(self._codes(images, options["codes"])))
                 case "traverse":
-                    latent, values = self.model.index(given["latent"]), np.asarray(given["values"])
+                    latent, values = self.model.index(options["latent"]), np.asarray(options["values"])
                     codes = self.model.encode(images)
-                    return np.stack([_levels(self.model.traverse(code, latent, values)) for code in codes])
-            raise UserError(f"task {given['task']!r}", "is no task", nearest(str(given["task"]), TASKS))
+                    return np.stack([_to_uint8(self.model.traverse(code, latent, values)) for code in codes])
+            raise UserError(f"task {options['task']!r}", "is no task", nearest(str(options["task"]), TASKS))
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def _codes(self, images: UInt8Array, codes: list[float]) -> FloatArray:
-        size = len(self.model.latents)
+        num_latents = len(self.model.latents)
         if not codes:
             return self.model.encode(images)
-        if len(codes) % size:
-            raise UserError(f"{len(codes)} codes", f"must be a multiple of {size}, one for each latent", "give all")
-        return np.asarray(codes, dtype=np.float32).reshape(-1, size)
+        if len(codes) % num_latents:
+            rule = f"must be a multiple of {num_latents}, one for each latent"
+            raise UserError(f"{len(codes)} codes", rule, "give all")
+        return np.asarray(codes, dtype=np.float32).reshape(-1, num_latents)
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
@@ -135,6 +141,6 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     return ServedModel(LatentModel.load(data_path))
 
 
-def _levels(images: FloatArray) -> npt.NDArray[np.uint8]:
-    """Return images in 0 to 1 as uint8."""
+def _to_uint8(images: FloatArray) -> npt.NDArray[np.uint8]:
+    """Return images with values from 0 to 1 as uint8."""
     return np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from pbt_disent.tracking.describe import population_table
+from pbt_disent.tracking.round_page import population_table
 from tests.simulated import simulate
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pbt_disent.tracking import load
-from pbt_disent.tracking.load import INTERVAL, SystemLoad
+from pbt_disent.tracking import system_metrics
+from pbt_disent.tracking.system_metrics import INTERVAL, SystemMetrics
 
 
 class Rising:
@@ -49,38 +49,38 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_means_are_of_what_was_seen_since_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monitor = Rising()
-    monkeypatch.setattr(load, "_monitors", lambda: [monitor])
-    sampled = SystemLoad()
+    monkeypatch.setattr(system_metrics, "_monitors", lambda: [monitor])
+    sampled = SystemMetrics()
     try:
         wait_until(lambda: monitor.looks >= 3)
-        first = sampled.take()["system/rising"]
+        first = sampled.pop_means()["system/rising"]
         assert 1 < first < monitor.looks
         wait_until(lambda: monitor.looks >= 8)
-        assert sampled.take()["system/rising"] > first + 1
+        assert sampled.pop_means()["system/rising"] > first + 1
     finally:
         sampled.stop()
     sampled._thread.join(10)
-    sampled.take()
-    assert sampled.take() == {}
+    sampled.pop_means()
+    assert sampled.pop_means() == {}
 
 
 def test_a_monitor_that_fails_ends_the_samples_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(load, "_monitors", lambda: [Broken()])
-    with caplog.at_level(logging.WARNING, logger=load.__name__):
-        sampled = SystemLoad()
+    monkeypatch.setattr(system_metrics, "_monitors", lambda: [Broken()])
+    with caplog.at_level(logging.WARNING, logger=system_metrics.__name__):
+        sampled = SystemMetrics()
         sampled._thread.join(10)
     assert not sampled._thread.is_alive()
-    assert sampled.take() == {}
+    assert sampled.pop_means() == {}
     assert "the load of this machine is not recorded: no such device" in caplog.text
 
 
 def test_this_machine_has_a_load() -> None:
-    sampled = SystemLoad()
+    sampled = SystemMetrics()
     means: dict[str, float] = {}
     try:
-        wait_until(lambda: means.update(sampled.take()) is None and "system/cpu_utilization_percentage" in means)
+        wait_until(lambda: means.update(sampled.pop_means()) is None and "system/cpu_utilization_percentage" in means)
     finally:
         sampled.stop()
     assert 0 <= means["system/cpu_utilization_percentage"] <= 100
@@ -90,4 +90,4 @@ def test_this_machine_has_a_load() -> None:
 @pytest.mark.parametrize(("given", "seconds"), [("0.001", 0.1), ("7", 7), ("often", 10)])
 def test_how_often_it_looks(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -> None:
     monkeypatch.setenv(INTERVAL, given)
-    assert load._interval() == seconds
+    assert system_metrics._interval_seconds() == seconds

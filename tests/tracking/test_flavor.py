@@ -29,9 +29,9 @@ from mlflow.exceptions import MlflowException
 from pbt_disent.cli import main
 from pbt_disent.config import ObjectiveConfig
 from pbt_disent.models import LatentModel, build, resolve
-from pbt_disent.tracking.delivery import sync
-from pbt_disent.tracking.flavour import write_flavour
+from pbt_disent.tracking.flavor import save_flavor
 from pbt_disent.tracking.spool import Spool
+from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.simulated import simulate
 
@@ -57,8 +57,8 @@ def model() -> LatentModel:
 
 @pytest.fixture(scope="module")
 def written(model: LatentModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flavour") / "mlflow-model"
-    write_flavour(model, folder)
+    folder = tmp_path_factory.mktemp("flavor") / "mlflow-model"
+    save_flavor(model, folder)
     return folder
 
 
@@ -74,7 +74,7 @@ def tracked(ready_folder: Path, model: LatentModel, play: Callable[..., None]) -
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, simulate("final", members=2, generations=2))
         writer.finish()
-    assert writer.backlog().records == 0
+    assert writer.pending().records == 0
     return ready_folder
 
 
@@ -144,7 +144,7 @@ def test_nothing_in_it_is_pickled_and_it_needs_what_it_says(written: Path) -> No
     assert not [path for path in files if path.suffix in PICKLED]
     assert {path.name for path in (written / "data" / "model").iterdir()} == {"model.safetensors", "model.json"}
     described = (written / "MLmodel").read_text()
-    assert "loader_module: pbt_disent.tracking.flavour" in described
+    assert "loader_module: pbt_disent.tracking.flavor" in described
     assert "cloudpickle" not in described + (written / "requirements.txt").read_text()
     needed = dict(line.split("==") for line in (written / "requirements.txt").read_text().splitlines())
     assert needed["torch"] == torch.__version__.split("+")[0]
@@ -194,7 +194,7 @@ def test_a_model_that_is_broken_does_not_hold_up_the_rest(
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, simulate("final", members=2, generations=1))
         writer.finish()
-    assert writer.backlog().records == 0
+    assert writer.pending().records == 0
     assert "the model was not sent to MLflow" in caplog.text
 
 
