@@ -21,8 +21,8 @@ from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report
 from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from tests.cli.parsing import parse
 from tests.population.fakes import Watch

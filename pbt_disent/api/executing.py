@@ -23,7 +23,7 @@ from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method, with_sound_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import Json
@@ -74,7 +74,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
         journal.sweep([digest for digest in (*prepared.given.values(), prepared.ranking) if digest])
 
         def main(executor: Executor) -> Result:
-            keeper = Safekeeping(executor, journal, blobs, GrowingLog(folder.path / "incidents.jsonl"))
+            keeper = Safekeeping(executor, journal, blobs, AppendOnlyLog(folder.path / "incidents.jsonl"))
             setup = RunSetup(
                 config=config,
                 images=prepared.training,
@@ -87,7 +87,7 @@ def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
                 data=prepared.identity,
                 blobs=blobs,
                 journal=journal,
-                log=GrowingLog(folder.path / "rounds.jsonl"),
+                log=AppendOnlyLog(folder.path / "rounds.jsonl"),
                 executor=keeper,
                 observer=observer,
                 ranking=prepared.ranking,

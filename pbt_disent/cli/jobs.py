@@ -83,9 +83,9 @@ def submit(
     The cluster starts the run again when something below it fails.
     """
     from pbt_disent.config import write_yaml
-    from pbt_disent.store.filesystem import below, is_uri, open_files
+    from pbt_disent.store.filesystem import is_uri, join_location, open_files
     from pbt_disent.store.run_folder import refuse_secrets
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.tune.jobs import JobClient
 
     # The run itself learns from Ray which cluster it is in, so the address of the dashboard stays out of its config.
     preset, resolved = read_config(config, data, [*resource_overrides(cpus, gpus, memory), *(changes or [])])
@@ -103,8 +103,8 @@ def submit(
     if name is not None and not NAME.fullmatch(name):
         raise UserError(f"--name {name}", "must have letters, digits, - and _ only", "choose another")
     _check_data(resolved, working_dir)
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
-    name = name or _free_name(preset, (job.run for job in jobs.all()))
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
+    name = name or _free_name(preset, (job.run for job in jobs.list_jobs()))
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
         files = Path(temporary) / "files"
         if working_dir is None:
@@ -114,7 +114,7 @@ def submit(
         file = f"{re.sub('[^A-Za-z0-9_-]', '-', preset)}.yaml"
         (files / file).write_text(write_yaml(resolved), encoding="utf-8")
         jobs.submit(name, preset, root, files, ["--config", file, "--retries", str(retries)])
-    print(f"Submitted {name} to {jobs.address}; its folder there will be {below(root, name)}")
+    print(f"Submitted {name} to {jobs.address}; its folder there will be {join_location(root, name)}")
     print(f"Next    pbt-disent status {name} --address {jobs.address}      (or logs --follow, stop, resume)")
 
 
@@ -144,9 +144,9 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """Say how far a submitted run is. The exit code is 1 if it failed."""
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.tune.jobs import JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.find(run)
     record = {
         "run": job.run,
@@ -154,7 +154,7 @@ def status(
         "status": job.status,
         "message": job.message,
         "seconds": _age(job),
-        **progress_of(jobs.log(job)),
+        **progress_of(jobs.read_log(job)),
     }
     if as_json:
         print(json.dumps(record, indent=1))
@@ -185,7 +185,7 @@ def progress_of(log: str) -> Json:
 
 def _age(job: Any) -> float | None:
     """Return for how many seconds a job has run, or ran."""
-    return None if job.begun is None else (job.ended or time.time()) - job.begun
+    return None if job.started is None else (job.ended or time.time()) - job.started
 
 
 def _print_status(record: Json) -> None:
@@ -214,14 +214,14 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing until the run ends.")] = False,
 ) -> None:
     """Print what a submitted run has printed."""
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.tune.jobs import JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.find(run)
     if not follow:
-        print(jobs.log(job), end="")
+        print(jobs.read_log(job), end="")
         return
-    for piece in jobs.follow(job):
+    for piece in jobs.follow_log(job):
         print(piece, end="", flush=True)
 
 
@@ -232,9 +232,9 @@ def stop(
     allow_unauthenticated: Unauthenticated = False,
 ) -> None:
     """Stop a submitted run. The generation that it is committing is committed first."""
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.tune.jobs import JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.stop(jobs.find(run))
     print(f"{job.run}: {job.status.lower()}; every committed generation is safe")
     print(f"Next    pbt-disent resume {job.run} --address {jobs.address}")
@@ -243,9 +243,9 @@ def stop(
 @verb("list", "list --address http://127.0.0.1:8265", name="list")
 def list_runs(address: Dashboard = DEFAULT_DASHBOARD, allow_unauthenticated: Unauthenticated = False) -> None:
     """List the runs that were submitted to a cluster."""
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.tune.jobs import JobClient
     from pbt_disent.units import duration
 
-    for job in Jobs(address, allow_unauthenticated=allow_unauthenticated).all():
+    for job in JobClient(address, allow_unauthenticated=allow_unauthenticated).list_jobs():
         age = _age(job)
         print(f"{job.run:24} {job.status.lower():10} {'' if age is None else duration(age):9} {job.config}")

@@ -146,7 +146,7 @@ def register(
     runs: Runs = "runs",
 ) -> None:
     """Register the final model of a run in MLflow, ready to be served."""
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tracking.models import send_model
 
     if not re.fullmatch(r"\w[\w .-]*", name):
@@ -227,8 +227,7 @@ def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | No
         UserError: There is no such model.
     """
     from pbt_disent.store.filesystem import is_uri
-    from pbt_disent.store.finding import find_run
-    from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
 
     if is_uri(reference) or (is_uri(runs) and not Path(reference).is_dir()):
         run = find_run(reference, runs)
@@ -243,11 +242,11 @@ def find_trained(reference: str, runs: Path | str) -> tuple[Path, RunFolder | No
             f"known runs: {', '.join(names) or 'none'}",
         )
     if (path / "run.json").exists():
-        run = RunFolder(path)
+        run = find_run(path)
         return _of_run(run), run
     described = _described(path, reference)
     parent = described.resolve().parent
-    return described, RunFolder(parent) if (parent / "run.json").exists() else None
+    return described, find_run(parent) if (parent / "run.json").exists() else None
 
 
 def _of_run(run: RunFolder) -> Path:

@@ -45,7 +45,7 @@ def plan(
     """
     from pbt_disent.api import prepare
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     _, resolved = read_config(config, data, [*resource_overrides(cpus, gpus, memory), *(changes or [])])
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
@@ -62,10 +62,10 @@ def check_resources(config: Config) -> None:
         UserError: The config asks for more CPUs or memory than there are, or for a cluster that does not answer.
     """
     from pbt_disent.machine import usable_cpus, usable_memory
-    from pbt_disent.tune.address import address_to_join, knock
+    from pbt_disent.tune.address import address_to_join, check_reachable
 
     if (address := address_to_join(config.resources.address)) is not None:
-        knock(address)
+        check_reachable(address)
         return
     cpus, memory = config.resources.cpus, config.resources.memory_gib
     if cpus is not None and cpus > usable_cpus():
@@ -139,11 +139,11 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
 def _workers(resources: ResourcesConfig) -> int:
     """Return how many workers this machine has for a run; a run that joins a cluster is counted as if it were here."""
     from pbt_disent.machine import usable_cpus, visible_gpus
-    from pbt_disent.tune.capacity import plan_capacity
+    from pbt_disent.tune.resources import allocate_machine
 
     if resources.address is not None and (resources.gpus or 0) > visible_gpus():
         return resources.cpus or usable_cpus()
-    return plan_capacity(resources, 1).workers
+    return allocate_machine(resources, 1).workers
 
 
 def refuse_without_room(folder: RunFolder, needed: int) -> None:
@@ -159,9 +159,9 @@ def refuse_without_room(folder: RunFolder, needed: int) -> None:
     from pbt_disent.store.blobs import BlobStore
 
     blobs = BlobStore(folder.blobs)
-    if (free := blobs.free()) is None:
+    if (free := blobs.free_bytes()) is None:
         return
-    needed -= sum(map(blobs.size, blobs.all()))
+    needed -= sum(map(blobs.size, blobs.digests()))
     if needed > free:
         raise UserError(
             f"run {folder.location}",

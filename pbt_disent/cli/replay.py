@@ -105,8 +105,8 @@ def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
 def _find_lineage(reference: str, config: str | None, runs: Path | str) -> tuple[Path, Config]:
     """Return the lineage file, and the config of the run whose lineage it is."""
     from pbt_disent.config import load_config
-    from pbt_disent.store.finding import find_run
     from pbt_disent.store.run_folder import RunFolder
+    from pbt_disent.store.runs import find_run
 
     path = Path(reference).resolve()
     folder = RunFolder(path.parent) if path.is_file() else find_run(reference, runs)

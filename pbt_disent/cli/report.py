@@ -17,7 +17,7 @@ __all__ = ["figures", "report", "sync", "ui"]
 def report(run: RunReference, runs: Runs = "runs") -> None:
     """Write the report of a run again, one self-contained page."""
     from pbt_disent.report.page import write_report
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     print(write_report(find_run(run, runs).path))
 
@@ -33,7 +33,7 @@ def figures(
 ) -> None:
     """Write the figures of a run as PNG, SVG and GIF."""
     from pbt_disent.report.export import write_figures
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     folder = find_run(run, runs).path
     target = out or folder / "figures"
@@ -53,7 +53,7 @@ def ui(
 
     It is served on the loopback interface until it is interrupted.
     """
-    from pbt_disent.store.finding import find_run, newest_run
+    from pbt_disent.store.runs import find_run, newest_run
     from pbt_disent.tracking.ui import serve
 
     folder = find_run(run, runs) if run else newest_run(runs)
@@ -64,7 +64,7 @@ def ui(
 def sync(run: RunReference, runs: Runs = "runs") -> None:
     """Send to MLflow what it lacks of a run, after an outage."""
     from pbt_disent.report.export import population_picture
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
     from pbt_disent.tracking.uploader import sync as send
 
     destination = send(find_run(run, runs).path, draw_population=population_picture)

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["execute_run", "resume", "run", "start_run"]
 
-SLOTS = 8
-"""The Tune trials of a run; each carries an equal share of the members."""
-
 
 @verb(
     "run demo",
@@ -104,7 +101,7 @@ def resume(
         )
     from pbt_disent.api import extend
     from pbt_disent.cli.plan import check_resources
-    from pbt_disent.store.finding import find_run
+    from pbt_disent.store.runs import find_run
 
     folder = find_run(run, runs)
     machine = resource_overrides(cpus, gpus, memory, address, allow_unauthenticated)
@@ -114,16 +111,15 @@ def resume(
 
 def _resume_on_cluster(run: str, changes: list[str], address: str, runs: str, *, allow_unauthenticated: bool) -> int:
     """Let the cluster whose dashboard was named go on with the run."""
-    from pbt_disent.store.filesystem import below, is_uri
-    from pbt_disent.tune.jobs import Jobs
+    from pbt_disent.store.filesystem import is_uri, join_location
+    from pbt_disent.tune.jobs import JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     root = runs if is_uri(runs) else str(Path(runs).resolve())
     changes = ["resources.address=null", *changes]
     job = jobs.resume(run, root, [word for change in changes for word in ("--set", change)])
-    print(
-        f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {below(job.runs, job.run)}"
-    )
+    folder = join_location(job.runs, job.run)
+    print(f"Submitted {job.run} to {jobs.address} again, as job {job.id}; its folder there is {folder}")
     return 0
 
 
@@ -140,7 +136,7 @@ def start_run(config: Config, preset: str, runs: Path | str, name: str | None, *
     from pbt_disent.api import check
     from pbt_disent.cli.plan import check_resources
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
     check_resources(config)
     with bar("images") as progress:
@@ -211,7 +207,7 @@ def _launcher(folder: RunFolder, config: Config) -> Launch:
     from pbt_disent.tune.launch import launch
 
     largest = max(config.population.first_size, config.final.size * config.final.oversize)
-    return lambda context, main: launch(context, config.resources, folder.name, SLOTS, main, largest)
+    return lambda context, main: launch(context, config.resources, folder.name, main, largest)
 
 
 def _compare_with_factors(prepared: Prepared, outcome: Outcome) -> Json:

@@ -53,7 +53,7 @@ def watch(
 
 
 def _find_local(run: str | None, runs: str) -> RunFolder:
-    from pbt_disent.store.finding import find_run, newest_run
+    from pbt_disent.store.runs import find_run, newest_run
 
     if run is None:
         return newest_run(runs)
@@ -69,10 +69,10 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.jobs import progress_of
     from pbt_disent.cli.snapshot import WatchedFolder
-    from pbt_disent.store.run_folder import RunFolder
-    from pbt_disent.tune.jobs import ENDED, Jobs
+    from pbt_disent.store.runs import find_run
+    from pbt_disent.tune.jobs import ENDED, JobClient
 
-    jobs = Jobs(address, allow_unauthenticated=allow_unauthenticated)
+    jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.find(run)
     shared = Path(job.runs) / job.run
 
@@ -80,16 +80,16 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
         if not Path(job.runs).is_absolute() or not (shared / "run.json").exists():
             return None
         resume = f"pbt-disent resume {job.run} --address {jobs.address}"
-        return WatchedFolder(RunFolder(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
+        return WatchedFolder(find_run(shared), lambda: jobs.find(job.run).status not in ENDED, resume)
 
     if folder := visible_folder():
         return _watch_folder(folder, interval, once=once)
     if once:
-        record = progress_of(jobs.log(job))
+        record = progress_of(jobs.read_log(job))
         where = "" if record["generation"] is None else f", round {record['round']}, generation {record['generation']}"
         print(f"{job.run}: {job.status.lower()}{where}")
         return 0
-    for piece in jobs.follow(job):
+    for piece in jobs.follow_log(job):
         print(piece, end="", flush=True)
         if folder := visible_folder():  # the run had not created it before
             return _watch_folder(folder, interval, once=once)

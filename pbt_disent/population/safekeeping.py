@@ -20,7 +20,7 @@ from pbt_disent.population.executor import Executor, OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
 
 __all__ = ["Safekeeping", "incidents"]
@@ -32,7 +32,7 @@ REMEMBERED = 10_000
 """Checkpoints whose makers are kept in mind: more than a window of any population has."""
 
 
-def incidents(log: GrowingLog, event: str, **details: object) -> None:
+def incidents(log: AppendOnlyLog, event: str, **details: object) -> None:
     """Put an incident on a run's log of them."""
     log.append([{"event": event, "time": time.time(), **details}])
 
@@ -47,7 +47,7 @@ class Safekeeping:
         log: where incidents are put on record.
     """
 
-    def __init__(self, executor: Executor, journal: RoundJournal, blobs: BlobStore, log: GrowingLog) -> None:
+    def __init__(self, executor: Executor, journal: RoundJournal, blobs: BlobStore, log: AppendOnlyLog) -> None:
         self._executor = executor
         self._journal = journal
         self._blobs = blobs
@@ -139,7 +139,7 @@ class Safekeeping:
     def _sound(self, digest: str, path: str | None) -> str:
         found = self._instead.get(digest, digest)
         self._journal.spare(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
-        if self._blobs.is_sound(found):
+        if self._blobs.is_intact(found):
             return found
         maker = self._made.get(digest) or find_maker(self._journal, digest, path)
         if maker is None:
@@ -178,7 +178,7 @@ class Safekeeping:
 
     def _make_sure_of_room(self, tasks: Sequence[TrainTask]) -> None:
         """Refuse to begin a generation that would fill the storage up: it writes about as much as the one before."""
-        free = self._blobs.free()
+        free = self._blobs.free_bytes()
         if free is None:
             return
         key = tasks[0].key

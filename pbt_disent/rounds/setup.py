@@ -16,7 +16,7 @@ from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.rounds.spending import Rate, rate_of_kinds
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import Teaching
 from pbt_disent.types import Hyperparameters, IntArray, Json
 
@@ -61,7 +61,7 @@ class RunSetup:
     data: DataIdentity
     blobs: BlobStore
     journal: RoundJournal
-    log: GrowingLog
+    log: AppendOnlyLog
     executor: Executor
     observer: Observer
     ranking: str | None = None

@@ -13,8 +13,8 @@ from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 from pbt_disent.population.manifest import lineage_events
 from pbt_disent.population.uncertainty import member_interval, with_interval
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.simulated import simulate
 
 

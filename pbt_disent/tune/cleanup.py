@@ -15,16 +15,16 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["Reaper", "processes_of", "reap"]
+__all__ = ["CleanupProcess", "end_processes", "processes_using"]
 
-REAP_SECONDS = 10.0
+KILL_SECONDS = 10.0
 
 
-class Reaper:
+class CleanupProcess:
     """Starts the process; it acts when this object is closed or when this process dies, however it dies.
 
     Args:
-        folder: private folder of a Ray.
+        folder: The private folder of a Ray, which is deleted at the end.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,16 +36,16 @@ class Reaper:
         self._process.communicate()
 
 
-def processes_of(folder: Path) -> list[int]:
+def processes_using(folder: Path) -> list[int]:
     """Return the ids of this user's processes, other than this one, that have a file open in a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and _uses(entry / "fd", folder):
-            found.append(int(entry.name))
-    return found
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and _has_file_open(entry / "fd", folder)
+    ]
 
 
-def _uses(descriptors: Path, folder: Path) -> bool:
+def _has_file_open(descriptors: Path, folder: Path) -> bool:
     prefix = f"{folder}{os.sep}"
     try:
         return any(os.readlink(descriptor).startswith(prefix) for descriptor in descriptors.iterdir())
@@ -53,23 +53,24 @@ def _uses(descriptors: Path, folder: Path) -> bool:
         return False
 
 
-def reap(folder: Path, patience: float, spare: int | None = None) -> None:
-    """Wait so many seconds for a folder's processes to end by themselves, then kill them.
+def end_processes(folder: Path, grace_seconds: float, spare: int | None = None) -> None:
+    """Wait for the processes that use a folder to end by themselves, then kill them.
 
     Args:
-        folder: the private folder.
-        patience: seconds.
-        spare: id of the driver, which has its log open there.
+        folder: The private folder of a Ray.
+        grace_seconds: How many seconds to wait before they are killed.
+        spare: The id of a process that is left alone: the driver, which has its log open there.
     """
-    begun = time.monotonic()
-    while pids := [pid for pid in processes_of(folder) if pid != spare]:
-        if (waited := time.monotonic() - begun) > patience:
+    start = time.monotonic()
+    while pids := [pid for pid in processes_using(folder) if pid != spare]:
+        waited = time.monotonic() - start
+        if waited > grace_seconds:
             for pid in pids:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-        if waited > patience + REAP_SECONDS:
+        if waited > grace_seconds + KILL_SECONDS:
             return
         time.sleep(0.05)
 
@@ -78,7 +79,7 @@ def main() -> None:
     """Wait for the driver's end, then leave nothing of its Ray."""
     folder, driver = Path(sys.argv[1]), int(sys.argv[2])
     sys.stdin.buffer.read()
-    reap(folder, 0.0, spare=driver)
+    end_processes(folder, 0.0, spare=driver)
     shutil.rmtree(folder, ignore_errors=True)
 
 

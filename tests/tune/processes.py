@@ -14,14 +14,14 @@ import psutil
 
 def ray_children(name: str) -> list[psutil.Process]:
     """Return this process' Ray processes whose title begins so."""
-    found = []
+    matching = []
     for process in psutil.Process().children(recursive=True):
         try:
             if process.cmdline()[:1] and process.cmdline()[0].startswith(name):
-                found.append(process)
+                matching.append(process)
         except psutil.Error:
             continue
-    return found
+    return matching
 
 
 def _kill(pid: int) -> None:

@@ -20,11 +20,11 @@ from pbt_disent.data import StoredImages, materialise
 from pbt_disent.errors import UserError
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.tune import images as module
+from pbt_disent.tune import nodes
 from pbt_disent.tune.cluster import private_folder
-from pbt_disent.tune.images import SharedImages, share_images
-from pbt_disent.tune.messages import Job
-from pbt_disent.tune.worker import Hiring
+from pbt_disent.tune.messages import WorkItem
+from pbt_disent.tune.nodes import SharedImages, share_images
+from pbt_disent.tune.worker import WorkerFactory
 from pbt_disent.types import UInt8Array
 from tests.memory import private_bytes
 from tests.training.bench import Bench, make_bench
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.ray
 STORE_BYTES = 200_000_000
 
 
-class Telling(Trainer):
+class InspectingTrainer(Trainer):
     """A trainer that looks at every image, and leaves a file that says how it holds them."""
 
     def __init__(self, context: WorkerContext, images: UInt8Array | None = None) -> None:
         super().__init__(context, images)
-        self.told = Path(context.store) / f"{ray.get_runtime_context().get_node_id()}.json"
+        self.record = Path(context.store) / f"{ray.get_runtime_context().get_node_id()}.json"
 
     def train(self, task: TrainTask) -> TrainOutcome:
         array = self._images
@@ -47,7 +47,7 @@ class Telling(Trainer):
         total = sum(int(array[start : start + 512].sum()) for start in range(0, len(array), 512))
         grown = private_bytes() - before
         flags = [bool(array.flags.writeable), bool(array.flags.owndata)]
-        self.told.write_text(json.dumps({"flags": flags, "grown": grown, "total": total}))
+        self.record.write_text(json.dumps({"flags": flags, "grown": grown, "total": total}))
         return super().train(task)
 
 
@@ -83,34 +83,34 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     )
 
 
-def run_on_both(hiring: Hiring, job: Job) -> list[TrainOutcome]:
-    """Have two workers do the same job at the same time; there is room for one on each node."""
+def run_on_both(start_worker: WorkerFactory, item: WorkItem) -> list[TrainOutcome]:
+    """Have two workers do the same item at the same time; there is room for one on each node."""
 
     async def work() -> list[TrainOutcome]:
-        hands = [hiring(), hiring()]
+        workers = [start_worker(), start_worker()]
         try:
-            await asyncio.gather(*(each.start() for each in hands))
-            done = await asyncio.gather(*(each.run(job) for each in hands))
+            await asyncio.gather(*(worker.start() for worker in workers))
+            results = await asyncio.gather(*(worker.run(item) for worker in workers))
         finally:
-            for each in hands:
-                each.kill()
-        return [pickle.loads(result.payload) for result in done]
+            for worker in workers:
+                worker.kill()
+        return [pickle.loads(result.payload) for result in results]
 
     return asyncio.run(work())
 
 
 def test_workers_on_two_nodes_share_the_images_and_learn_the_same_as_from_disk(two_nodes: None, bench: Bench) -> None:
     shared = share_images(bench.context.images, "object-store")
-    hiring = Hiring(bench.context, 1.0, 0.0, Telling, shared)
-    outcomes = run_on_both(hiring, Job("k", "train", 1.0, pickle.dumps(bench.task)))
+    start_worker = WorkerFactory(bench.context, 1.0, 0.0, InspectingTrainer, shared)
+    outcomes = run_on_both(start_worker, WorkItem("k", "train", 1.0, pickle.dumps(bench.task)))
     assert outcomes == [Trainer(bench.context).train(bench.task)] * 2
     assert outcomes[0].status == "ok"
-    told = [json.loads(path.read_text()) for path in Path(bench.context.store).glob("*.json")]
-    assert len(told) == 2, "one worker on each node"
-    for each in told:
-        assert each["flags"] == [False, False]
-        assert each["total"] == int(bench.images.sum(dtype=np.int64))
-        assert each["grown"] < 5_000_000 < bench.images.nbytes / 10
+    records = [json.loads(path.read_text()) for path in Path(bench.context.store).glob("*.json")]
+    assert len(records) == 2, "one worker on each node"
+    for record in records:
+        assert record["flags"] == [False, False]
+        assert record["total"] == int(bench.images.sum(dtype=np.int64))
+        assert record["grown"] < 5_000_000 < bench.images.nbytes / 10
 
 
 def test_what_every_node_sees_on_disk_stays_there(
@@ -128,7 +128,7 @@ def test_what_every_node_sees_on_disk_stays_there(
 def test_images_that_do_not_fit_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     small: dict[str, Any] = {"Resources": {"object_store_memory": 1e6}}
     large: dict[str, Any] = {"Resources": {"object_store_memory": 1e9}}
-    monkeypatch.setattr(module, "_nodes", lambda: [large, small])
+    monkeypatch.setattr(nodes, "_living_nodes", lambda: [large, small])
     size = StoredImages(bench.context.images).array.nbytes / 1e9
     with pytest.raises(UserError, match=rf"^images of {size:.2f} GB: must fit .* the smallest has 0\.00 GB; give Ray"):
         share_images(bench.context.images, "object-store")

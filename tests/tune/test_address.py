@@ -15,10 +15,9 @@ import pytest
 from pbt_disent.cli import main
 from pbt_disent.cli.jobs import progress_of
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.tune.access import find_token
-from pbt_disent.tune.address import address_to_join, knock
-from pbt_disent.tune.capacity import cluster_capacity
-from pbt_disent.tune.cluster import _environment, _explained, reread_environment
+from pbt_disent.tune.address import address_to_join, check_reachable, find_token
+from pbt_disent.tune.cluster import _environment, _explain_refusal, reread_environment
+from pbt_disent.tune.resources import allocate_cluster
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -29,8 +28,8 @@ class Dashboard(BaseHTTPRequestHandler):
     asks = "token"
 
     def do_GET(self) -> None:
-        given = self.headers.get("Authorization")
-        status = {"nothing": 200, "elsewhere": 404}.get(self.asks, 200 if given == f"Bearer {TOKEN}" else 401)
+        authorization = self.headers.get("Authorization")
+        status = {"nothing": 200, "elsewhere": 404}.get(self.asks, 200 if authorization == f"Bearer {TOKEN}" else 401)
         content = json.dumps([]).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -43,8 +42,8 @@ class Dashboard(BaseHTTPRequestHandler):
 
 @pytest.fixture(params=["token"])
 def dashboard(request: pytest.FixtureRequest) -> Iterator[str]:
-    kind = type("Kind", (Dashboard,), {"asks": request.param})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+    handler = type("Handler", (Dashboard,), {"asks": request.param})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -63,11 +62,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a verb that is refused, and return its one line."""
     assert main(arguments) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.splitlines()) == 1
-    assert TOKEN not in said.err
-    return said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert TOKEN not in printed.err
+    return printed.err
 
 
 def test_a_token_is_found_where_ray_finds_it(home: Path) -> None:
@@ -88,17 +87,17 @@ def test_a_missing_or_wrong_token_is_said_in_one_line(
 ) -> None:
     assert f"token for {dashboard}: is missing" in refused(capsys, *verb, "--address", dashboard)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
-    said = refused(capsys, *verb, "--address", dashboard)
-    assert f"token for {dashboard}: is wrong" in said
-    assert "RAY_AUTH_TOKEN_PATH" in said
-    assert "another" not in said
+    message = refused(capsys, *verb, "--address", dashboard)
+    assert f"token for {dashboard}: is wrong" in message
+    assert "RAY_AUTH_TOKEN_PATH" in message
+    assert "another" not in message
 
 
 @pytest.mark.parametrize("dashboard", ["nothing"], indirect=True)
 def test_a_cluster_that_asks_for_no_token_is_refused(dashboard: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, "list", "--address", dashboard)
-    assert "asks for no token, so that whoever reaches it runs code there" in said
-    assert "--allow-unauthenticated" in said
+    message = refused(capsys, "list", "--address", dashboard)
+    assert "asks for no token, so that whoever reaches it runs code there" in message
+    assert "--allow-unauthenticated" in message
 
 
 @pytest.mark.parametrize("dashboard", ["elsewhere"], indirect=True)
@@ -107,19 +106,19 @@ def test_something_else_than_a_dashboard_is_refused(dashboard: str, capsys: pyte
 
 
 def closed_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
 
 
 def test_an_address_that_does_not_answer_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     port = closed_port()
-    said = refused(capsys, "status", "x", "--address", f"http://127.0.0.1:{port}")
-    assert "does not answer (Connection refused)" in said
-    assert "ssh -L" in said
+    message = refused(capsys, "status", "x", "--address", f"http://127.0.0.1:{port}")
+    assert "does not answer (Connection refused)" in message
+    assert "ssh -L" in message
     assert "must be a dashboard's URL" in refused(capsys, "list", "--address", "somewhere:8265")
     with pytest.raises(UserError, match=r"does not answer \(Connection refused\); start Ray there"):
-        knock(f"127.0.0.1:{port}")
+        check_reachable(f"127.0.0.1:{port}")
     assert "does not answer" in refused(capsys, "run", "demo", "--address", f"127.0.0.1:{port}")
 
 
@@ -144,11 +143,11 @@ def test_which_ray_a_run_joins() -> None:
             ),
             "has Ray 2.59.0 and Python 3.11.7, here are Ray 2.60.0 and Python 3.12.1; install the same versions",
         ),
-        (ConnectionError("Could not find any running Ray instance"), "let us not in: the token is wrong"),
+        (ConnectionError("Could not find any running Ray instance"), "refuses this process: the token is wrong"),
     ],
 )
-def test_why_ray_does_not_let_us_in_is_said_in_one_line(error: Exception, words: str) -> None:
-    with pytest.raises(UserError) as caught, _explained("10.0.0.1:6379"):
+def test_why_ray_refuses_this_process_is_said_in_one_line(error: Exception, words: str) -> None:
+    with pytest.raises(UserError) as caught, _explain_refusal("10.0.0.1:6379"):
         raise error
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -159,7 +158,7 @@ def test_versions_are_told_from_what_ray_really_raises() -> None:
     from ray._private.utils import check_version_info
 
     theirs = {"ray_version": "2.1.0", "python_version": "3.7.1"}
-    with pytest.raises(UserError, match=r"has Ray 2\.1\.0 and Python 3\.7\.1, here are Ray"), _explained("h:1"):
+    with pytest.raises(UserError, match=r"has Ray 2\.1\.0 and Python 3\.7\.1, here are Ray"), _explain_refusal("h:1"):
         check_version_info(theirs, "node 10.0.0.2")
 
 
@@ -168,11 +167,11 @@ def test_more_than_the_cluster_has_is_refused() -> None:
 
     nodes = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}]
     with pytest.raises(UserError, match=r"resources.gpus=2: must be at most 1, the GPUs of the cluster; ask for fewer"):
-        cluster_capacity(ResourcesConfig(gpus=2), 4, nodes)
+        allocate_cluster(ResourcesConfig(gpus=2), 4, nodes)
     with pytest.raises(UserError, match=r"resources.cpus=9: must be at most 8, the CPUs of the cluster"):
-        cluster_capacity(ResourcesConfig(cpus=9), 4, nodes)
+        allocate_cluster(ResourcesConfig(cpus=9), 4, nodes)
     with pytest.raises(PbtDisentError, match="has no CPU to train on"):
-        cluster_capacity(ResourcesConfig(), 4, [{"memory": 1.0}])
+        allocate_cluster(ResourcesConfig(), 4, [{"memory": 1.0}])
 
 
 def test_submit_refuses_what_the_cluster_could_not_see(
@@ -183,8 +182,8 @@ def test_submit_refuses_what_the_cluster_could_not_see(
     assert "must be an absolute path" in refused(capsys, "submit", "demo", "--runs", "runs")
     assert "must have letters, digits" in refused(capsys, "submit", "demo", "--name", "a/../b")
     assert "must not have credentials" in refused(capsys, "submit", "demo", "--runs", "s3://key:hidden@bucket/runs")
-    said = refused(capsys, "submit", "sprites-paper", "--data", "mine")
-    assert "is a path on this machine that the cluster does not see" in said
+    message = refused(capsys, "submit", "sprites-paper", "--data", "mine")
+    assert "is a path on this machine that the cluster does not see" in message
 
 
 def test_how_far_a_run_is_is_read_from_what_it_prints() -> None:
