@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from pbt_disent.metrics import Result
+from pbt_disent.metrics import MetricResult
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement, agreements_of
@@ -67,7 +67,7 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
 
 
 def write_matrices(
-    folder: Path, results: Mapping[str, Result], latents: Sequence[str], factors: Sequence[str]
+    folder: Path, results: Mapping[str, MetricResult], latents: Sequence[str], factors: Sequence[str]
 ) -> list[Path]:
     """Write every array (Z, K) in the results of metrics as ``<metric>-<part>.png``.
 
