@@ -137,7 +137,7 @@ def test_the_rounds_say_what_they_were_cut_from_and_why_they_ended(page: Page, f
 
 def test_the_cost_adds_up(page: Page, finished_run: RunFolder) -> None:
     text = words(page)
-    row = f"0 6 12 48,000 8,000 {2000 * replaced_before_the_end(finished_run):,} 0 2 min 2 min"
+    row = f"0 6 12 48,000 8,000 {2000 * replaced_before_the_end(finished_run):,} 0 2.0 min 1.7 min"
     assert row in text, "6 members of 2 models; four generations in the winner's line"
     assert "final 4 4 12,000" in text
     assert "all 68,000" in text
@@ -150,7 +150,7 @@ def replaced_before_the_end(run: RunFolder) -> int:
 
 def test_time_is_told_apart_from_what_came_to_nothing(page: Page) -> None:
     text = words(page)
-    assert "The run took 2 min in 2 processes: 2 min of training, 20 s of scoring and committing, 20 s between" in text
+    assert "The run took 2.5 min in 2 processes: 1.7 min of training, 20 s of scoring and committing, 20 s between" in text
     assert "and 10 s (3,000 passes) in generations that a stop kept from being committed." in text
 
 
