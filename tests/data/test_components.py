@@ -101,7 +101,5 @@ def test_a_reader_from_elsewhere_is_asked_by_its_files(tmp_path: Path) -> None:
     assert load(path).shape == (1, 8, 8)
     assert load(path, side=16).images([1])[0, 0, 0].tolist() == list(range(16))
     assert load(path, side=4, size=8).shape == (1, 8, 8)
-    with pytest.raises(
-        UserError, match=r"'sides': is no option of reader raw; did you mean 'side'.*reader, side, size"
-    ):
+    with pytest.raises(UserError, match=r"'sides': is no option of reader raw; did you mean 'side'.*side, size"):
         load(path, sides=2)
