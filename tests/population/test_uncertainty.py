@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pbt_disent.cli.live import describe
+from pbt_disent.cli.live import summarize
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, with_interval
 from pbt_disent.report.page_rounds import population_parts, tree_parts
@@ -60,7 +60,7 @@ def test_without_an_interval_none_is_made_up(manifest: Manifest) -> None:
 def test_lines_and_report_print_it(manifest: Manifest, against: str) -> None:
     said = with_interval(0.8, member_interval(manifest, manifest.best, "udr", against))
     assert said.startswith("0.800 [")
-    assert describe(manifest, "udr", against)[2] == said
+    assert summarize(manifest, "udr", against).cells()[2] == said
     view = RoundView("0", [manifest], {"started": {"fitness": "udr", "images": 96}})
     run = RunView(Path(), {}, f"udr: {{against: {against}}}", [view], {}, None)
     (row,) = tree_parts(run)
