@@ -15,7 +15,7 @@ import yaml
 from pbt_disent import data as data_module
 from pbt_disent.config import ObjectiveConfig, SupervisionConfig
 from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.data.storage import materialise
 from pbt_disent.metrics import MetricInputs, gaussian_total_correlation, reconstruction_error, score
 from pbt_disent.models import LatentModel, resolve

@@ -13,8 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from pbt_disent.data.damage import parts, reading
-from pbt_disent.data.fingerprint import file_fingerprint
+from pbt_disent.data.source_files import file_fingerprint, read_chunks, reading
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.files import cache_folder, writing
 
@@ -28,12 +27,12 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, ...) as in the file."""
+        """The shape (N, ...) of the array in the file."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The element type as in the file."""
+        """The element type of the array in the file."""
         ...
 
     def read(self, indices: npt.NDArray[np.int64]) -> AnyArray:
@@ -45,8 +44,11 @@ class NpyRows:
     """An array mapped from a ``.npy`` file, or from an uncompressed member of a ``.npz``.
 
     Args:
-        path: the file.
-        start: where in the file the array's own ``.npy`` header begins.
+        path: The path of the file.
+        start: The offset in bytes of the array's own ``.npy`` header.
+
+    Raises:
+        UserError: The file is damaged, or the array is pickled.
     """
 
     def __init__(self, path: Path, start: int = 0) -> None:
@@ -54,9 +56,9 @@ class NpyRows:
         with reading(path, "is truncated or no array file"):
             with path.open("rb") as file:
                 file.seek(start)
-                self.shape, fortran, self.dtype = _npy_header(file, path)
+                self.shape, is_fortran, self.dtype = _npy_header(file, path)
                 offset = file.tell()
-            self._array = np.memmap(path, self.dtype, "r", offset, self.shape, "F" if fortran else "C")
+            self._array = np.memmap(path, self.dtype, "r", offset, self.shape, "F" if is_fortran else "C")
 
     def __reduce__(self) -> tuple[type[NpyRows], tuple[Path, int]]:
         return type(self), (self._path, self._start)
@@ -70,19 +72,22 @@ class Hdf5Rows:
     """A data set of an HDF5 file, read in runs of neighbouring rows.
 
     Args:
-        path: the file.
-        key: the data set's name in it.
+        path: The path of the file.
+        key: The name of the data set in the file.
+
+    Raises:
+        UserError: The file is damaged, or has no data set of that name.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self._path, self._key = path, key
         with reading(path, "is truncated or no HDF5 file"):
             self._file: h5py.File = h5py.File(path, "r")
-            if not isinstance(key, str) or key not in self._file or not isinstance(self._file[key], h5py.Dataset):
+            if key not in self._file or not isinstance(self._file[key], h5py.Dataset):
                 raise UserError(f"key {key!r} of {path}", "is not in the file", nearest(key, hdf5_shapes(path)))
-            self._set: h5py.Dataset = self._file[key]
-            self.shape: tuple[int, ...] = tuple(self._set.shape or ())
-            self.dtype: np.dtype[Any] = self._set.dtype
+            self._dataset: h5py.Dataset = self._file[key]
+            self.shape: tuple[int, ...] = tuple(self._dataset.shape or ())
+            self.dtype: np.dtype[Any] = self._dataset.dtype
 
     def __reduce__(self) -> tuple[type[Hdf5Rows], tuple[Path, str]]:
         return type(self), (self._path, self._key)
@@ -91,24 +96,24 @@ class Hdf5Rows:
         """Return the rows at `indices`.
 
         Raises:
-            UserError: the file is damaged there.
+            UserError: The file is damaged there.
         """
-        wanted, back = np.unique(indices, return_inverse=True)
-        ends = np.flatnonzero(np.diff(wanted, append=-1) != 1) + 1
+        unique, inverse = np.unique(indices, return_inverse=True)
+        ends = np.flatnonzero(np.diff(unique, append=-1) != 1) + 1
         start = 0
         with reading(self._path, f"is damaged in {self._key!r}"):
-            found = np.empty((len(wanted), *self.shape[1:]), dtype=self.dtype)
+            rows = np.empty((len(unique), *self.shape[1:]), dtype=self.dtype)
             for end in ends:
-                found[start:end] = self._set[int(wanted[start]) : int(wanted[end - 1]) + 1]
+                rows[start:end] = self._dataset[int(unique[start]) : int(unique[end - 1]) + 1]
                 start = int(end)
-        return np.asarray(found[back])
+        return np.asarray(rows[inverse])
 
 
 def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all data sets in an HDF5 file, by name.
 
     Raises:
-        UserError: it is none, or is damaged.
+        UserError: The file is damaged or no HDF5 file.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     with reading(path, "is truncated or no HDF5 file"), h5py.File(path, "r") as file:
@@ -122,7 +127,7 @@ def npz_keys(path: Path) -> list[str]:
     """Return the names of the arrays in an ``.npz`` file.
 
     Raises:
-        UserError: it is none.
+        UserError: The file is no ``.npz`` file.
     """
     with _open_zip(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -132,7 +137,7 @@ def npz_shape(path: Path, key: str) -> tuple[int, ...]:
     """Return the shape of an array of an ``.npz`` file without reading the array.
 
     Raises:
-        UserError: there is none of that name, it is pickled, or the file is damaged.
+        UserError: There is no array of that name, it is pickled, or the file is damaged.
     """
     with _open_zip(path) as archive, reading(path, f"is damaged in {key!r}"):
         info = _member(archive, path, key)
@@ -144,39 +149,38 @@ def read_npz(path: Path, key: str) -> AnyArray:
     """Return a whole array of an ``.npz`` file, for small ones such as labels.
 
     Raises:
-        UserError: there is none of that name, it is pickled, or the file is damaged.
+        UserError: There is no array of that name, it is pickled, or the file is damaged.
     """
     with _open_zip(path) as archive, reading(path, f"is damaged in {key!r}"):
         info = _member(archive, path, key)
         with archive.open(info) as member:
-            shape, fortran, dtype = _npy_header(member, path)
+            shape, is_fortran, dtype = _npy_header(member, path)
             flat = np.frombuffer(member.read(), dtype)
-        return flat.reshape(shape, order="F" if fortran else "C")
+        return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
-def npz_rows(path: Path, key: str, cache: Path | str | None = None) -> NpyRows:
-    """Return an array of an ``.npz`` file as rows; a compressed one is unpacked once into the cache folder.
+def npz_rows(path: Path, key: str, cache: Path | None = None) -> NpyRows:
+    """Return an array of an ``.npz`` file as rows; a compressed one is unpacked once into the cache.
+
+    Args:
+        path: The path of the file.
+        key: The name of the array in the file.
+        cache: The folder for the unpacked array; see `pbt_disent.files.cache_folder`.
 
     Raises:
-        UserError: there is none of that name, it is pickled, the file is damaged, or the cache cannot be written.
+        UserError: There is no array of that name, it is pickled, the file is damaged, or the cache cannot be written.
     """
     with _open_zip(path) as archive:
         info = _member(archive, path, key)
         if info.compress_type == zipfile.ZIP_STORED:
-            return NpyRows(path, _start_of(path, info))
+            return NpyRows(path, _member_start(path, info))
         with reading(path, f"is damaged in {key!r}"), archive.open(info) as member:
             _npy_header(member, path)
-        folder = cache_folder(cache)
-        name = f"{file_fingerprint(path)[:32]}-{info.CRC:08x}.npy"
-        if not (folder / name).exists():
-            with writing(folder / name, info.file_size) as temporary:
-                _unpack(archive, info, path, temporary)
-        return NpyRows(folder / name)
-
-
-def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, to: Path) -> None:
-    with to.open("wb") as file:
-        file.writelines(parts(path, f"is damaged in {info.filename!r}", lambda: archive.open(info)))
+        unpacked = cache_folder(cache) / f"{file_fingerprint(path)[:32]}-{info.CRC:08x}.npy"
+        if not unpacked.exists():
+            with writing(unpacked, info.file_size) as temporary, temporary.open("wb") as file:
+                file.writelines(read_chunks(path, f"is damaged in {info.filename!r}", lambda: archive.open(info)))
+        return NpyRows(unpacked)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
@@ -192,7 +196,7 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
         raise UserError(f"key {key!r} of {path}", "is not in the file", nearest(key, names)) from error
 
 
-def _start_of(path: Path, info: zipfile.ZipInfo) -> int:
+def _member_start(path: Path, info: zipfile.ZipInfo) -> int:
     """Return where an uncompressed member's bytes begin: after its local header of 30 bytes, its name and extras."""
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
@@ -201,12 +205,13 @@ def _start_of(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _npy_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape of an array, whether its first axis is fastest, and its element type."""
     with reading(path, "is empty, truncated or no array file"):
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read_header(file)
     if dtype.hasobject:
         raise UserError(
             f"file {path}", "holds a pickled array, which is never loaded", "save numbers instead of objects"
         )
-    return shape, fortran, dtype
+    return shape, is_fortran, dtype

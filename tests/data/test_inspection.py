@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pbt_disent.data import checksums, materialise
 from pbt_disent.data import load as load_data
-from pbt_disent.data.checksums import Published
-from pbt_disent.data.inspect import Finding, info, verify
+from pbt_disent.data import materialise
+from pbt_disent.data.inspection import Finding, info, published_files, verify
+from pbt_disent.data.readers import PublishedFile
+from pbt_disent.data.readers.arrays import Arrays
 from pbt_disent.data.readers.shapes3d import GRID
 from pbt_disent.errors import UserError
 
@@ -26,7 +27,7 @@ def texts(findings: list[Finding], level: str) -> str:
     return "\n".join(finding.text for finding in findings if finding.level == level)
 
 
-def test_info_of_a_renderer() -> None:
+def test_info_of_a_world() -> None:
     found = info("sprites", size=16, grid=SMALL)
     assert json.loads(json.dumps(found)) == found
     assert found["factors"] == {"shape": 3, "scale": 2, "orientation": 2, "x": 4, "y": 4}
@@ -40,7 +41,7 @@ def test_info_of_a_file_names_its_reader_and_conversion(tmp_path: Path) -> None:
     assert (found["reader"], found["layout"], found["stretch"], found["factors"]) == ("arrays", "hwc", 255, {})
     materialise(load_data("sprites", size=8, grid=SMALL), tmp_path / "store")
     assert info(tmp_path / "store")["reader"] == "stored"
-    with pytest.raises(UserError, match="neither a renderer nor a file"):
+    with pytest.raises(UserError, match="neither a world nor a file"):
         info(tmp_path / "none.npy")
 
 
@@ -82,22 +83,26 @@ def test_a_published_file_is_known_by_its_digest(
     length, good = path.stat().st_size, hashlib.new(algorithm, path.read_bytes()).hexdigest()
     other = good[::-1]
     for known, level, text in (
-        (Published("someone", good, algorithm, length), "note", "is the published file"),
-        (Published("someone", good, algorithm), "note", "of someone)"),
-        (Published("someone", other, algorithm, length), "error", "is not the published file"),
-        (Published("someone", other, algorithm, mirrored=True), "warning", "differs from the file known by the"),
-        (Published("someone", good, algorithm, length + 1), "error", "bytes, the published file"),
+        (PublishedFile("someone", good, algorithm, length), "note", "is the published file"),
+        (PublishedFile("someone", good, algorithm), "note", "of someone)"),
+        (PublishedFile("someone", other, algorithm, length), "error", "is not the published file"),
+        (
+            PublishedFile("someone", other, algorithm, has_variants=True),
+            "warning",
+            "differs from the file known by",
+        ),
+        (PublishedFile("someone", good, algorithm, length + 1), "error", "bytes, the published file"),
     ):
-        monkeypatch.setitem(checksums.PUBLISHED, "my.npy", known)
+        monkeypatch.setattr(Arrays, "published_files", {"my.npy": known})
         assert text in texts(verify(path), level)
 
 
 def test_the_published_digests_are_digests() -> None:
-    for known in checksums.PUBLISHED.values():
+    for known in published_files().values():
         assert known.length is None or known.length > 0
         assert len(bytes.fromhex(known.digest)) == {"sha256": 32, "md5": 16}[known.algorithm]
     sets = ("dsprites", "3dshapes", "mpi3d", "smallnorb")
-    assert all(any(name.startswith(one) for name in checksums.PUBLISHED) for one in sets)
+    assert all(any(name.startswith(one) for name in published_files()) for one in sets)
 
 
 def test_blank_and_faint_images_are_found(tmp_path: Path) -> None:

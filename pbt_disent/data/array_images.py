@@ -11,32 +11,34 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pbt_disent.data.array_files import Rows
 from pbt_disent.data.base import Indices, as_indices
 from pbt_disent.data.grid import FactorGrid
-from pbt_disent.data.rows import Rows
 from pbt_disent.errors import UserError
 from pbt_disent.types import IntArray, UInt8Array
 
 __all__ = ["ArrayImages", "Layout", "layout_of", "stretch_of"]
 
 Layout = Literal["hw", "chw", "hwc"]
-CHANNELS = (1, 3)
-SCAN = 256
+NUM_CHANNELS = (1, 3)
+SCAN_ROWS = 256
 
 
 class ArrayImages:
     """Images in the rows of an array, converted batch by batch.
 
     Args:
-        name: what the set is called.
-        fingerprint: identity of the content.
-        rows: the array.
-        factors: the factor grid, or the class ids (N, K) together with `factor_names` and `factor_sizes`.
-        layout: where the channels are; found from the shape when not given.
-        stretch: what bytes are multiplied by, 1 or 255; without it values may be of any type, and tell.
+        name: The name of the set.
+        fingerprint: The identity of the content.
+        rows: The array.
+        factors: The factor grid, or the class ids (N, K) together with `factor_names` and `factor_sizes`.
+        factor_names: The names of the K factors.
+        factor_sizes: The number of values of each factor.
+        layout: Where the channels are. By default that is found from the shape.
+        stretch: What bytes are multiplied by, 1 or 255. By default values may be of any type, and their range tells.
 
     Raises:
-        UserError: the array holds no images, or no bytes where `stretch` is given.
+        UserError: The array holds no images, or no bytes where `stretch` is given.
     """
 
     def __init__(
@@ -73,45 +75,56 @@ class ArrayImages:
         """Return the images at `indices`, (N, C, H, W).
 
         Raises:
-            UserError: bytes that should be 0 or 1 are not.
+            UserError: Bytes that should be 0 or 1 are not.
         """
-        found = self._rows.read(as_indices(indices, len(self)))
+        rows = self._rows.read(as_indices(indices, len(self)))
         if self.layout == "hw":
-            found = found[:, None]
+            rows = rows[:, None]
         elif self.layout == "hwc":
-            found = found.transpose(0, 3, 1, 2)
-        if self.stretch == 255 and found.dtype == np.uint8 and found.max(initial=0) > 1:
-            raise UserError(f"images of {self.name}", f"reach {found.max()}, not 1", "say reader=arrays")
-        return _to_uint8(np.ascontiguousarray(found), self.stretch)
+            rows = rows.transpose(0, 3, 1, 2)
+        if self.stretch == 255 and rows.dtype == np.uint8 and rows.max(initial=0) > 1:
+            raise UserError(f"images of {self.name}", f"reach {rows.max()}, not 1", "say reader=arrays")
+        return _to_uint8(np.ascontiguousarray(rows), self.stretch)
 
     def factors(self, indices: Indices) -> IntArray | None:
         """Return the class ids at `indices`, (N, K), or None where the file has none."""
-        wanted = as_indices(indices, len(self))
+        indices = as_indices(indices, len(self))
         if self._factors is None:
             return None
-        return self._factors.factors(wanted) if isinstance(self._factors, FactorGrid) else self._factors[wanted]
+        return self._factors.factors(indices) if isinstance(self._factors, FactorGrid) else self._factors[indices]
 
 
 def layout_of(name: str, shape: tuple[int, ...], layout: Layout | None = None) -> tuple[Layout, tuple[int, int, int]]:
-    """Return the layout of an array of images and (C, H, W) of one.
+    """Return the layout of an array of images, and the shape (C, H, W) of one of them.
+
+    Args:
+        name: The name of the set, for messages.
+        shape: The shape of the whole array.
+        layout: The layout that the user has declared. By default the shape must leave no doubt.
 
     Raises:
-        UserError: it holds one image only, the channels cannot be told, or the declared layout does not fit.
+        UserError: There is one image only, the channels cannot be told, or the declared layout does not fit.
+
+    Example:
+        >>> layout_of("mine", (100, 64, 64, 3))
+        ('hwc', (3, 64, 64))
     """
     text = " x ".join(map(str, shape))
     if len(shape) not in (3, 4):
         raise UserError(f"array of {name}", f"has shape {text}, not N x H x W or N x C x H x W", "give many images")
     if shape[0] < 2 or min(shape) == 0:
         raise UserError(f"array of {name}", f"has shape {text}: at least two images are needed", "give more images")
-    colour = {"chw": 1, "hwc": 3}
-    possible = ["hw"] if len(shape) == 3 else [one for one, axis in colour.items() if shape[axis] in CHANNELS]
+    channel_axes = {"chw": 1, "hwc": 3}
+    possible = (
+        ["hw"] if len(shape) == 3 else [order for order, axis in channel_axes.items() if shape[axis] in NUM_CHANNELS]
+    )
     if not possible:
         raise UserError(f"array of {name}", f"has shape {text}: no axis has 1 or 3 channels", "give grey or RGB images")
     if layout is not None and layout not in possible:
         raise UserError(f"layout {layout!r}", f"does not fit shape {text}", f"say {' or '.join(possible)}")
     if layout is None and len(possible) > 1:
         raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "say layout=chw or layout=hwc")
-    if layout is None and len(shape) == 3 and (shape[0] in CHANNELS or shape[2] in CHANNELS):
+    if layout is None and len(shape) == 3 and (shape[0] in NUM_CHANNELS or shape[2] in NUM_CHANNELS):
         raise UserError(f"array of {name}", f"has shape {text}, as a single image has", "give many, or say layout=hw")
     if len(shape) == 3:
         return "hw", (1, shape[1], shape[2])
@@ -124,19 +137,21 @@ def stretch_of(name: str, rows: Rows) -> int:
     """Return 255 where all values lie within 0 to 1, else 1; looks at every value unless they are bytes.
 
     Raises:
-        UserError: values are not numbers, not finite or outside 0 to 255.
+        UserError: Values are not numbers, not finite or outside 0 to 255.
     """
     if rows.dtype.kind not in "buif":
         raise UserError(f"array of {name}", f"holds {rows.dtype}, not numbers", "give uint8 images")
     low, high = 0.0, 0.0
-    for start in range(0, rows.shape[0], SCAN):
-        part = rows.read(np.arange(start, min(start + SCAN, rows.shape[0])))
-        part_low, part_high = float(part.min()), float(part.max())
-        if not (np.isfinite(part_low) and np.isfinite(part_high)):
+    for start in range(0, rows.shape[0], SCAN_ROWS):
+        values = rows.read(np.arange(start, min(start + SCAN_ROWS, rows.shape[0])))
+        lowest, highest = float(values.min()), float(values.max())
+        if not (np.isfinite(lowest) and np.isfinite(highest)):
             raise UserError(
-                f"array of {name}", f"holds NaN or infinity in images {start} to {start + len(part) - 1}", "remove them"
+                f"array of {name}",
+                f"holds NaN or infinity in images {start} to {start + len(values) - 1}",
+                "remove them",
             )
-        low, high = min(low, part_low), max(high, part_high)
+        low, high = min(low, lowest), max(high, highest)
         if rows.dtype == np.uint8 and high > 1:
             return 1
     if low < 0 or high > 255:
