@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from pbt_disent import data as data_module
 from pbt_disent.config import ObjectiveConfig, SupervisionConfig
 from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.data.storage import materialise
-from pbt_disent.metrics import gaussian_total_correlation, reconstruction_error, score
+from pbt_disent.metrics import MetricInputs, gaussian_total_correlation, reconstruction_error, score
 from pbt_disent.models import LatentModel, resolve
 from pbt_disent.models.encoding import to_unit
 from pbt_disent.models.objectives.strkm import StRKM
@@ -197,7 +197,7 @@ def _train(cell: Cell, world: ImageData, folder: Path) -> tuple[LatentModel, UIn
 def _figures(model: LatentModel, images: UInt8Array, factors: IntArray) -> Json:
     posterior = model.posterior(images)
     varying = factors[:, np.ptp(factors, axis=0) > 0]
-    scores = score(posterior.codes, varying, metrics=["mig", "mig_sup", "dci"], intervals=False)
+    scores = score(MetricInputs(posterior.codes, varying), ["mig", "mig_sup", "dci"], intervals=False)
     sigma = None if posterior.log_sigma is None else np.exp(posterior.log_sigma)
     correlation = gaussian_total_correlation(posterior.codes, sigma, minimum_variance=ACTIVE_VARIANCE)
     reconstructions = model.decode(posterior.codes)
@@ -236,7 +236,7 @@ def _frame_figures(objective: StRKM, images: UInt8Array, factors: IntArray) -> J
         features = [objective.encoder(to_unit(images[part], "cpu")) for part in parts]
     unrotated = ((torch.cat(features) - objective.centre).double() @ frame).numpy()
     varying = factors[:, np.ptp(factors, axis=0) > 0]
-    scores = score(unrotated, varying, metrics=["mig", "mig_sup", "dci"], intervals=False)
+    scores = score(MetricInputs(unrotated, varying), ["mig", "mig_sup", "dci"], intervals=False)
     return {
         "unrotated_mig": scores["mig"].values["score"],
         "unrotated_mig_sup": scores["mig_sup"].values["score"],
