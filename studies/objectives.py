@@ -255,10 +255,10 @@ def format_table(design: AblationDesign, results: Results) -> str:
         "| arm | seeds | MIG | MIG-sup | DCI | error | TC(mean) | TC(sample) | information |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for arm in design.arms:
-        if arm_results := list(by_arm.get(arm, {}).values()):
+    for name in design.arms:
+        if arm_results := list(by_arm.get(name, {}).values()):
             cells = [_median_and_worst(arm_results, *column) for column in COLUMNS]
-            lines.append(f"| {arm} | {len(arm_results)} | {' | '.join(cells)} |")
+            lines.append(f"| {name} | {len(arm_results)} | {' | '.join(cells)} |")
     lines += [
         "",
         "| arm | against | claim | figure | with | without | seeds that show it | error, with to without |",
