@@ -59,10 +59,12 @@ POOL_DIES = train_tasks(4, 4, sleep=0.4)
 def score_task(outcomes: list[TrainOutcome]) -> ScoreTask:
     members = tuple(
         ScoredMember(
-            member, tuple(one.codes or "" for one in pair), tuple(row for one in pair for row in one.information)
+            member,
+            tuple(outcome.codes or "" for outcome in pair),
+            tuple(row for outcome in pair for row in outcome.information),
         )
         for member in range(11)
-        if (pair := [one for one in outcomes if one.key.member == member])
+        if (pair := [outcome for outcome in outcomes if outcome.key.member == member])
     )
     return ScoreTask("0", 0, "udr", members, UdrConfig().model_dump(exclude={"points"}))
 
@@ -133,8 +135,8 @@ def test_outcomes_are_those_of_one_process_in_the_order_of_the_tasks(
 
 
 def test_progress_is_told_once_per_task(session: Session) -> None:
-    assert sorted(session.progress, key=lambda one: one.key) == sorted(
-        session.outcomes["healthy"], key=lambda one: one.key
+    assert sorted(session.progress, key=lambda outcome: outcome.key) == sorted(
+        session.outcomes["healthy"], key=lambda outcome: outcome.key
     )
 
 

@@ -1,4 +1,4 @@
-"""Tune's own PopulationBasedTraining on work that only takes time: what the benchmark times the engine against.
+"""Ray Tune's own PopulationBasedTraining on work that only takes time.
 
 It is set up as well as its documentation allows: the class API with `reset_config`, actors reused, one reported
 iteration per perturbation, small checkpoints on the local disk.
@@ -22,7 +22,7 @@ from pbt_disent.config import ResourcesConfig
 from pbt_disent.tune.cluster import private_cluster, private_folder
 from pbt_disent.tune.resources import allocate_machine
 
-__all__ = ["decide_plainly", "play_plain_pbt"]
+__all__ = ["run_tune_pbt", "time_tune_decision"]
 
 QUANTILE = 0.25
 
@@ -48,8 +48,8 @@ class _Sleeper(tune.Trainable):
         return True
 
 
-class _Ticks(tune.Callback):
-    """Notes when each member has reported each generation."""
+class _ReportTimes(tune.Callback):
+    """Records when each member has reported each generation."""
 
     def __init__(self) -> None:
         self.reports: dict[int, list[float]] = {}
@@ -58,21 +58,21 @@ class _Ticks(tune.Callback):
         self.reports.setdefault(result["training_iteration"], []).append(time.monotonic())
 
 
-def play_plain_pbt(members: int, generations: int, seconds: float, *, workers: int, synchronous: bool) -> list[float]:
+def run_tune_pbt(members: int, generations: int, seconds: float, *, workers: int, synchronous: bool) -> list[float]:
     """Run a population and return when the last member had finished each generation.
 
     Args:
-        members: of the population.
-        generations: of it.
-        seconds: that each member trains in each generation.
-        workers: CPUs; each member needs one while it trains.
-        synchronous: whether members wait for each other at the end of a generation.
+        members: The number of members.
+        generations: The number of generations.
+        seconds: The seconds that each member sleeps in each generation.
+        workers: The number of CPUs; each member needs one while it trains.
+        synchronous: Whether members wait for each other at the end of a generation.
 
     Raises:
-        UserError: there are not so many CPUs.
+        UserError: There are not so many CPUs.
     """
     scheduler = _scheduler(synchronous)
-    ticks = _Ticks()
+    times = _ReportTimes()
     allocation = allocate_machine(ResourcesConfig(cpus=workers, gpus=0), 1)
     with private_folder() as folder, private_cluster(allocation, "plain-pbt", folder):
         tune.Tuner(
@@ -82,21 +82,21 @@ def play_plain_pbt(members: int, generations: int, seconds: float, *, workers: i
             run_config=tune.RunConfig(
                 storage_path=str(folder / "tune"),
                 stop={"training_iteration": generations},
-                callbacks=[ticks],
+                callbacks=[times],
                 verbose=0,
             ),
         ).fit()
-    reached = [sorted(ticks.reports.get(generation, [])) for generation in range(1, generations + 1)]
+    reached = [sorted(times.reports.get(generation, [])) for generation in range(1, generations + 1)]
     return [times[members - 1] for times in reached if len(times) >= members]
 
 
-def decide_plainly(members: int) -> float:
-    """Return the seconds that the synchronous scheduler takes to take in one generation's results and to decide.
+def time_tune_decision(members: int) -> float:
+    """Return the seconds that the synchronous scheduler takes to receive one generation's results and to decide.
 
     The members are stand-ins without checkpoints, so that it decides who is to be replaced, and copies nothing.
     """
     scheduler = _scheduler(synchronous=True)
-    trials = [_StandIn() for _ in range(members)]
+    trials = [_TrialStub() for _ in range(members)]
     controller: Any = SimpleNamespace(
         search_alg=None,
         get_trials=lambda: trials,
@@ -105,17 +105,17 @@ def decide_plainly(members: int) -> float:
     )
     for trial in trials:
         scheduler.on_trial_add(controller, trial)  # type: ignore[arg-type]
-    with _silence():
-        begun = time.perf_counter()
+    with _without_logging():
+        start = time.perf_counter()
         for number, trial in enumerate(trials):
             result = {"training_iteration": 1, "score": float(number * 7919 % members)}
             scheduler.on_trial_result(controller, trial, result)  # type: ignore[arg-type]
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Spare the scheduler what it would write about every member that it does not copy."""
+def _without_logging() -> Iterator[None]:
+    """Suppress what the scheduler would log about every member that it does not copy."""
     logger = logging.getLogger(pbt.__name__)
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -125,8 +125,8 @@ def _silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _StandIn:
-    """What the scheduler looks at in a trial."""
+class _TrialStub:
+    """A trial with the attributes that the scheduler reads."""
 
     def __init__(self) -> None:
         self.config = {"rate": 1.0}

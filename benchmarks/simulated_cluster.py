@@ -1,4 +1,4 @@
-"""A cluster of several nodes on this machine, to which nodes are added while a run is on: what the benchmark grows.
+"""A cluster of several nodes on this machine, to which nodes are added while a run is on.
 
 Each node is a raylet of its own with CPUs that Ray only counts, so that tasks which sleep find what a real cluster
 would give them: another node, another worker, the same driver.
@@ -23,69 +23,70 @@ from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
 from pbt_disent.tune.worker import TrainerFactory
 
-__all__ = ["play_on_nodes"]
+__all__ = ["run_on_nodes"]
 
 STORE_BYTES = 80_000_000
-PATIENCE = 120.0
-SETTINGS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR")
+START_TIMEOUT = 120.0
+ENVIRONMENT = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR")
 
 T = TypeVar("T")
 
 
-def play_on_nodes(
+def run_on_nodes(
     sizes: Sequence[int],
     warm_up: Callable[[Executor, int], object],
-    play: Callable[[Executor, int], T],
+    work: Callable[[Executor, int], T],
     context: WorkerContext,
     trainer: TrainerFactory,
-    most_members: int,
+    max_members: int,
 ) -> list[T]:
-    """Play on ever more nodes of one CPU each, within one run that joins them, and return what came of each size.
+    """Do work on ever more nodes of one CPU each, within one run that the nodes join, and return the results by size.
 
     Args:
-        sizes: numbers of nodes, ascending.
-        warm_up: called with an executor and the number of nodes, to give tasks to all of them, until all have a worker.
-        play: called then, with the same.
-        context: of the run.
-        trainer: of its workers.
-        most_members: of the largest population.
+        sizes: The numbers of nodes, in ascending order.
+        warm_up: A function of an executor and the number of nodes that gives tasks to all of them. It is called until
+            every node has a worker.
+        work: A function of the same that is called then, and whose result is returned.
+        context: The context of the run's workers.
+        trainer: The trainer of the workers.
+        max_members: The number of members of the largest population.
 
     Raises:
-        PbtDisentError: a node did not become a worker.
+        PbtDisentError: A node did not become a worker.
     """
     with _cluster() as cluster:
 
         def main(executor: Executor) -> list[T]:
-            found = []
+            results = []
             for size in sizes:
                 while len(cluster.list_all_nodes()) < size:
                     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-                _employ(cast("RayExecutor", executor), size, warm_up)
-                found.append(play(executor, size))
-            return found
+                _wait_for_workers(cast("RayExecutor", executor), size, warm_up)
+                results.append(work(executor, size))
+            return results
 
         resources = ResourcesConfig(address=cluster.address)
-        return launch(context, resources, "nodes", main, most_members, max_trials=2, make_trainer=trainer)
+        return launch(context, resources, "nodes", main, max_members, max_trials=2, make_trainer=trainer)
 
 
-def _employ(executor: RayExecutor, workers: int, warm_up: Callable[[Executor, int], object]) -> None:
-    """Warm up until every node has a worker: the pool looks for new nodes every few seconds."""
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_workers(executor: RayExecutor, workers: int, warm_up: Callable[[Executor, int], object]) -> None:
+    """Warm up until every node has a worker; the pool looks for new nodes every few seconds."""
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         warm_up(executor, workers)
         if executor.statistics()[0].alive >= workers:
             return
         if time.monotonic() > deadline:
-            raise PbtDisentError(f"there are no {workers} workers after {PATIENCE:.0f} s")
+            raise PbtDisentError(f"there are no {workers} workers after {START_TIMEOUT:.0f} s")
 
 
 @contextlib.contextmanager
 def _cluster() -> Iterator[Any]:
     """Start a cluster of one node, with this process's token."""
-    before = {name: os.environ.get(name) for name in SETTINGS}
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
     with private_folder() as folder:
-        wanted = ("token", process_token(), str(folder))
-        os.environ.update(dict(zip(SETTINGS, wanted, strict=True)))
+        values = ("token", process_token(), str(folder))
+        os.environ.update(dict(zip(ENVIRONMENT, values, strict=True)))
         reread_environment()
         node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
         cluster: Any = Cluster(initialize_head=True, head_node_args=node)

@@ -1,4 +1,4 @@
-"""A small population that is really trained, and ways to hurt it."""
+"""A small population that is really trained, and ways to kill the process that trains it."""
 
 from __future__ import annotations
 
@@ -50,38 +50,38 @@ def small_spec(bench: Bench, *, size: int = 3, generations: int = GENERATIONS, i
     )
 
 
-def play(
+def train_population(
     folder: Path,
     observer: Observer | None = None,
-    make: Callable[[WorkerContext], Executor] = InProcessExecutor,
+    make_executor: Callable[[WorkerContext], Executor] = InProcessExecutor,
     spec: Callable[[Bench], RoundSpec] = small_spec,
 ) -> None:
-    """Run the population to its end, from wherever its record stands, as `pbt_disent.api.execute` does."""
+    """Train the population from the last committed generation to its end, as `pbt_disent.api.execute` does."""
     bench = make_bench(folder, "betatcvae")
     lease = Lease(folder / "lease.json")
     try:
         journal = RoundJournal(folder, bench.blobs, lease)
         journal.sweep([bench.task.probe])
         log = AppendOnlyLog(folder / "incidents.jsonl")
-        executor = Safekeeping(make(bench.context), journal, bench.blobs, log)
+        executor = Safekeeping(make_executor(bench.context), journal, bench.blobs, log)
         run_population(spec(bench), executor, journal, observer or Observers())
     finally:
         lease.release()
 
 
-def in_a_child(work: Callable[[], None]) -> int:
-    """Do something in a process of its own, and return how that ended: its exit code, or minus its signal."""
+def run_in_child(function: Callable[[], None]) -> int:
+    """Call a function in a child process, and return its exit code, or minus the signal that ended it."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            work()
+            function()
             code = 0
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def die() -> None:
+def kill_this_process() -> None:
     """End this process as power loss does."""
     os.kill(os.getpid(), signal.SIGKILL)

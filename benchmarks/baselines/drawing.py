@@ -1,4 +1,4 @@
-"""The rendered worlds image by image, each from scratch, as a script written from the sets' description would do.
+"""The rendered worlds image by image, each from scratch, as a script written from the data sets' descriptions would do.
 
 `sprites` draws every outline with Pillow at eight times the size and averages; `rooms` casts every image ray by ray.
 """
@@ -13,15 +13,15 @@ from pbt_disent.types import IntArray, UInt8Array
 
 __all__ = ["draw_rooms", "draw_sprites"]
 
-FINE = 8
+SUPERSAMPLING = 8
 SIZE = 64
-HALF = 136
-"""Grey level of a pixel half covered: Pillow counts the border of a polygon in, so a little more than 128."""
+THRESHOLD = 136
+"""The grey level of a pixel half covered: Pillow counts the border of a polygon in, so a little more than 128."""
 HEART = {
     -90: 6.95, -80: 9.1, -70: 10.95, -60: 11.85, -50: 11.9, -40: 11.75, -30: 11.05, -20: 9.9, -10: 8.45, 0: 7.35,
     10: 6.6, 20: 5.75, 30: 5.5, 40: 5.35, 50: 5.25, 60: 5.3, 70: 5.9, 80: 6.5, 90: 8.0,
 }  # fmt: skip
-"""Right half of the heart at scale 1: radius in pixels about (0, 1), y down, by angle in degrees."""
+"""The right half of the heart at scale 1: radius in pixels about (0, 1), y down, by angle in degrees."""
 
 
 def draw_sprites(levels: IntArray) -> UInt8Array:
@@ -36,9 +36,9 @@ def _sprite(shape: int, scale: int, orientation: int, x: int, y: int) -> UInt8Ar
     outline = (0.5 + 0.1 * scale) * _OUTLINES[shape]
     turned = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = np.array([16 + 32 * x / 31, 16 + 32 * y / 31])
-    picture = Image.new("L", (FINE * SIZE, FINE * SIZE))
-    ImageDraw.Draw(picture).polygon([(float(a), float(b)) for a, b in FINE * (turned + centre)], fill=255)
-    return np.where(np.asarray(picture.reduce(FINE)) >= HALF, 255, 0).astype(np.uint8)
+    picture = Image.new("L", (SUPERSAMPLING * SIZE, SUPERSAMPLING * SIZE))
+    ImageDraw.Draw(picture).polygon([(float(a), float(b)) for a, b in SUPERSAMPLING * (turned + centre)], fill=255)
+    return np.where(np.asarray(picture.reduce(SUPERSAMPLING)) >= THRESHOLD, 255, 0).astype(np.uint8)
 
 
 def _heart() -> Any:

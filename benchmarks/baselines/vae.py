@@ -1,19 +1,23 @@
-"""The training step as published code has it: k beta-TCVAEs one after another, in float32 and torch's own layout.
+"""The training step of k beta-TCVAEs as published code has it, and with pythae's `BetaTCVAE` where it is installed.
 
-Networks and loss are those of papers.md 4.2 (Estermann et al. 2020); the smaller network is ours, in the same style.
-One Adam without fusion holds all models, and each of them has a backward pass of its own on the same batch.
+Networks and loss of the plain loop are those of Estermann et al. 2020 (arXiv 2010.13527); the smaller network is ours,
+in the same style. The models train one after another, in float32 and torch's own layout: one Adam without fusion holds
+all of them, and each has a backward pass of its own on the same batch. Pythae is at pypi.org/project/pythae.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["PlainVAE", "loss_of", "step_of"]
+__all__ = ["PlainVAE", "pythae_models", "pythae_step", "reason_unavailable", "train_step", "training_loss"]
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -22,32 +26,34 @@ class PlainVAE(nn.Module):
     """Encoder and decoder for images of 64x64 or 32x32 pixels.
 
     Args:
-        size: of the images.
-        channels: of the images.
-        latents: Z.
+        size: The size of the images.
+        channels: The channels of the images.
+        latents: The number of latents, Z.
     """
 
     def __init__(self, size: int, channels: int, latents: int) -> None:
         super().__init__()
         self.encoder, self.decoder = (_large if size == 64 else _small)(channels, latents)
 
-    def parts(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def encode_and_decode(self, images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mean (B, Z), log standard deviation (B, Z), a sample (B, Z) and the logits (B, C, H, W)."""
         mean, log_sigma = self.encoder(images).flatten(1).chunk(2, dim=1)
         z = mean + log_sigma.exp() * torch.randn(mean.shape, generator=generator, device=mean.device)
         return mean, log_sigma, z, self.decoder(z)
 
     def copy_weights(self, parameters: Iterable[Tensor]) -> PlainVAE:
-        """Take over the weights of a model with the same layers in the same order."""
+        """Copy the weights of a model with the same layers in the same order, and return this model."""
         with torch.no_grad():
             for own, other in zip(self.parameters(), parameters, strict=True):
                 own.copy_(other)
         return self
 
 
-def loss_of(model: PlainVAE, images: Tensor, beta: float, dataset_size: int, generator: torch.Generator) -> Tensor:
+def training_loss(
+    model: PlainVAE, images: Tensor, beta: float, dataset_size: int, generator: torch.Generator
+) -> Tensor:
     """Return the mean loss of a batch, the weighted estimator's constant (Z - 1) ln N included."""
-    mean, log_sigma, z, logits = model.parts(images, generator)
+    mean, log_sigma, z, logits = model.encode_and_decode(images, generator)
     batch = len(images)
     reconstruction = functional.binary_cross_entropy_with_logits(logits, images, reduction="sum") / batch
     pairs = _log_density(z[:, None], mean[None], log_sigma[None])
@@ -60,7 +66,7 @@ def loss_of(model: PlainVAE, images: Tensor, beta: float, dataset_size: int, gen
     return reconstruction + penalty.mean()
 
 
-def step_of(
+def train_step(
     models: Sequence[PlainVAE],
     optimizer: torch.optim.Optimizer,
     images: Tensor,
@@ -72,7 +78,7 @@ def step_of(
     optimizer.zero_grad()
     losses = []
     for model, generator in zip(models, generators, strict=True):
-        loss = loss_of(model, images, beta, dataset_size, generator)
+        loss = training_loss(model, images, beta, dataset_size, generator)
         torch.autograd.backward(loss)
         losses.append(loss.detach())
     optimizer.step()
@@ -114,3 +120,57 @@ def _down(inputs: int, outputs: int) -> list[nn.Module]:
 
 def _up(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+
+
+def reason_unavailable() -> str | None:
+    """Return why pythae cannot be used, or None if it can."""
+    if importlib.util.find_spec("pythae") is None:
+        return "pythae is not installed (pip install --no-deps pythae)"
+    try:
+        importlib.import_module("pythae.models")
+    except Exception as error:  # another library's import may raise anything
+        return f"pythae cannot be imported: {' '.join(str(error).split())}"
+    return None
+
+
+def pythae_models(plain: Sequence[PlainVAE], shape: tuple[int, int, int], latents: int, beta: float) -> list[nn.Module]:
+    """Return pythae models around the networks of plain ones, whose weights they share."""
+    models: Any = importlib.import_module("pythae.models")
+    bases: Any = importlib.import_module("pythae.models.nn")
+    output: Any = importlib.import_module("pythae.models.base.base_utils").ModelOutput
+
+    def encode(self: Any, images: Tensor) -> Any:
+        mean, log_sigma = self.network(images).flatten(1).chunk(2, dim=1)
+        return output(embedding=mean, log_covariance=2 * log_sigma)
+
+    def decode(self: Any, z: Tensor) -> Any:
+        return output(reconstruction=torch.sigmoid(self.network(z)))
+
+    encoder = type("Encoder", (bases.BaseEncoder,), {"forward": encode})
+    decoder = type("Decoder", (bases.BaseDecoder,), {"forward": decode})
+    config = models.BetaTCVAEConfig(
+        input_dim=shape, latent_dim=latents, reconstruction_loss="bce", beta=beta, use_mss=False
+    )
+    wrapped = []
+    for model in plain:
+        parts = encoder(), decoder()
+        parts[0].network, parts[1].network = model.encoder, model.decoder
+        wrapped.append(models.BetaTCVAE(config, *parts).train())
+    return wrapped
+
+
+def pythae_step(
+    models: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer], images: Tensor, dataset_size: int
+) -> list[Tensor]:
+    """Take one step of every model on one batch, as pythae's trainer does, and return their losses.
+
+    The noise comes from torch's global stream.
+    """
+    losses = []
+    for model, optimizer in zip(models, optimizers, strict=True):
+        loss: Tensor = model({"data": images}, dataset_size=dataset_size).loss
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.detach())
+    return losses
