@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterator
-from inspect import cleandoc, isclass, isfunction, signature
+from collections.abc import Iterator, Mapping
+from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -22,6 +22,8 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from typer.main import get_command
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
@@ -99,15 +101,21 @@ def metrics_page() -> str:
 
 def commands_page() -> str:
     """Return the help of every verb."""
-    from pbt_disent.cli import VERBS, build_parser
+    from pbt_disent.cli.app import PROGRAM, app
 
-    verbs = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    def help_of(*words: str) -> str:
+        result = CliRunner().invoke(app, [*words, "--help"], prog_name=PROGRAM, terminal_width=110)
+        return f"```text\n{result.output.strip()}\n```"
+
     parts = [
         "# Command line",
         "What `pbt-disent VERB --help` prints. Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped.",
+        help_of(),
     ]
-    for name in VERBS:
-        parts += [f"## {name}", f"```text\n{verbs[name].format_help().rstrip()}\n```"]
+    for name, command in get_command(app).commands.items():
+        parts += [f"## {name}", help_of(name)]
+        for nested in getattr(command, "commands", {}):
+            parts += [f"### {name} {nested}", help_of(name, nested)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -186,8 +194,8 @@ def annotation_text(annotation: Any) -> str:
         return f"list of {annotation_text(arguments[0])}"
     if annotation is type(None):
         return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    return names.get(annotation, "mapping" if origin is dict or annotation is dict else str(annotation))
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
 
 
 def default_text(field: FieldInfo) -> str:
@@ -210,7 +218,7 @@ def sentence(text: str | None) -> str:
 
 def component_parts() -> Iterator[str]:
     """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
-    from pbt_disent.data import READERS, RENDERERS
+    from pbt_disent.data import READERS, WORLDS
     from pbt_disent.models import OBJECTIVES
 
     yield "## Objectives"
@@ -228,16 +236,10 @@ def component_parts() -> Iterator[str]:
     yield "## Readers"
     for name in READERS:
         yield f"### {name}"
-        yield sentence(READERS[name].description)
-        yield option_list(READERS[name].open)
+        yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]
+        yield option_table(READERS[name])
     yield "## Worlds"
-    for name in RENDERERS:
+    for name in WORLDS:
         yield f"### {name}"
-        yield cleandoc(RENDERERS[name].__doc__ or "").split("\n\n")[0]
-        yield option_list(RENDERERS[name])
-
-
-def option_list(function: Any) -> str:
-    """Return the options that a function takes, with their defaults."""
-    options = [option for option in signature(function).parameters.values() if option.name not in ("path", "progress")]
-    return "\n".join(f"- `{option.name}` (default: `{option.default}`)" for option in options)
+        yield cleandoc(WORLDS[name].__doc__ or "").split("\n\n")[0]
+        yield option_table(WORLDS[name])

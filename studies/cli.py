@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the cells that have no result yet, write the table beside the results, and print it."""
     from pbt_disent.machine import usable_cpus
-    from pbt_disent.report.svg import figure_bytes
+    from pbt_disent.report.figures import figure_bytes
     from studies.cells import finished, run_cells
     from studies.contract import STUDIES
 

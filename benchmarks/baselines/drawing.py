@@ -60,13 +60,11 @@ _OUTLINES = [9.625 * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0
 
 def draw_rooms(levels: IntArray, size: int) -> UInt8Array:
     """Return the images (N, 3, size, size) at grid levels (N, 6): three hues, scale, shape, orientation."""
-    from pbt_disent.data.renderers.rooms import AZIMUTHS, PALETTE, SCALES
-    from pbt_disent.data.scene import cast
-    from pbt_disent.data.solids import SOLIDS
+    from pbt_disent.data.worlds.rooms import AZIMUTHS, PALETTE, SCALES, SOLIDS, cast_view
 
     images = []
     for floor, wall, thing, scale, shape, orientation in levels.tolist():
-        view = 255 * cast(SOLIDS[shape](float(SCALES[scale])), float(AZIMUTHS[orientation]), size)
+        view = 255 * cast_view(SOLIDS[shape](float(SCALES[scale])), float(AZIMUTHS[orientation]), size)
         colours = [PALETTE[hue][:, :, None] * part for hue, part in zip((floor, wall, thing), view[:3], strict=True)]
         images.append(np.rint(np.minimum(sum(colours, view[3:]), 255.0)).astype(np.uint8))
     return np.stack(images)

@@ -44,15 +44,15 @@ FREE_COPIES = 1.3
 
 def prepare_sprites(setup: Setup) -> Comparison:
     """A part of dSprites' grid spread over all its factors; the renderings may differ in a few border pixels."""
-    from pbt_disent.data.renderers.sprites import Sprites
+    from pbt_disent.data.worlds.sprites import Sprites
 
     grid: GridOption = {name: setup.pick(full, 3, 2) for name, full in {"orientation": 10, "x": 4, "y": 4}.items()}
-    world = Sprites(64, grid)
+    world = Sprites(size=64, grid=grid)
     indices = np.arange(len(world))
-    levels = world.grid.published(indices)
+    levels = world.factor_grid.published(indices)
 
     def draw() -> UInt8Array:
-        return Sprites(64, grid).images(indices)
+        return Sprites(size=64, grid=grid).images(indices)
 
     def check() -> str:
         wrong = (draw() != draw_sprites(levels)).sum(axis=(1, 2, 3))
@@ -68,16 +68,16 @@ def prepare_sprites(setup: Setup) -> Comparison:
 
 def prepare_rooms(setup: Setup) -> Comparison:
     """All colours of one view, which serves as many images as in the full grid; the baseline draws some of them."""
-    from pbt_disent.data.renderers.rooms import Rooms
+    from pbt_disent.data.worlds.rooms import Rooms
 
     hues = setup.pick(10, 10, 2)
     grid: GridOption = {"floor_hue": hues, "wall_hue": hues, "object_hue": hues, "scale": 1, "shape": 1}
     grid = {**grid, "orientation": 1}
     size = setup.pick(64, 64, 16)
-    world = Rooms(size, grid)
+    world = Rooms(size=size, grid=grid)
     indices = np.arange(len(world))
     some = indices[:: setup.pick(20, 50, 1)]
-    levels = world.grid.published(some)
+    levels = world.factor_grid.published(some)
 
     def check() -> str:
         difference = np.abs(world.images(some).astype(int) - draw_rooms(levels, size)).max()
@@ -85,7 +85,9 @@ def prepare_rooms(setup: Setup) -> Comparison:
             raise Disagreement(f"rooms differ by {difference} grey levels")
         return f"grey levels within {difference}"
 
-    ours = timed("a view cast once, then coloured", lambda: Rooms(size, grid).images(indices), items=len(world))
+    ours = timed(
+        "a view cast once, then coloured", lambda: Rooms(size=size, grid=grid).images(indices), items=len(world)
+    )
     baseline = timed("each image cast anew", lambda: draw_rooms(levels, size), items=len(some))
     measurements = partial(_measure_full_grid, setup, "rooms", 120.0, ours.name)
     return Comparison(ours, [baseline], check, setup.pick(3, 3, 1), "s/image", measurements)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from pbt_disent import data as data_module
 from pbt_disent.config import Config, ObjectiveConfig
-from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
-from pbt_disent.data.storage import Progress
+from pbt_disent.data.base import ImageData, ProgressCallback
+from pbt_disent.data.selection import split
 from pbt_disent.errors import UserError
 from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.models import OBJECTIVES, ResolvedObjective, resolve
@@ -20,7 +19,7 @@ from pbt_disent.training.given import labelled_factors, with_classes
 __all__ = ["check"]
 
 
-def check(config: Config, progress: Progress | None = None) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
+def check(config: Config, progress: ProgressCallback | None = None) -> tuple[ImageData, tuple[ResolvedObjective, ...]]:
     """Open the data and check the objectives, the labels and the budget against it, before anything is written.
 
     Args:

@@ -9,9 +9,9 @@ import numpy as np
 
 from pbt_disent.api.checking import check
 from pbt_disent.config import Config
-from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
-from pbt_disent.data.storage import Progress, StoredImages, materialise
+from pbt_disent.data.base import ImageData, ProgressCallback
+from pbt_disent.data.selection import split
+from pbt_disent.data.storage import StoredImages, materialise
 from pbt_disent.models import ResolvedObjective
 from pbt_disent.population.engine import Kind
 from pbt_disent.population.manifest import DataIdentity
@@ -137,7 +137,7 @@ def kind_labels(names: Sequence[str]) -> list[str]:
     ]
 
 
-def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str = "cpu") -> Prepared:
+def prepare(folder: RunFolder, *, progress: ProgressCallback | None = None, device: str = "cpu") -> Prepared:
     """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
 
     Args:

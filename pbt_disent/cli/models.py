@@ -89,7 +89,7 @@ def traverse(
 
     from pbt_disent.files import writing
     from pbt_disent.models.codes_table import check_fit
-    from pbt_disent.report.latents import starting_point
+    from pbt_disent.report.model_view import starting_point
     from pbt_disent.report.pictures import gif, png, strip
 
     if frames < 2:
@@ -180,7 +180,7 @@ def load_images(
     """
     from pbt_disent import data
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.splits import split
+    from pbt_disent.data.selection import split
 
     if source is not None:
         with bar("images") as progress:

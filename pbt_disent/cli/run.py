@@ -152,7 +152,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
         seconds: How long to measure the speed of training before the run.
     """
     from pbt_disent.api import execute, prepare
-    from pbt_disent.cli.live import Progress
+    from pbt_disent.cli.live import LiveProgress
     from pbt_disent.cli.plan import device_of, print_plan
     from pbt_disent.cli.progress import bar
     from pbt_disent.cli.summary import print_summary
@@ -186,7 +186,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             )
             print(writer.description, flush=True)
             observers.append(writer)
-        live = Progress(budget(config).passes, expected, config.udr.against)
+        live = LiveProgress(budget(config).passes, expected, config.udr.against)
         try:
             with live:
                 outcome = execute(prepared, _launcher(folder, config), Observers([live, *observers]))
@@ -213,7 +213,7 @@ def _launcher(folder: RunFolder, config: Config) -> Launch:
 def _compare_with_factors(prepared: Prepared, outcome: Outcome) -> Json:
     """Compare the final model with the true factors, where there are any, and write the scores again."""
     from pbt_disent.files import write_atomically
-    from pbt_disent.report.truth import compare_with_factors
+    from pbt_disent.report.true_factors import compare_with_factors
 
     truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.reported)
     scores = {**outcome.scores, "true_factors": truth}

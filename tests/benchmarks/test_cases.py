@@ -11,8 +11,8 @@ from benchmarks import CASES, Setup, run_case
 from benchmarks.case import Comparison, ComputedCost, Implementation, Unavailable
 from benchmarks.training_steps import TrainingSteps
 from pbt_disent.machine import visible_gpus
-from pbt_disent.metrics import _exact_trees
-from pbt_disent.metrics._boosting import Boosted
+from pbt_disent.metrics import _boosted_trees
+from pbt_disent.metrics._boosted_trees import FittedTrees
 
 RAY = {"generation", "empty-generation", "grow-nodes"}
 SLOW = {"startup", "step-32", "step-64", "grow-memory", "grow-replicas", "grow-tracking", "tracking-cost"}
@@ -64,13 +64,13 @@ def test_baselines_that_do_not_run_say_why(name: str, tmp_path: Path) -> None:
 def test_no_round_of_dci_finds_trees_that_were_fitted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[int] = []
 
-    def count(*arrays: object) -> Boosted:
+    def count(*arrays: object) -> FittedTrees:
         fitted.append(len(fitted))
         return fit(*arrays)  # type: ignore[arg-type]
 
-    fit = _exact_trees._fit
-    monkeypatch.setattr(_exact_trees, "_fit", count)
-    monkeypatch.setattr(_exact_trees, "_FITTED", OrderedDict())
+    fit = _boosted_trees.exact_trees
+    monkeypatch.setattr(_boosted_trees, "exact_trees", count)
+    monkeypatch.setattr(_boosted_trees, "_CACHE", OrderedDict())
     comparison = CASES["dci-fast"].prepare(Setup("tiny", tmp_path, tmp_path))
     assert isinstance(comparison, Comparison)
     (baseline,) = comparison.baselines

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pbt_disent.cli.live import describe
+from pbt_disent.cli.live import summarize
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, with_interval
-from pbt_disent.report.page_rounds import population_parts, tree_parts
-from pbt_disent.report.run_reader import RoundView, RunView
+from pbt_disent.report.page_rounds import population_context, round_tree
+from pbt_disent.report.run_view import RoundView, RunView
 from tests.simulated import simulate
 
 SCORES = {0: (0.5, 0.48, 0.52), 1: (0.8, 0.81, 0.79), 2: (0.3, 0.3, 0.33)}
@@ -60,17 +60,17 @@ def test_without_an_interval_none_is_made_up(manifest: Manifest) -> None:
 def test_lines_and_report_print_it(manifest: Manifest, against: str) -> None:
     said = with_interval(0.8, member_interval(manifest, manifest.best, "udr", against))
     assert said.startswith("0.800 [")
-    assert describe(manifest, "udr", against)[2] == said
+    assert summarize(manifest, "udr", against).cells()[2] == said
     view = RoundView("0", [manifest], {"started": {"fitness": "udr", "images": 96}})
     run = RunView(Path(), {}, f"udr: {{against: {against}}}", [view], {}, None)
-    (row,) = tree_parts(run)
+    (row,) = round_tree(run)
     assert (row["label"], row["score"]) == ("UDR", said)
-    summary = population_parts(run, view, 0)["summary"]
+    summary = population_context(run, view, 0)["summary"]
     assert summary.startswith(f"Best UDR {said}: member 1 in generation 1. The interval is")
 
 
 def test_report_says_why_there_is_none() -> None:
     view = RoundView("0", simulate(members=3, generations=1, replicas=1), {"started": {"fitness": "mig"}})
     run = RunView(Path(), {}, "", [view], {}, None)
-    assert "[" not in str(tree_parts(run)[0]["score"])
-    assert "With 1 model a member there is no interval" in population_parts(run, view, 0)["summary"]
+    assert "[" not in str(round_tree(run)[0]["score"])
+    assert "With 1 model a member there is no interval" in population_context(run, view, 0)["summary"]

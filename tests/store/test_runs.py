@@ -11,7 +11,7 @@ from pbt_disent import api
 from pbt_disent.cli import main
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
-from pbt_disent.report.run_reader import read_run
+from pbt_disent.report.run_view import read_run
 from pbt_disent.store.runs import create_run, find_run, newest_run
 
 
