@@ -219,6 +219,7 @@ def sentence(text: str | None) -> str:
 def component_parts() -> Iterator[str]:
     """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
     from pbt_disent.data import READERS, WORLDS
+    from pbt_disent.data.loading import ViewOptions
     from pbt_disent.models import OBJECTIVES
 
     yield "## Objectives"
@@ -234,6 +235,8 @@ def component_parts() -> Iterator[str]:
             rows.append(f"| `{key}` | {declared.low:g} to {declared.high:g}{scale} | `{declared.default:g}` | |")
         yield "\n".join(rows)
     yield "## Readers"
+    yield "The options of all readers and worlds:"
+    yield option_table(ViewOptions)
     for name in READERS:
         yield f"### {name}"
         yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]
