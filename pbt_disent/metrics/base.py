@@ -1,7 +1,11 @@
 """What a metric is: the arrays that it reads, the frozen result that it returns, and the registry that names it.
 
 To add a metric, write one file in this package with a pure function of arrays and a subclass of `MetricResult`, and
-register it there with `register_metric`. The command line, the reports and the contract tests find it by its name.
+register it there. The command line, the reports and the contract tests find it by its name.
+
+    @register_metric("mig", MIG)
+    def _run_mig(inputs: MetricInputs, budget: str, seed: int) -> MIG:
+        return mig(inputs.codes, inputs.require("factors"), budget=budget)
 """
 
 from __future__ import annotations
