@@ -184,7 +184,7 @@ def format_table(
             ]
             passes = np.median([result["passes"] for result in by_seed])
             lines.append(f"| {world} | {arm} | {len(by_seed)} | {' | '.join(figures)} | {passes:,.0f} |")
-    rows = [row for one in hypotheses for world in worlds if (row := _hypothesis_row(one, world, results))]
+    rows = [row for each in hypotheses for world in worlds if (row := _hypothesis_row(each, world, results))]
     if rows:
         lines += [
             "",
