@@ -1,4 +1,7 @@
-"""How well a finished model matches the true factors, where the data set knows them. Nothing else may ask for them."""
+"""How well a finished model matches the true factors, where the data set knows them.
+
+Nothing else asks for true factors, but for the methods and objectives that are supervised by them.
+"""
 
 from __future__ import annotations
 
@@ -12,57 +15,60 @@ from pbt_disent.types import IntArray, Json
 
 __all__ = ["compare_with_factors", "varying_factors"]
 
-POINTS = 50_000
+MAX_POINTS = 50_000
 
 
 def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
-    """Return the MIG of each true factor (20 bins, posterior means), or none where it cannot be had.
+    """Compute the MIG of each true factor (arXiv 1802.04942, eq. 6; 20 bins, posterior means).
 
-    That is where the factors are not known, or images are fewer than 20 or than latents. A label that no two images
-    share, such as a number of each, is no factor.
+    A label that no two images share, such as a number of each, is no factor.
 
     Args:
-        model: the finished model.
-        data: its images.
-        images: which of them; all by default. At most 50,000, by a fixed permutation, are used.
+        model: The finished model.
+        data: The set of images.
+        images: The indices of the images to use; all by default. At most 50,000 are used, by a fixed permutation.
 
     Returns:
-        `mig`, its 95 % `interval` over the images, `points`, and per factor that varies: name, gap (I1 - I2) / H, its
-        latent, and the share of its entropy that each latent knows.
+        ``mig``, its 95 % ``interval`` over the images, ``points``, and ``per_factor`` for each factor that varies: its
+        name, its gap (I1 - I2) / H, its latent, and the share of its entropy that each latent knows. None where the
+        factors are not known, or where there are fewer images than 20 or than latents.
     """
-    chosen = np.arange(len(data)) if images is None else images
-    order = chosen[np.random.default_rng(0).permutation(len(chosen))[:POINTS]]
-    factors = data.factors(order)
-    if factors is None or len(order) < max(MINIMUM_POINTS, len(model.latents)):
+    indices = np.arange(len(data)) if images is None else images
+    rows = indices[np.random.default_rng(0).permutation(len(indices))[:MAX_POINTS]]
+    factors = data.factors(rows)
+    if factors is None or len(rows) < max(MINIMUM_POINTS, len(model.latents)):
         return None
-    varying = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(order)]
-    if not varying:
+    columns = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(rows)]
+    if not columns:
         return None
-    codes = codes_of(model, data, order)
-    truth = factors[:, varying]
-    result = mig(codes, truth)
+    codes = codes_of(model, data, rows)
+    true_factors = factors[:, columns]
+    result = mig(codes, true_factors)
     interval = interval_over_points(
-        result.score, lambda rows, _: mig(codes[rows[0]], truth[rows[0]]).score, [len(codes)], bounds=MIG.bounds
+        result.score,
+        lambda samples, _: mig(codes[samples[0]], true_factors[samples[0]]).score,
+        [len(codes)],
+        bounds=MIG.bounds,
     )
     shares = result.mutual_information / result.factor_entropy
     return {
         "mig": result.score,
         "interval": interval_ends(interval),
-        "points": len(order),
+        "points": len(rows),
         "per_factor": [
             {
                 "factor": data.factor_names[column],
-                "gap": float(result.per_factor[index]),
-                "latent": int(result.latent_of_factor[index]),
-                "shares": [float(share) for share in shares[:, index]],
+                "gap": float(result.per_factor[place]),
+                "latent": int(result.latent_of_factor[place]),
+                "shares": [float(share) for share in shares[:, place]],
             }
-            for index, column in enumerate(varying)
+            for place, column in enumerate(columns)
         ],
     }
 
 
 def varying_factors(factors: IntArray) -> list[int]:
-    """Return the columns of factors (N, K) that are known of every image and have more than one value."""
+    """Return the columns of factors (N, K) that are known for every image and have more than one value."""
     return [
         column
         for column in range(factors.shape[1])

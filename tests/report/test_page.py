@@ -150,7 +150,9 @@ def replaced_before_the_end(run: RunFolder) -> int:
 
 def test_time_is_told_apart_from_what_came_to_nothing(page: Page) -> None:
     text = words(page)
-    assert "The run took 2.5 min in 2 processes: 1.7 min of training, 20 s of scoring and committing, 20 s between" in text
+    assert (
+        "The run took 2.5 min in 2 processes: 1.7 min of training, 20 s of scoring and committing, 20 s between" in text
+    )
     assert "and 10 s (3,000 passes) in generations that a stop kept from being committed." in text
 
 
