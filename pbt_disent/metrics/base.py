@@ -157,7 +157,7 @@ class Metric:
             ``ranking`` compares the codes of several models, and ``decoded`` needs what a decoder has made.
         parts: The attributes of the result that are reported as numbers, the headline first. A part that is None is
             left out.
-        costly: Whether a run takes so long that error bars are measured on few resamples and on the fast budget.
+        costly: Whether a run takes so long that intervals are measured on few resamples and on the fast budget.
         row_groups: The inputs that a ``decoded`` metric reads, by name. Inputs in one group have matching rows.
     """
 

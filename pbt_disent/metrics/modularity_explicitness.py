@@ -106,7 +106,7 @@ def explicitness(
     seed: int = 0,
     budget: str = "protocol",
 ) -> Explicitness:
-    """Return the explicitness (arXiv 1802.05312, section 3.2), fitted on training and measured on test points.
+    """Return the explicitness (arXiv 1802.05312, section 3), fitted on training and measured on test points.
 
     For every factor a logistic regression on all latents, standardised by the training points, and the area under the
     ROC curve of each of its classes against the rest, averaged over classes and factors. Guessing has 0.5.
