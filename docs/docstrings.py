@@ -1,7 +1,7 @@
 """What the site makes of docstrings: an extension of Griffe, named in mkdocs.yml.
 
-The examples of a docstring are doctests, in a paragraph of their own wherever they help. Markdown would take their ``>>>``
-for quotations, so they are put into fences.
+The examples of a docstring are doctests, in a paragraph of their own wherever they help. Markdown would take their
+``>>>`` for quotations, so they are put into fences.
 """
 
 from __future__ import annotations
@@ -24,16 +24,7 @@ class FencedExamples(griffe.Extension):
 
 
 def fence_examples(text: str) -> str:
-    """Return a docstring with its doctests in fences, and without a heading above them.
-
-    >>> print(fence_examples("Return 1.\\n\\nExample:\\n    >>> one()\\n    1").replace("`", "'"))
-    Return 1.
-    <BLANKLINE>
-    '''pycon
-    >>> one()
-    1
-    '''
-    """
+    """Return a docstring with its doctests in fences."""
     text = re.sub(r"\n *Examples?:\n(?= *>>>)", "\nExamples:\n", text)
 
     def fence(match: re.Match[str]) -> str:
