@@ -41,11 +41,11 @@ def automatic_config(source: str, overrides: Sequence[str], progress: ProgressCa
     members = max(4, min(cpus // 2, 16))
     choices = [
         *(override(f"data.options.{key}", value) for key, value in new_options.items()),
-        f"population.images_per_generation={image_passes}",
+        f"population.image_passes_per_generation={image_passes}",
         f"population.size={members}",
         f"final.size={members + 2}",
-        f"final.images_per_generation={image_passes}",
-        f"final.points={min(max(len(data), 100), 10_000)}",
+        f"final.image_passes_per_generation={image_passes}",
+        f"final.fitness.points={min(max(len(data), 100), 10_000)}",
     ]
     return load_config("auto", [source_override, *choices, *overrides])
 

@@ -1,8 +1,8 @@
 """Components: everything that can be chosen by name, each one class in one file that owns its options.
 
-A component is a frozen pydantic model. Its fields are its options, each with bounds and a description, and its registered
-name is what a config says. From the fields alone come the validation, the error message, ``pbt-disent options``, the
-reference page, and a component's part in the identity of a generation.
+A component is a frozen pydantic model. Its fields are its options, each with bounds and a description, and its
+registered name is what a config says. From the fields alone come the validation, the error message,
+``pbt-disent options``, the reference page, and a component's part in the identity of a generation.
 
     @EXPLOITS.register("truncation")
     class Truncation(Exploit):
@@ -10,8 +10,8 @@ reference page, and a component's part in the identity of a generation.
 
         cutoff: float = Field(0.2, ge=0, le=0.5, description="The share of the members that is replaced.")
 
-Where a component cannot be a pydantic model itself, as an objective, which is a `torch.nn.Module`, its class has a nested
-class ``Options`` that is one.
+Where a component cannot be a pydantic model itself, as an objective, which is a `torch.nn.Module`, its class has a
+nested class ``Options`` that is one.
 
 Entries of a registry are found in the modules of its package, and in the modules that installed distributions name as
 entry points of the group ``pbt_disent.components``. Both are imported at the first look-up.
@@ -40,7 +40,7 @@ ENTRY_POINTS = "pbt_disent.components"
 """The group of entry points in which a distribution names modules that register components."""
 
 KINDS = {
-    "objective": "pbt_disent.models.objectives:OBJECTIVES",
+    "objective": "pbt_disent.models.contract:OBJECTIVES",
     "network": "pbt_disent.models.networks:NETWORKS",
     "likelihood": "pbt_disent.models.likelihoods:LIKELIHOODS",
     "schedule": "pbt_disent.training.schedules:SCHEDULES",
@@ -120,16 +120,20 @@ class Registry(Generic[T]):
     def _fill(self) -> None:
         if self._filled:
             return
-        self._filled = True
-        for name in self._packages:
-            package = importlib.import_module(name)
-            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                importlib.import_module(f"{name}.{module.name}")
-        load_plugins()
+        self._filled = True  # a module may look up others while it is imported
+        try:
+            for name in self._packages:
+                package = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                    importlib.import_module(f"{name}.{module.name}")
+            load_plugins()
+        except BaseException:
+            self._filled = False
+            raise
 
 
 def options_class(entry: object) -> type[Component] | None:
-    """Return the class that holds the options of a registered class: itself or its ``Options``; None without options."""
+    """Return the class that holds the options of a registered class: itself or its ``Options``, or None."""
     options = entry if isinstance(entry, type) and issubclass(entry, Component) else getattr(entry, "Options", None)
     return options if isinstance(options, type) and issubclass(options, Component) else None
 
@@ -233,24 +237,26 @@ class Choice:
     Args:
         kind: One of `KINDS`.
         default: The name of the component where only options are given.
+        optional: Whether the field may be None.
     """
 
     kind: str
     default: str
+    optional: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         """Tell pydantic how to validate and serialise the field."""
         return core_schema.no_info_plain_validator_function(
-            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(Component.dump)
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump)
         )
 
-    def validate(self, value: object) -> Component:
+    def validate(self, value: object) -> Component | None:
         """Return the component that a value of the config stands for.
 
         Raises:
             OptionError: The value is no component of this kind.
         """
-        if isinstance(value, Component):
+        if isinstance(value, Component) or (value is None and self.optional):
             return value
         if isinstance(value, str):
             value = {"name": value}
@@ -269,6 +275,10 @@ class Choice:
 
     def _known(self, name: str) -> str:
         return nearest(name, components(self.kind))
+
+
+def _dump(component: Component | None) -> dict[str, Any] | None:
+    return None if component is None else component.dump()
 
 
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError:
@@ -297,10 +307,10 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError
     if issubclass(owner, Component) and field is not None and not field.is_required():
         default = field.get_default(call_default_factory=True)
         remedy = "leave it out" if default is None else f"the default is {default}"
-    return OptionError(location, _rule(first["type"], field) or message, remedy, first["input"])
+    return OptionError(location, _rule(first["type"], field, first["input"]) or message, remedy, first["input"])
 
 
-def _rule(kind: str, field: FieldInfo | None) -> str | None:
+def _rule(kind: str, field: FieldInfo | None, value: object) -> str | None:
     """Return what a value must be, where that is said better than by pydantic."""
     if field is None:
         return None
@@ -309,7 +319,8 @@ def _rule(kind: str, field: FieldInfo | None) -> str | None:
     }
     is_out_of_range = kind in {"greater_than_equal", "less_than_equal", "int_type", "float_type"}
     if is_out_of_range and {"ge", "le"} <= bounds.keys():
-        return f"must be in {bounds['ge']:g} to {bounds['le']:g}"
+        number = "a whole number " if kind == "int_type" and isinstance(value, float) else ""
+        return f"must be {number}in {bounds['ge']:g} to {bounds['le']:g}"
     return None
 
 

@@ -20,15 +20,15 @@ from pbt_disent.errors import UserError
 
 TINY: dict[str, Any] = {
     "method": "pbt-u-vae",
-    "objective": {"name": "betatcvae", "latents": 2, "batch_size": 16, "lr": 0.01, "network_width": 4},
+    "objective": {"name": "betatcvae", "latents": 2, "batch_size": 16, "lr": 0.01, "network": {"width": 4}},
     "population.size": 2,
     "population.replicas": 2,
     "population.max_generations": 1,
-    "population.images_per_generation": 32,
-    "udr.points": 20,
+    "population.image_passes_per_generation": 32,
+    "population.fitness.points": 20,
     "data.held_out": 0,
 }
-ROWS = {**TINY, "objective": {**TINY["objective"], "network": "mlp", "network_width": 8}}
+ROWS = {**TINY, "objective": {**TINY["objective"], "network": {"name": "mlp", "width": 8}}}
 
 
 @pytest.mark.slow
@@ -53,12 +53,12 @@ def test_a_config_may_be_a_file_and_settings_may_be_numbers_of_numpy(images: np.
     file.write_text("seed: 4\n")
     settings = {
         **TINY,
-        "population.images_per_generation": np.int64(16),
+        "population.image_passes_per_generation": np.int64(16),
         "objective": {**TINY["objective"], "lr": 1e-5},
     }
     model = RPUVAE(str(file), settings=settings, runs=tmp_path / "runs").fit(images)
     assert model.run_folder_ == str(tmp_path / "runs" / "mine-1")
-    assert (model.config_.seed, model.config_.population.images_per_generation) == (4, 16)
+    assert (model.config_.seed, model.config_.population.image_passes_per_generation) == (4, 16)
 
 
 def test_codes_have_a_row_per_image_and_a_name_per_column(fitted: RPUVAE, images: np.ndarray) -> None:
@@ -114,6 +114,7 @@ def test_a_run_that_is_kept_is_a_run_as_any_other(images: np.ndarray, tmp_path: 
 def test_labels_reach_a_config_that_ranks_by_them(images: np.ndarray) -> None:
     labels = np.stack([np.array(["square", "ellipse", "heart"])[np.arange(96) // 32], np.arange(96) // 16 % 2], axis=1)
     settings = {**TINY, "method": "pbt-vae", "population.replicas": 1, "supervision": {"share": 1.0}}
+    settings["population.fitness"] = {"name": "mig", "points": 100}
     model = RPUVAE(settings=settings, random_state=0).fit(images, labels)
     assert model.config_.method == "pbt-vae"
     with pytest.raises(UserError, match=r"label|factor"):

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from pbt_disent.metrics import Interval, interval_ends
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.tune.supervisor import PROGRESS_RECORDS
 from pbt_disent.types import Json
 from pbt_disent.units import duration
@@ -57,7 +58,7 @@ class GenerationSummary:
         return (
             self.round,
             str(self.generation),
-            "none" if self.best is None else with_interval(self.best, self.interval),
+            "none" if self.best is None else score_text(self.best, self.interval),
             "none" if self.median is None else f"{self.median:.3f}",
             f"{len(self.replaced)} members" if len(self.replaced) > MOST_NAMED else ", ".join(self.replaced) or "none",
         )
@@ -78,20 +79,19 @@ class GenerationSummary:
         }
 
 
-def summarize(manifest: Manifest, fitness: str, against: str) -> GenerationSummary:
+def summarize(manifest: Manifest, fitness: Fitness) -> GenerationSummary:
     """Return the summary of a generation.
 
     Args:
         manifest: The manifest of the generation.
-        fitness: What the round ranks its members by.
-        against: `UdrConfig.against`; with the fitness it says what interval the best score has.
+        fitness: What the round ranks its members by, which says what interval the best score has.
     """
     scores = [record.score for record in manifest.members if record.score is not None]
     return GenerationSummary(
         round=manifest.round,
         generation=manifest.generation + 1,
         best=max(scores, default=None),
-        interval=member_interval(manifest, manifest.best, fitness, against),
+        interval=member_interval(manifest, manifest.best, fitness),
         median=statistics.median(scores) if scores else None,
         replaced=tuple(
             f"{entry.member}<-{'new' if entry.parent is None else entry.parent}"
@@ -130,12 +130,11 @@ class LiveProgress:
     Args:
         passes: The image passes that the run will take at most.
         seconds: The expected duration of the run, which is corrected while it goes.
-        against: `UdrConfig.against` of the run.
     """
 
-    def __init__(self, passes: int, seconds: float, against: str = "replicas") -> None:
+    def __init__(self, passes: int, seconds: float) -> None:
         self._console = Console()
-        self._passes, self._expected, self._against = passes, seconds, against
+        self._passes, self._expected = passes, seconds
         self._paid = self._paid_since_start = 0
         self._start: float | None = None
         self._rows: dict[str, list[tuple[str, ...]]] = {}
@@ -165,17 +164,17 @@ class LiveProgress:
                 self._already_paid.add(event.path)
             self._rows[event.path], self._open[event.path] = [], event
             self._line(
-                f"round {event.path}: {event.members} members x {event.replicas} models on {event.images:,} images"
+                f"round {event.path}: {event.members} members x {event.replicas} models on {event.num_images:,} images"
             )
         elif isinstance(event, TaskDone):
             if self._start is None:
                 self._start = time.monotonic()
             else:
-                self._paid_since_start += event.images
-            self._paid += event.images
+                self._paid_since_start += event.image_passes
+            self._paid += event.image_passes
         elif isinstance(event, GenerationCommitted):
             if event.replayed and event.manifest.round not in self._already_paid:
-                self._paid += sum(record.images for record in event.manifest.members)
+                self._paid += sum(record.image_passes for record in event.manifest.members)
             self._show_generation(event)
         elif isinstance(event, RoundFinished):
             self._open.pop(event.path, None)
@@ -185,8 +184,8 @@ class LiveProgress:
 
     def _show_generation(self, event: GenerationCommitted) -> None:
         path, left = event.manifest.round, self._seconds_left()
-        fitness = self._open[path].fitness if path in self._open else "score"
-        summary = summarize(event.manifest, fitness, self._against)
+        fitness = self._open[path].fitness if path in self._open else Fitness()
+        summary = summarize(event.manifest, fitness)
         self._rows.setdefault(path, []).append((*summary.cells(), "replayed" if event.replayed else duration(left)))
         self._line(f"{summary.line()}; {'on record' if event.replayed else f'about {duration(left)} left'}")
         if self._prints_records:

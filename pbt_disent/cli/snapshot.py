@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pbt_disent.config import Config
 from pbt_disent.files import read_json_lines
 from pbt_disent.population.clock import Spent, read_clock, spent
+from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.rounds.budget import budget
+from pbt_disent.rounds.budget import run_cost
 from pbt_disent.store.run_folder import RunFolder
 
 __all__ = ["Snapshot", "State", "WatchedFolder"]
@@ -44,7 +45,7 @@ class Snapshot:
     rounds: dict[str, list[Manifest]]
     ended: dict[str, str]
     num_images: dict[str, int]
-    fitness: dict[str, str]
+    fitness: dict[str, Fitness]
     spent: Spent
     seconds_left: float | None
 
@@ -98,8 +99,8 @@ class WatchedFolder:
                 for path, row in finished.items()
                 if row.get("generations") == len(self._manifests.get(path, []))
             },
-            num_images={path: int(row.get("images", 0)) for path, row in started.items()},
-            fitness={path: str(row.get("fitness", "score")) for path, row in started.items()},
+            num_images={path: int(row.get("num_images", 0)) for path, row in started.items()},
+            fitness={path: load_fitness(row.get("fitness", {})) for path, row in started.items()},
             spent=usage,
             seconds_left=self._seconds_left(usage),
         )
@@ -134,8 +135,8 @@ class WatchedFolder:
         return "stopped"
 
     def _seconds_left(self, usage: Spent) -> float | None:
-        paid = sum(part.images for part in usage.rounds.values()) + usage.paid + usage.lost_images
+        paid = sum(part.image_passes for part in usage.rounds.values()) + usage.paid + usage.lost_image_passes
         if not paid or not usage.within:
             return None
-        done = sum(manifests[-1].images for manifests in self._manifests.values() if manifests) + usage.paid
-        return max(budget(self.config).passes - done, 0) * usage.within / paid
+        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + usage.paid
+        return max(run_cost(self.config).image_passes - done, 0) * usage.within / paid

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pbt_disent.api import Outcome
-from pbt_disent.rounds.held_out import LABELS
+from pbt_disent.api import RunOutcome
+from pbt_disent.rounds.evaluation import HELD_OUT_TITLES
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import Json
 
 __all__ = ["print_summary"]
 
-METRIC_NAMES = {"mig": "MIG", "nmig": "nMIG", "dci": "DCI disentanglement"}
 """The supervised metrics that `pbt-vae` ranks members by, as they are written."""
 
 
-def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Path) -> None:
+def print_summary(folder: RunFolder, outcome: RunOutcome, scores: Json, report: Path) -> None:
     """Print the rounds, the final model, where everything lies, and what to type next.
 
     Args:
@@ -43,7 +42,7 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
         print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
     else:
         _print_model(folder, outcome, scores)
-    print(f"Image passes paid: {result.images:,}")
+    print(f"Image passes paid: {result.image_passes:,}")
     if folder.labels.exists():
         print(f"Labels  {folder.labels}")
     if outcome.model is not None:
@@ -57,9 +56,9 @@ def _score_text(folder: RunFolder, path: str, score: float, entry: Json) -> str:
     config = folder.config()
     if config.method == "replay" and config.population.replicas == 1:
         return "a single model, not ranked"
-    name = METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
+    fitness = config.final.fitness if path == "final" else config.population.fitness
     interval = _interval_text(entry.get("interval"), entry.get("over"))
-    return f"{'leaf-MIG' if path == 'final' else name} {score:.3f}{interval}"
+    return f"{fitness.title} {score:.3f}{interval}"
 
 
 def _missing_interval(folder: RunFolder, entry: Json | None) -> str:
@@ -67,15 +66,16 @@ def _missing_interval(folder: RunFolder, entry: Json | None) -> str:
     config = folder.config()
     if entry is None or entry.get("interval", ()) is not None or config.method == "replay":
         return ""
-    if config.method == "pbt-vae":
+    fitness = config.population.fitness
+    if fitness.uses_labels:
         return " (no interval: too few labelled images to score halves of them)"
-    replicas, fewest = config.population.replicas, 3 if config.udr.against == "replicas" else 2
+    replicas, fewest = config.population.replicas, 3 if fitness.compares_replicas else 2
     if replicas >= fewest:
         return ""
     return f" (no interval: {fewest} models a member are needed to tell how much they differ, here are {replicas})"
 
 
-def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
+def _print_model(folder: RunFolder, outcome: RunOutcome, scores: Json) -> None:
     model, best = outcome.model, outcome.result.last.best
     if model is None or best is None:
         return
@@ -95,16 +95,16 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
         intervals = held_out.get("intervals", {})
         parts = ", ".join(
             f"{name} {held_out[key]:.3f}{_interval_text(intervals.get(key))}"
-            for key, name in LABELS.items()
+            for key, name in HELD_OUT_TITLES.items()
             if held_out.get(key) is not None
         )
-        print(f"  on {held_out['images']:,} images that were never trained on: {parts}")
+        print(f"  on {held_out['num_images']:,} images that were never trained on: {parts}")
     elif held_out_wanted:
         print("  too few images were held out to score it on them")
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig, interval = scores["true_factors"]["mig"], _interval_text(scores["true_factors"].get("interval"))
-        role = "of which the run was told some" if outcome.told else "which took no part in the run"
+        role = "of which the run was told some" if outcome.is_supervised else "which took no part in the run"
         print(f"  against the true factors, {role}: MIG {mig:.3f}{interval} ({gaps})")
 
 

@@ -127,7 +127,7 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
     print(headline(folder, snapshot), flush=True)
     printed: set[str] = set()
     while True:
-        for line in _lines(snapshot, folder.config.udr.against):
+        for line in _lines(snapshot):
             if line not in printed:
                 printed.add(line)
                 print(line, flush=True)
@@ -138,13 +138,13 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
         snapshot = folder.read()
 
 
-def _lines(snapshot: Snapshot, against: str) -> list[str]:
+def _lines(snapshot: Snapshot) -> list[str]:
     from pbt_disent.cli.live import summarize
 
     lines = []
     for path, manifests in snapshot.rounds.items():
         lines.append(f"round {path}: {snapshot.num_images[path]:,} images")
-        lines += [summarize(manifest, snapshot.fitness[path], against).line() for manifest in manifests]
+        lines += [summarize(manifest, snapshot.fitness[path]).line() for manifest in manifests]
         if path in snapshot.ended:
             lines.append(f"round {path} ended: {snapshot.ended[path].replace('_', ' ')}")
     return lines

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]
@@ -32,8 +33,8 @@ def draw(folder: WatchedFolder, snapshot: Snapshot) -> Group:
         parts.append(_rounds_table(folder, snapshot))
     paths = [path for path in snapshot.current if snapshot.rounds[path]]
     for path in paths:
-        count, against = max(MOST_MEMBERS // len(paths), FEWEST_MEMBERS), folder.config.udr.against
-        parts.append(_members_table(path, snapshot.rounds[path], snapshot.fitness[path], against, count))
+        count = max(MOST_MEMBERS // len(paths), FEWEST_MEMBERS)
+        parts.append(_members_table(path, snapshot.rounds[path], snapshot.fitness[path], count))
     return Group(*parts)
 
 
@@ -55,12 +56,12 @@ def _rounds_table(folder: WatchedFolder, snapshot: Snapshot) -> Table:
     for heading in ("round", "images", "generation", "ranked by", "best", "median", "course", "state"):
         table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
     for path, manifests in snapshot.rounds.items():
-        best, median = _best_and_median(manifests, snapshot.fitness[path], folder.config.udr.against)
+        best, median = _best_and_median(manifests, snapshot.fitness[path])
         table.add_row(
             path,
             f"{snapshot.num_images[path]:,}",
             f"{len(manifests)}/{folder.max_generations(path)}",
-            snapshot.fitness[path].replace("_", "-"),
+            snapshot.fitness[path].name.replace("_", "-"),
             best,
             median,
             _sparkline(manifests),
@@ -69,12 +70,12 @@ def _rounds_table(folder: WatchedFolder, snapshot: Snapshot) -> Table:
     return table
 
 
-def _best_and_median(manifests: list[Manifest], fitness: str, against: str) -> tuple[str, str]:
+def _best_and_median(manifests: list[Manifest], fitness: Fitness) -> tuple[str, str]:
     scores = [record.score for record in manifests[-1].members if record.score is not None] if manifests else []
     if not scores:
         return "none", "none"
-    interval = member_interval(manifests[-1], manifests[-1].best, fitness, against)
-    return with_interval(max(scores), interval), f"{statistics.median(scores):.3f}"
+    interval = member_interval(manifests[-1], manifests[-1].best, fitness)
+    return score_text(max(scores), interval), f"{statistics.median(scores):.3f}"
 
 
 def _sparkline(manifests: list[Manifest]) -> str:
@@ -90,11 +91,11 @@ def _round_state(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests
     paid = snapshot.spent.under_way.get(path, 0)
     if not manifests:
         return f"{paid:,} passes" if paid else "training"
-    expected = sum(record.images for record in manifests[-1].members)
+    expected = sum(record.image_passes for record in manifests[-1].members)
     return f"training, {min(paid / max(expected, 1), 1):.0%}"
 
 
-def _members_table(path: str, manifests: list[Manifest], fitness: str, against: str, count: int) -> Table:
+def _members_table(path: str, manifests: list[Manifest], fitness: Fitness, count: int) -> Table:
     from pbt_disent.report.figures import searched_hyperparameters
 
     last = manifests[-1]
@@ -104,9 +105,9 @@ def _members_table(path: str, manifests: list[Manifest], fitness: str, against: 
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{more}", title_justify="left"
     )
-    intervals = {record.member: member_interval(last, record, fitness, against) for record in ranked[:count]}
+    intervals = {record.member: member_interval(last, record, fitness) for record in ranked[:count]}
     interval_heading = ["95 %"] if any(intervals.values()) else []
-    for heading in ("member", fitness.replace("_", "-"), *interval_heading, "", "from", *names, "next"):
+    for heading in ("member", fitness.name.replace("_", "-"), *interval_heading, "", "from", *names, "next"):
         table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
     top = max((record.score or 0.0 for record in ranked), default=0.0)
     for record in ranked[:count]:

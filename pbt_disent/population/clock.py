@@ -1,13 +1,15 @@
 """When things happened in a run: its clock, apart from the manifests, which hold none.
 
-    {"event": "opened", "time": 1790000000.0}                                a process has taken the run up
-    {"event": "began", "time": ..., "path": "0"}                             a round begins, or goes on
-    {"event": "beat", "time": ..., "path": "0", "generation": 3, "images": 12000}   image passes paid in it so far
-    {"event": "generation", "time": ..., "path": "0", "generation": 3, "images": 24000, "training": 28.1, "all": 30.2}
-    {"event": "ended", "time": ..., "path": "0"}                             the round has ended
-    {"event": "closed", "time": ...}                                         the process has let it go
+The rows of ``clock.jsonl`` are events with a time, in seconds since 1970:
 
-Times are seconds since 1970; `images`, `training` and `all` are those of one generation of one round, whatever other
+    opened                                                       a process has taken the run up
+    began       path                                             a round begins, or goes on
+    beat        path generation image_passes                     the image passes paid in a generation so far
+    generation  path generation image_passes training all        a generation was committed
+    ended       path                                             the round has ended
+    closed                                                       the process has let the run go
+
+`image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other
 rounds run beside it. Nothing depends on this file but what people are told of time and waste.
 """
 
@@ -69,16 +71,18 @@ class Clock:
             self._next(event.path)
         elif isinstance(event, TaskDone):
             one = self._under_way[event.path]
-            one.paid += event.images
+            one.paid += event.image_passes
             if self._now() - one.beat >= _BEAT_SECONDS:
                 one.beat = self._now()
-                self._write("beat", path=event.path, generation=event.generation, images=one.paid)
+                self._write("beat", path=event.path, generation=event.generation, image_passes=one.paid)
         elif isinstance(event, Phase) and event.name == "trained":
             self._under_way[event.path].trained = self._now()
         elif isinstance(event, GenerationCommitted) and not event.replayed:
             now, manifest, one = self._now(), event.manifest, self._under_way[event.manifest.round]
             took = {"training": round(one.trained - one.start, 3), "all": round(now - one.start, 3)}
-            self._write("generation", path=manifest.round, generation=manifest.generation, images=one.paid, **took)
+            self._write(
+                "generation", path=manifest.round, generation=manifest.generation, image_passes=one.paid, **took
+            )
             self._next(manifest.round)
         elif isinstance(event, RoundFinished):
             self._write("ended", path=event.path)
@@ -109,7 +113,7 @@ class RoundTime:
 
     seconds: float = 0.0
     training: float = 0.0
-    images: int = 0
+    image_passes: int = 0
 
 
 @dataclass
@@ -123,7 +127,7 @@ class Spent:
         within: seconds in which at least one round was under way, however many were.
         beside: seconds by which the rounds together took longer than that, as they ran side by side.
         lost_seconds: in generations that a stop or a crash kept from being committed, added up over rounds.
-        lost_images: image passes in those, as far as they were noted.
+        lost_image_passes: image passes in those, as far as they were noted.
         under_way: image passes in the generation that is under way, for each round that is.
         opened: when the process that is at work took the run up; none if none does.
     """
@@ -134,7 +138,7 @@ class Spent:
     within: float = 0.0
     beside: float = 0.0
     lost_seconds: float = 0.0
-    lost_images: int = 0
+    lost_image_passes: int = 0
     under_way: dict[str, int] = field(default_factory=dict)
     opened: float | None = None
 
@@ -157,7 +161,7 @@ def spent(rows: Iterable[Json]) -> Spent:
 
     def lose() -> None:
         total.lost_seconds += sum(last - begun for begun in since.values())
-        total.lost_images += total.paid
+        total.lost_image_passes += total.paid
         since.clear()
         total.under_way.clear()
 
@@ -176,12 +180,12 @@ def spent(rows: Iterable[Json]) -> Spent:
         if event == "began":
             since[path], total.under_way[path] = now, 0
         elif event == "beat":
-            total.under_way[path] = int(row["images"])
+            total.under_way[path] = int(row["image_passes"])
         elif event == "generation":
             one = total.rounds.setdefault(path, RoundTime())
             one.seconds += row["all"]
             one.training += row["training"]
-            one.images += int(row["images"])
+            one.image_passes += int(row["image_passes"])
             since[path], total.under_way[path] = now, 0
         elif event == "ended":
             since.pop(path, None)

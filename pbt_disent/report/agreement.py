@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pbt_disent.config import Config
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.metrics.udr import udr
 from pbt_disent.models import LatentModel
-from pbt_disent.report.run_view import RoundView, RunView, config_of, stored_images, winner
+from pbt_disent.population.fitness.udr import UDRFitness
+from pbt_disent.report.run_view import RoundView, RunView, stored_images, winner
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import FloatArray, Json
@@ -54,20 +53,16 @@ class Agreement:
 def agreements_of(run: RunView) -> list[tuple[str, Agreement]]:
     """Return path and agreement of every round that ranks by UDR and whose best models and images are still there."""
     images = stored_images(run)
-    config = config_of(run)
-    if config is None:
-        return []
     blobs = BlobStore(RunFolder(run.folder).blobs)
-    compared = [(view.path, agreement(view, config, blobs, images)) for view in run.rounds]
+    compared = [(view.path, agreement(view, blobs, images)) for view in run.rounds]
     return [(path, result) for path, result in compared if result is not None]
 
 
-def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredImages | None) -> Agreement | None:
+def agreement(view: RoundView, blobs: BlobStore, images: StoredImages | None) -> Agreement | None:
     """Compare the models of a round's best member.
 
     Args:
         view: The round.
-        config: The config of the run.
         blobs: The blobs of the run.
         images: The images of the run.
 
@@ -75,7 +70,7 @@ def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredI
         The agreement; None where the member has one model, or where models or images are gone.
     """
     best = winner(view.manifests)
-    if best is None or images is None or view.fitness != "udr":
+    if best is None or images is None or not isinstance(view.fitness, UDRFitness):
         return None
     manifest = view.manifests[best.generation]
     record = manifest.members[best.member]
@@ -93,12 +88,9 @@ def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredI
     shown = images.images(subset[rows])
     posteriors = [model.posterior(shown) for model in models]
     try:
-        result = udr(
+        result = view.fitness.rank(
             np.stack([posterior.codes for posterior in posteriors]),
             np.stack([posterior.information for posterior in posteriors]),
-            correlation=config.udr.correlation,
-            alpha=config.udr.alpha,
-            threshold=config.udr.information_threshold,
         )
     except UserError:
         return None

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pbt_disent.metrics import MetricResult
+from pbt_disent.population.fitness import FITNESS
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement, agreements_of
 from pbt_disent.report.model_view import view_model
-from pbt_disent.report.page_rounds import FITNESS_LABELS
 from pbt_disent.report.pictures import png
 from pbt_disent.report.run_view import LearnedLatent, RoundView, read_learned_latents, read_run
 
@@ -99,15 +99,15 @@ def population_picture(manifests: Sequence[Manifest], fitness: str) -> bytes:
         manifests: The manifests of the generations, one or more.
         fitness: The name of the fitness that the members are ranked by.
     """
-    figure = figures.population_figure(manifests, FITNESS_LABELS.get(fitness, fitness))
+    title = FITNESS[fitness].title if fitness in FITNESS else fitness
+    figure = figures.population_figure(manifests, title)
     return figures.figure_bytes(figure, "png", dpi=80)
 
 
 def _round_figures(view: RoundView, learned: Sequence[LearnedLatent], agreement: Agreement | None) -> dict[str, Figure]:
-    label = FITNESS_LABELS.get(view.fitness, view.fitness)
     names = figures.searched_hyperparameters(view.manifests)
     return {
-        "score": figures.score_figure(view.manifests, label),
+        "score": figures.score_figure(view.manifests, view.fitness.title),
         **{name: figures.hyperparameter_figure(view.manifests, name) for name in names},
         "lineage": figures.lineage_figure(view.manifests),
         **{

@@ -160,7 +160,7 @@ def searched_hyperparameters(manifests: Sequence[Manifest]) -> list[str]:
     first: dict[str, Hyperparameters] = {}
     names = set[str]()
     for record in (record for manifest in manifests for record in manifest.members):
-        start = first.setdefault(record.kind, record.hyperparameters)
+        start = first.setdefault(record.objective, record.hyperparameters)
         names |= {name for name, value in record.hyperparameters.items() if value != start[name]}
     return sorted(names)
 

@@ -10,7 +10,6 @@ import jinja2
 from markupsafe import Markup
 
 from pbt_disent.files import write_atomically
-from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.clock import read_clock, spent
 from pbt_disent.report.agreement import agreement_context, agreements_of
 from pbt_disent.report.model_view import FRAMES, explorer_program, model_context, view_model
@@ -22,7 +21,7 @@ from pbt_disent.report.page_rounds import (
     round_tree,
 )
 from pbt_disent.report.run_view import RunView, config_of, read_learned_latents, read_run
-from pbt_disent.rounds.held_out import LABELS
+from pbt_disent.rounds.evaluation import HELD_OUT_TITLES
 from pbt_disent.types import Json
 from pbt_disent.units import duration
 
@@ -93,7 +92,7 @@ def _is_supervised(run: RunView) -> bool:
     """Return whether the run used labels, or pairs that were drawn by them."""
     config = config_of(run)
     return config is not None and (
-        config.method == "pbt-vae" or any(OBJECTIVES[section.name].needs for section in config.objectives)
+        config.population.fitness.uses_labels or any(options.needs for options in config.objectives)
     )
 
 
@@ -102,10 +101,10 @@ def _held_out_context(scores: Json | None) -> Json | None:
     if not scores:
         return None
     return {
-        "num_images": scores["images"],
+        "num_images": scores["num_images"],
         "scores": [
             (name, scores[key], scores.get("intervals", {}).get(key))
-            for key, name in LABELS.items()
+            for key, name in HELD_OUT_TITLES.items()
             if scores.get(key) is not None
         ],
     }

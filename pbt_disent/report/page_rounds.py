@@ -5,13 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import yaml
 from markupsafe import Markup
 
 from pbt_disent.metrics import Interval
 from pbt_disent.population.clock import RoundTime, Spent
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.report import figures
 from pbt_disent.report.run_view import (
     LearnedLatent,
@@ -26,7 +25,6 @@ from pbt_disent.report.run_view import (
 from pbt_disent.types import Json
 
 __all__ = [
-    "FITNESS_LABELS",
     "cost_context",
     "format_number",
     "learned_latents_context",
@@ -34,7 +32,6 @@ __all__ = [
     "round_tree",
 ]
 
-FITNESS_LABELS = {"udr": "UDR", "leaf_mig": "leaf-MIG", "mig": "MIG", "nmig": "nMIG", "dci": "DCI"}
 _REASONS = {
     "converged": "the best score stopped moving",
     "max_generations": "the last generation was reached",
@@ -45,10 +42,9 @@ _REASONS = {
 def round_tree(run: RunView) -> list[Json]:
     """Return the rounds as the rows of a tree, each after the round that it was cut from, with its depth."""
     rows: list[Json] = []
-    against = _udr_against(run)
 
     def visit(view: RoundView, depth: int) -> None:
-        rows.append(_round_row(view, depth, against))
+        rows.append(_round_row(view, depth))
         for child in run.rounds:
             if parent_path(child.path) == view.path:
                 visit(child, depth + 1)
@@ -87,7 +83,7 @@ def population_context(run: RunView, view: RoundView, index: int) -> Json:
     return {
         "path": view.path,
         "id": f"round-{index}",
-        "summary": _summary(view, best, _udr_against(run)),
+        "summary": _summary(view, best),
         "charts": [
             {
                 "title": title,
@@ -152,8 +148,8 @@ def _cost_row(view: RoundView, time: RoundTime | None) -> Json:
         "members": len(manifests[0].members),
         "models": len(manifests[0].members) * max([1, *(len(record.replica_scores) for record in members)]),
         "passes": view.image_passes,
-        "winning": sum(manifests[step.generation].members[step.member].images for step in lineage),
-        "failed": sum(record.images for record in members if record.score is None),
+        "winning": sum(manifests[step.generation].members[step.member].image_passes for step in lineage),
+        "failed": sum(record.image_passes for record in members if record.score is None),
         "replaced": _replaced_passes(manifests),
         "seconds": None if time is None else time.seconds,
         "training": None if time is None else time.training,
@@ -163,14 +159,14 @@ def _cost_row(view: RoundView, time: RoundTime | None) -> Json:
 def _replaced_passes(manifests: Sequence[Manifest]) -> int:
     """Return the image passes of members that were replaced: their weights went no further."""
     return sum(
-        manifest.members[assignment.member].images
+        manifest.members[assignment.member].image_passes
         for manifest in manifests[:-1]
         for assignment in manifest.next
         if assignment.operation != "continue" and assignment.member < len(manifest.members)
     )
 
 
-def _round_row(view: RoundView, depth: int, against: str) -> Json:
+def _round_row(view: RoundView, depth: int) -> Json:
     cut, labelled = view.events.get("cut", {}), view.events.get("labelled", {})
     best = winner(view.manifests)
     finished = view.events.get("finished")
@@ -178,9 +174,9 @@ def _round_row(view: RoundView, depth: int, against: str) -> Json:
     return {
         "path": view.path,
         "depth": depth,
-        "num_images": view.logged("started", "images"),
+        "num_images": view.logged("started", "num_images"),
         "label": _score_label(view),
-        "score": None if best is None else _score(view, best, against),
+        "score": None if best is None else _score(view, best),
         "generations": len(view.manifests),
         "reason": _REASONS.get(reason, reason.replace("_", " ")) if finished else "not finished",
         "frozen": sorted(f"f{name}" for name in cut.get("frozen", {})),
@@ -188,35 +184,26 @@ def _round_row(view: RoundView, depth: int, against: str) -> Json:
     }
 
 
-def _summary(view: RoundView, best: LineageStep | None, against: str) -> str:
+def _summary(view: RoundView, best: LineageStep | None) -> str:
     if best is None:
         return "No member has a score."
     sentence = (
-        f"Best {_score_label(view)} {_score(view, best, against)}: "
-        f"member {best.member} in generation {best.generation + 1}."
+        f"Best {_score_label(view)} {_score(view, best)}: member {best.member} in generation {best.generation + 1}."
     )
-    if _interval(view, best, against) is not None:
+    if _interval(view, best) is not None:
         return f"{sentence} The interval is where 95 of 100 such members would be with other random seeds."
     replicas = len(view.manifests[best.generation].members[best.member].replica_scores)
     return f"{sentence} With {replicas} model{'s' if replicas > 1 else ''} a member there is no interval over models."
 
 
-def _score(view: RoundView, best: LineageStep, against: str) -> str:
+def _score(view: RoundView, best: LineageStep) -> str:
     score = view.manifests[best.generation].members[best.member].score
-    return "none" if score is None else with_interval(score, _interval(view, best, against))
+    return "none" if score is None else score_text(score, _interval(view, best))
 
 
-def _interval(view: RoundView, best: LineageStep, against: str) -> Interval | None:
+def _interval(view: RoundView, best: LineageStep) -> Interval | None:
     manifest = view.manifests[best.generation]
-    return member_interval(manifest, manifest.members[best.member], view.fitness, against)
-
-
-def _udr_against(run: RunView) -> str:
-    """Return what the UDR of a run compares a model with; a config of another version may say it in another way."""
-    try:
-        return str(yaml.safe_load(run.config)["udr"]["against"])
-    except (yaml.YAMLError, TypeError, KeyError):
-        return "replicas"
+    return member_interval(manifest, manifest.members[best.member], view.fitness)
 
 
 def _median_sentence(manifests: Sequence[Manifest]) -> str:
@@ -233,4 +220,4 @@ def _schedule_sentence(manifests: Sequence[Manifest], lineage: Sequence[LineageS
 
 
 def _score_label(view: RoundView) -> str:
-    return FITNESS_LABELS.get(view.fitness, view.fitness)
+    return view.fitness.title

@@ -18,6 +18,7 @@ from pbt_disent.config import Config, read_yaml, validate
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.files import read_json_lines
+from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.store.run_folder import check_format
@@ -56,12 +57,13 @@ class RoundView:
     @property
     def image_passes(self) -> int:
         """The image passes of all models of the round."""
-        return self.manifests[-1].images if self.manifests else 0
+        return self.manifests[-1].image_passes if self.manifests else 0
 
     @property
-    def fitness(self) -> str:
-        """The name of the fitness that the round ranks by; ``score`` where the log does not say."""
-        return str(self.logged("started", "fitness") or "score")
+    def fitness(self) -> Fitness:
+        """What the round ranks by, as its log says."""
+        document = self.logged("started", "fitness")
+        return load_fitness(document) if isinstance(document, dict) else Fitness()
 
     def logged(self, event: str, key: str) -> object:
         """Return what the log of rounds has under a key in the row of an event; None if nothing."""

@@ -7,6 +7,7 @@ import pytest
 from pbt_disent.cli.jobs import progress_of
 from pbt_disent.cli.live import LiveProgress, without_records
 from pbt_disent.population.events import GenerationCommitted, RoundStarted, TaskDone
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.tune.supervisor import PROGRESS_RECORDS
 from tests.simulated import simulate
@@ -21,7 +22,7 @@ def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     manifests = simulate(members=4, generations=2, replicas=3)
     for part in (0, 1):
         progress = LiveProgress(10**6, 100.0)
-        progress.notify(RoundStarted("0", 4, 3, 30, 40, 1000, "udr", part))
+        progress.notify(RoundStarted("0", 4, 3, 30, 40, 1000, UDRFitness(), part))
         progress.notify(TaskDone("0", part, 500_000))
         for number, manifest in enumerate(manifests[: part + 1]):
             progress.notify(GenerationCommitted(manifest, replayed=number < part))
@@ -32,9 +33,9 @@ def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 def test_how_far_a_run_is_is_read_as_data(output: str) -> None:
     first, last = simulate(members=4, generations=2, replicas=3)
-    paid = 500_000 + sum(record.images for record in first.members)
+    paid = 500_000 + sum(record.image_passes for record in first.members)
     assert last.best is not None
-    interval = member_interval(last, last.best, "udr")
+    interval = member_interval(last, last.best, UDRFitness())
     assert interval is not None
     assert progress_of(output) == {
         "round": "0",

@@ -16,14 +16,14 @@ from pbt_disent.rounds.tree import TREE, Tree
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch
-from tests.rounds.test_teaching import QUANTILES
+from tests.rounds.test_final import QUANTILES
 from tests.test_pipeline import TINY
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = create_run(load_config(None, [*TINY, QUANTILES]), "tiny", tmp_path_factory.mktemp("runs"), None)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     return folder
 
 

@@ -11,8 +11,9 @@ import pytest
 from pbt_disent.cli.replay import replay
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import lineage_events
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.simulated import simulate
@@ -53,7 +54,7 @@ def test_a_run_of_one_member_follows_the_winner_of_the_final_round(
     config, before = made(begun), source.config()
     assert begun[0].name == "source-replay-1"
     assert (config.method, config.seed, config.population.replicas, config.budget) == ("replay", 5, 1, None)
-    assert config.population.images_per_generation == before.final.images_per_generation
+    assert config.population.image_passes_per_generation == before.final.image_passes_per_generation
     assert config.objectives == before.objectives
     assert config.replay is not None
     assert config.replay.source == "source, round final"
@@ -71,12 +72,12 @@ def test_another_round_more_replicas_and_changes(
     config = made(begun)
     scored = [(one, one.best) for one in simulate("0", replicas=3) if one.best is not None]
     generation, best = max(scored, key=lambda pair: pair[1].score or 0)
-    interval = member_interval(generation, best, "udr")
+    interval = member_interval(generation, best, UDRFitness())
     assert interval is not None
-    assert f"score {with_interval(best.score or 0, interval)}, " in capsys.readouterr().out
+    assert f"score {score_text(best.score or 0, interval)}, " in capsys.readouterr().out
     assert begun[0].name == "mine"
     assert (config.seed, config.population.replicas, config.resources.cpus) == (9, 4, 1)
-    assert config.population.images_per_generation == source.config().population.images_per_generation
+    assert config.population.image_passes_per_generation == source.config().population.image_passes_per_generation
 
 
 def test_a_lineage_alone_needs_a_config(source: RunFolder, begun: list[RunFolder], tmp_path: Path) -> None:

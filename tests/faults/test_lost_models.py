@@ -13,7 +13,7 @@ from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, RoundFinished
 from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore
-from pbt_disent.population.safekeeping import Safekeeping
+from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
@@ -49,9 +49,9 @@ class DamageWinners:
 @pytest.mark.slow
 def test_winners_that_are_lost_before_they_label_and_are_exported_are_made_again(tmp_path: Path) -> None:
     whole, damaged = fresh(tmp_path / "whole"), fresh(tmp_path / "damaged")
-    api.execute(api.prepare(whole), api.in_process, Watch())
+    api.execute(api.prepare(whole), Watch(), api.InProcess())
     observer = DamageWinners(damaged.path)
-    api.execute(api.prepare(damaged), api.in_process, observer)
+    api.execute(api.prepare(damaged), observer, api.InProcess())
     restored = incidents_of(damaged.path, "checkpoint_restored")
     assert {row["round"] for row in restored} >= {"0", "final"}
     assert all(row["equal"] for row in restored)
@@ -68,7 +68,7 @@ class LosingExecutor(FakeExecutor):
         self._one_at_a_time = threading.Lock()
         self.lost: set[str] = set()
 
-    def _one(self, task: TrainTask) -> TrainOutcome:
+    def _train(self, task: TrainTask) -> TrainOutcome:
         with self._one_at_a_time:
             origins = [digest for digest in task.origins if digest]
             if self._loses is not None and task.key.generation >= self._loses and origins and not self.lost:
@@ -78,11 +78,11 @@ class LosingExecutor(FakeExecutor):
             for digest in origins:
                 if not self.blobs.is_intact(digest):
                     return TrainOutcome(task.key, "failed", error="lost", lost=digest)
-            return super()._one(task)
+            return super()._train(task)
 
 
-def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> Safekeeping:
-    return Safekeeping(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
+def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> RecoveringExecutor:
+    return RecoveringExecutor(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
 
 
 def train(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> LosingExecutor:
@@ -129,7 +129,7 @@ def test_what_nothing_on_record_explains_is_said_in_one_line(tmp_path: Path) -> 
     book, blobs, lease = journal(tmp_path)
     keeper = keep(FakeExecutor(blobs), tmp_path, book, blobs)
     with pytest.raises(PbtDisentError, match=r"^checkpoint aaaaaaaaaaaa of round 0 is lost, .* then resume the run$"):
-        keeper.sound("a" * 64, "0")
+        keeper.intact("a" * 64, "0")
     assert [row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")] == ["a" * 64]
     lease.release()
 

@@ -45,7 +45,7 @@ def test_rounds_in_their_order_and_the_ends_of_leaf_runs_apart(finished_run: Run
     run = read_run(finished_run.path)
     assert [view.path for view in run.rounds] == ["0", "0/leaf1/1", "final"]
     assert list(run.leaves) == ["0/leaf1"]
-    assert run.rounds[1].logged("cut", "images") == 12
+    assert run.rounds[1].logged("cut", "num_images") == 12
     assert run.image_passes == 6 * 4 * 2000 + 4 * 1 * 2000 + 4 * 3 * 1000
 
 
@@ -63,13 +63,13 @@ def generation(number: int, *members: tuple[float | None, str, int | None]) -> M
             codes=(),
             information=(),
             losses=(),
-            images=1,
+            image_passes=1,
             error=None,
-            kind="betatcvae",
+            objective="betatcvae",
         )
         for index, (score, operation, parent) in enumerate(members)
     )
-    return Manifest(round="0", identity="f", generation=number, members=records, next=(), images=1)
+    return Manifest(round="0", identity="f", generation=number, members=records, next=(), image_passes=1)
 
 
 HISTORY = [

@@ -27,12 +27,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pbt_disent.cli import main
-from pbt_disent.config import ObjectiveConfig
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
 from pbt_disent.tracking.flavor import save_flavor
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
+from tests.objectives import options_of
 from tests.simulated import simulate
 
 pytestmark = pytest.mark.slow
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SHAPE = (1, 32, 32)
 NAMES = ["x", "rotation", "f2"]
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), dtype=np.uint8)
 PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
 START = 180.0
@@ -49,10 +50,9 @@ START = 180.0
 
 @pytest.fixture(scope="module")
 def model() -> LatentModel:
-    resolved = resolve(ObjectiveConfig(name="betatcvae", latents=3, network_width=4), SHAPE)
-    values = resolved.complete({name: declared.default for name, declared in resolved.space.items()})
-    objective = build(resolved.name, resolved.settings, values, SHAPE, 100, generator=torch.Generator().manual_seed(0))
-    return LatentModel(resolved.name, objective, NAMES, np.array([2.0, 1.0, 0.0]))
+    options = options_of("betatcvae", SHAPE, latents=3, network={"width": 4})
+    objective = build(options, options.defaults, SHAPE, 100, generator=torch.Generator().manual_seed(0))
+    return LatentModel(objective, NAMES, np.array([2.0, 1.0, 0.0]))
 
 
 @pytest.fixture(scope="module")
