@@ -1,8 +1,8 @@
 """Components: everything that can be chosen by name, each one class in one file that owns its options.
 
-A component is a frozen pydantic model. Its fields are its options, each with bounds and a description, and its registered
-name is what a config says. From the fields alone come the validation, the error message, ``pbt-disent options``, the
-reference page, and a component's part in the identity of a generation.
+A component is a frozen pydantic model. Its fields are its options, each with bounds and a description, and its
+registered name is what a config says. From the fields alone come the validation, the error message,
+``pbt-disent options``, the reference page, and a component's part in the identity of a generation.
 
     @EXPLOITS.register("truncation")
     class Truncation(Exploit):
@@ -10,8 +10,8 @@ reference page, and a component's part in the identity of a generation.
 
         cutoff: float = Field(0.2, ge=0, le=0.5, description="The share of the members that is replaced.")
 
-Where a component cannot be a pydantic model itself, as an objective, which is a `torch.nn.Module`, its class has a nested
-class ``Options`` that is one.
+Where a component cannot be a pydantic model itself, as an objective, which is a `torch.nn.Module`, its class has a
+nested class ``Options`` that is one.
 
 Entries of a registry are found in the modules of its package, and in the modules that installed distributions name as
 entry points of the group ``pbt_disent.components``. Both are imported at the first look-up.
@@ -129,7 +129,7 @@ class Registry(Generic[T]):
 
 
 def options_class(entry: object) -> type[Component] | None:
-    """Return the class that holds the options of a registered class: itself or its ``Options``; None without options."""
+    """Return the class that holds the options of a registered class: itself or its ``Options``, or None."""
     options = entry if isinstance(entry, type) and issubclass(entry, Component) else getattr(entry, "Options", None)
     return options if isinstance(options, type) and issubclass(options, Component) else None
 
@@ -233,24 +233,26 @@ class Choice:
     Args:
         kind: One of `KINDS`.
         default: The name of the component where only options are given.
+        optional: Whether the field may be None.
     """
 
     kind: str
     default: str
+    optional: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         """Tell pydantic how to validate and serialise the field."""
         return core_schema.no_info_plain_validator_function(
-            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(Component.dump)
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump)
         )
 
-    def validate(self, value: object) -> Component:
+    def validate(self, value: object) -> Component | None:
         """Return the component that a value of the config stands for.
 
         Raises:
             OptionError: The value is no component of this kind.
         """
-        if isinstance(value, Component):
+        if isinstance(value, Component) or (value is None and self.optional):
             return value
         if isinstance(value, str):
             value = {"name": value}
@@ -269,6 +271,10 @@ class Choice:
 
     def _known(self, name: str) -> str:
         return nearest(name, components(self.kind))
+
+
+def _dump(component: Component | None) -> dict[str, Any] | None:
+    return None if component is None else component.dump()
 
 
 def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError:

@@ -6,18 +6,22 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from pbt_disent.config.sections import ObjectiveConfig
 from pbt_disent.config.tree import Config
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.registry import KINDS, first_mistake
 
 __all__ = ["load_config", "override", "preset_names", "read_yaml", "validate", "write_yaml"]
 
 IN_EVERY_OBJECTIVE = ("latents", "lr", "batch_size")
+"""What an objective keeps of the one whose place it takes."""
+
+NAMED = {*KINDS, "data", "lr_schedule"}
+"""The keys whose value may be a name alone, to which options are added one by one."""
 
 
 def preset_names() -> list[str]:
@@ -61,8 +65,8 @@ class _Dumper(yaml.SafeDumper):
     """Puts a text that `_Loader` would read as a number, such as a folder called ``1e3``, between quotes."""
 
 
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver(
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
     )
 
@@ -90,7 +94,7 @@ def validate(tree: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise first_mistake(error, Config).to_user_error() from None
 
 
 def _read(source: str | Path) -> str:
@@ -137,47 +141,15 @@ def _set(tree: dict[str, Any], change: str) -> None:
             rule, remedy = f"is for one of several in {key}, without saying which", f"describe each in {key}=[...]"
             raise UserError(f"--set {change}", rule, remedy)
         if not isinstance(child, dict):
-            child = node[key] = {"name": child} if key in {"objective", "data"} else {}
+            child = node[key] = {"name": child} if key in NAMED and isinstance(child, str) else {}
         node = child
     try:
         value = read_yaml(text)
     except yaml.YAMLError:
         raise UserError(f"--set {change}", "must have a value in YAML", "quote it") from None
-    if keys == ["objective"] and isinstance(given := tree.get("objective"), dict):
-        kept = {key: given[key] for key in IN_EVERY_OBJECTIVE if key in given}
-        several = value if isinstance(value, list) else [value]
-        filled = [{"name": one, **kept} if isinstance(one, str) else one for one in several]
+    if keys == ["objective"] and isinstance(before := tree.get("objective"), dict):
+        kept = {key: before[key] for key in IN_EVERY_OBJECTIVE if key in before}
+        objectives = value if isinstance(value, list) else [value]
+        filled = [{"name": item, **kept} if isinstance(item, str) else item for item in objectives]
         value = filled if isinstance(value, list) else filled[0]
     node[keys[-1]] = value
-
-
-def _explain(error: ValidationError) -> UserError:
-    first = error.errors(include_url=False)[0]
-    alternatives = {ObjectiveConfig.__name__, f"tuple[{ObjectiveConfig.__name__},...]"}  # pydantic names what it tried
-    location = ".".join(str(part) for part in first["loc"] if part not in alternatives)
-    if first["type"] == "extra_forbidden":
-        known = _fields(first["loc"][:-1])
-        return UserError(f"key {location!r}", "is unknown", nearest(str(first["loc"][-1]), known))
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if not location:
-        key, _, rule = message.partition(" ")
-        return UserError(key, rule, "change it in the config or with --set")
-    return UserError(f"{location}={first['input']!r}", message, "change it in the config or with --set")
-
-
-def _fields(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys known at a place in the tree."""
-    model: type[BaseModel] = Config
-    for part in location:
-        field = model.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        sections = [one for one in (annotation, *get_args(annotation)) if _is_section(one)]
-        if not sections:
-            return []
-        model = sections[0]
-    return list(model.model_fields)
-
-
-def _is_section(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,9 +1,9 @@
-"""Trained and trainable models: objectives and networks by name, and `LatentModel`, which serves a trained one."""
+"""Objectives, networks and trained models."""
 
 from __future__ import annotations
 
-from pbt_disent.models.contract import OBJECTIVES, Objective
+from pbt_disent.models.build import build
+from pbt_disent.models.contract import OBJECTIVES, Objective, ObjectiveOptions
 from pbt_disent.models.latent_model import LatentModel
-from pbt_disent.models.resolve import ResolvedObjective, build, resolve
 
-__all__ = ["OBJECTIVES", "LatentModel", "Objective", "ResolvedObjective", "build", "resolve"]
+__all__ = ["OBJECTIVES", "LatentModel", "Objective", "ObjectiveOptions", "build"]

@@ -1,26 +1,35 @@
-"""What every objective offers to training, scoring and serving (design decision 4).
+"""What every objective offers to training, scoring and serving.
 
-An objective is a `torch.nn.Module` that owns its networks and says what is minimised. It is built fresh for each
-task from its settings, the member's hyperparameters, the image shape and the number of images it trains on; its
-state then comes from a checkpoint.
+An objective is a `torch.nn.Module` that owns its networks and says what is minimised. Its nested class ``Options``
+declares its options and hyperparameters. The module is built afresh for each task from these options, the member's
+hyperparameters, the image shape and the number of images it trains on; its state then comes from a checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.networks import NETWORKS, choose
-from pbt_disent.models.settings import Setting
-from pbt_disent.registry import Registry
-from pbt_disent.types import Hyperparameters
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.networks import ImageShape
+from pbt_disent.registry import Choice, Component, OptionError, Registry
+from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["OBJECTIVES", "Batch", "LossTerms", "Objective", "Optimizers", "Representation"]
+__all__ = [
+    "OBJECTIVES",
+    "Batch",
+    "LossTerms",
+    "Objective",
+    "ObjectiveOptions",
+    "Optimizers",
+    "Representation",
+    "hyperparameter",
+]
 
 Optimizers = dict[str, torch.optim.Optimizer]
 
@@ -30,10 +39,10 @@ class Batch:
     """One training batch.
 
     Args:
-        images: (B, C, H, W) float32 in 0 to 1.
-        labels: (B, L) int64 class ids, or none.
-        label_mask: (B, L) bool, true where a label is known, or none.
-        partner: (B, C, H, W) second image of each pair, for weak supervision, or none.
+        images: The images, (B, C, H, W) float32 in 0 to 1.
+        labels: The class ids, (B, L) int64, or None.
+        label_mask: Which labels are known, (B, L) bool, or None.
+        partner: The second image of each pair, (B, C, H, W), for weak supervision, or None.
     """
 
     images: Tensor
@@ -42,8 +51,8 @@ class Batch:
     partner: Tensor | None = None
 
     @property
-    def shown(self) -> int:
-        """Images that pass through a model that takes a step on it."""
+    def num_images(self) -> int:
+        """The number of images that pass through a model in a step on this batch, partners included."""
         return len(self.images) + (0 if self.partner is None else len(self.partner))
 
 
@@ -60,9 +69,9 @@ class Representation:
     """What an encoder says about a batch.
 
     Args:
-        mean: (B, Z) posterior means, the codes.
-        log_sigma: (B, Z) log standard deviations, or none where the encoder has none.
-        information: (Z,) nats per latent, averaged over the batch.
+        mean: The posterior means, which are the codes, (B, Z).
+        log_sigma: The logarithms of the posterior's standard deviations, (B, Z), or None where the encoder has none.
+        information: The information of each latent in nats, averaged over the batch, (Z,).
     """
 
     mean: Tensor
@@ -70,63 +79,149 @@ class Representation:
     information: Tensor
 
 
-class Objective(nn.Module):
-    """Base class of every objective. Subclasses declare their hyperparameters and settings as class attributes.
+def hyperparameter(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    log: bool = True,
+    integer: bool = False,
+    optional: bool = False,
+    description: str,
+) -> Any:
+    """Declare a hyperparameter of an objective, as a field of its options; see `pbt_disent.config.Hyperparameter`."""
+    declared = Hyperparameter(default=default, low=low, high=high, log=log, integer=integer, optional=optional)
+    return Field(declared, description=description)
 
-    Args:
-        settings: fixed settings (latents, estimator, network, ...), already complete and checked.
-        hyperparameters: this member's values, one for each name in `hyperparameters`.
-        image_shape: (C, H, W).
-        dataset_size: number of images in the set that is trained on.
-    """
 
-    hyperparameters: ClassVar[dict[str, Mutable]]
-    """Name -> default, bounds and scale; must contain `lr` and `batch_size`."""
-    optional: ClassVar[frozenset[str]] = frozenset()
-    """The hyperparameters that may be fixed at 0, below their bounds, to take their term out of the loss."""
+class ObjectiveOptions(Component):
+    """The options of an objective: settings, which all members share, and hyperparameters, which may be searched."""
+
     needs: ClassVar[frozenset[str]] = frozenset()
     """The optional fields of `Batch` without which it cannot train: ``labels`` (with their mask), ``partner``."""
-    settings: ClassVar[dict[str, Setting]]
-    """Name -> declaration of each fixed setting; must contain `latents`, `network` and `network_width`."""
+
+    latents: int = Field(10, ge=1, le=512, description="The number of latents.")
+    network: Annotated[Any, Choice("network", "auto")] = Field(
+        "auto", validate_default=True, description="The encoder and decoder; auto goes by the size of the images."
+    )
+    lr_schedule: Annotated[Any, Choice("schedule", "constant")] = Field(
+        "constant",
+        validate_default=True,
+        description="How the learning rates change over the steps of a member's life.",
+    )
+    lr: Hyperparameter = hyperparameter(1e-3, 1e-6, 1e-2, description="The learning rate.")
+    batch_size: Hyperparameter = hyperparameter(
+        128, 16, 1024, integer=True, description="The number of images in a batch."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _narrow(cls, values: Any) -> Any:
+        """Turn what a config says of a hyperparameter into the narrowed declaration."""
+        if not isinstance(values, dict):
+            return values
+        narrowed = dict(values)
+        for name, value in values.items():
+            field = cls.model_fields.get(name)
+            if field is not None and isinstance(field.default, Hyperparameter):
+                try:
+                    narrowed[name] = field.default.narrow(value)
+                except OptionError as error:
+                    raise error.within(name) from None
+        return narrowed
+
+    @property
+    def hyperparameters(self) -> dict[str, Hyperparameter]:
+        """All hyperparameters by name, fixed and searched."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, Hyperparameter)}
+
+    @property
+    def space(self) -> dict[str, Hyperparameter]:
+        """The hyperparameters that are searched, with their bounds."""
+        return {name: declared for name, declared in self.hyperparameters.items() if not declared.is_fixed}
+
+    @property
+    def fixed(self) -> Hyperparameters:
+        """The values of the hyperparameters that all members share."""
+        return {name: declared.default for name, declared in self.hyperparameters.items() if declared.is_fixed}
+
+    @property
+    def defaults(self) -> Hyperparameters:
+        """The default value of every hyperparameter."""
+        return {name: declared.default for name, declared in self.hyperparameters.items()}
+
+    @property
+    def settings(self) -> Json:
+        """All options that are no hyperparameters, as plain values."""
+        return self.model_dump(mode="json", exclude={"name", *self.hyperparameters})
+
+    def with_defaults(self) -> Self:
+        """Return the options with every hyperparameter fixed at its default, so that nothing is searched."""
+        fixed = {name: declared.fixed_at(declared.default) for name, declared in self.hyperparameters.items()}
+        return self.model_copy(update=fixed)
+
+    def with_classes(self, sizes: Sequence[int], names: Sequence[str] = ()) -> Self:
+        """Return the options for labels with these numbers of classes; most objectives have no labelled latents.
+
+        Args:
+            sizes: The number of classes of each label.
+            names: The names of the labels, for messages.
+
+        Raises:
+            UserError: The options do not fit the labels.
+        """
+        del sizes, names
+        return self
+
+    def resolve(self, image_shape: ImageShape) -> Self:
+        """Return the options with everything filled in that depends on the images.
+
+        Args:
+            image_shape: The shape (C, H, W) of an image.
+
+        Raises:
+            UserError: The options contradict each other or the shape of the images.
+        """
+        return self.model_copy(update={"network": self.network.resolve(image_shape)})
+
+    @property
+    def stacking_obstacle(self) -> str:
+        """Why replicas with these options cannot train as one stacked model; empty where they can."""
+        return ""
+
+
+class Objective(nn.Module):
+    """Base class of every objective. A subclass declares its options in a nested class ``Options``.
+
+    Args:
+        options: The options, as `ObjectiveOptions.resolve` returns them.
+        hyperparameters: This member's values, one for each hyperparameter that the options declare.
+        image_shape: The shape (C, H, W) of an image.
+        dataset_size: The number of images in the set that is trained on.
+    """
+
+    class Options(ObjectiveOptions):
+        """The options that all objectives share."""
 
     def __init__(
         self,
-        settings: dict[str, Any],
+        options: Any,
         hyperparameters: Hyperparameters,
-        image_shape: tuple[int, int, int],
+        image_shape: ImageShape,
         dataset_size: int,
     ) -> None:
         super().__init__()
+        self.options = options
         self.values = hyperparameters
-        self.options = settings
         self.image_shape = image_shape
         self.dataset_size = dataset_size
 
-    @classmethod
-    def complete(cls, settings: dict[str, Any], image_shape: tuple[int, int, int]) -> dict[str, Any]:
-        """Return settings with everything filled in that depends on the images; called once, before anything else.
-
-        Args:
-            settings: one value for each declared setting, each checked on its own.
-            image_shape: (C, H, W).
-
-        Raises:
-            UserError: the settings contradict each other or the shape of the images.
-        """
-        network = choose(settings["network"], image_shape)
-        width = settings["network_width"] or NETWORKS[network].width
-        return {**settings, "network": network, "network_width": width}
-
-    @classmethod
-    def loop_only(cls, settings: dict[str, Any]) -> str:
-        """Return why replicas with these settings cannot train as one stacked model; empty where they can."""
-        return ""
-
-    def steady(self, step: int) -> bool:
+    def is_capturable(self, step: int) -> bool:
         """Return whether from this step of the member's life on every step is the same work for a device.
 
-        Then a GPU may record one and replay it: nothing but the batch, the noise and the parameters changes, every
-        shape is the same, no value is read back, and all terms lie on the device.
+        Then a GPU may capture one step as a CUDA graph and replay it: nothing but the batch, the noise and the
+        parameters changes, every shape is the same, no value is read back, and all terms lie on the device.
         """
         return True
 
@@ -138,11 +233,13 @@ class Objective(nn.Module):
         """Return `losses`, under the name by which torch calls a module."""
         return self.losses(batch, step, generator)
 
-    def settle(self, batches: Iterable[Tensor]) -> None:
-        """After the last step of a generation, fix what depends on the whole set; most objectives need nothing.
+    def finalize(self, batches: Iterable[Tensor]) -> None:
+        """After the last step of a generation, fit what depends on the whole set; most objectives need nothing.
+
+        The module is in evaluation mode.
 
         Args:
-            batches: (B, C, H, W) training images in 0 to 1, a random part of the set; the module is in evaluation mode.
+            batches: Training images, (B, C, H, W) in 0 to 1, a random part of the set.
         """
 
     def represent(self, images: Tensor) -> Representation:

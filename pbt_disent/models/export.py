@@ -69,7 +69,7 @@ def export_encoder(model: LatentModel) -> tuple[bytes, float]:
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     program = torch.export.export(_Encoder(model.objective).eval(), (batches[-1],), dynamic_shapes=shapes)
     program.example_inputs = None  # else they would be the one pickled file in the archive
-    header = {**describe(model.name, model.objective), "latents": model.latents}
+    header = {**describe(model.objective), "latents": model.latents}
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files={DESCRIPTION: json.dumps(header, sort_keys=True)})
     difference = max(_difference(model, archive, batch) for batch in batches)

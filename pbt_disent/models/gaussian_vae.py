@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pbt_disent.config import Mutable
 from pbt_disent.models.contract import Batch, LossTerms, Objective, Representation
 from pbt_disent.models.gaussian import kl_per_latent, reparameterise
-from pbt_disent.models.likelihoods import LIKELIHOODS, negative_log_likelihood
-from pbt_disent.models.networks import NETWORKS, ImageShape
-from pbt_disent.models.settings import Setting
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.models.networks import ImageShape
+from pbt_disent.registry import Choice
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["GaussianVAE", "Pass", "kl_terms"]
 
@@ -47,24 +46,21 @@ def kl_terms(passed: Pass) -> dict[str, Tensor]:
 class GaussianVAE(Objective):
     """Base of the objectives with q(z|x) = N(mean, diag sigma^2) and p(z) = N(0, I)."""
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        "lr": Mutable(default=1e-3, low=1e-6, high=1e-2, log=True),
-        "batch_size": Mutable(default=128, low=16, high=1024, log=True, integer=True),
-    }
-    settings: ClassVar[dict[str, Setting]] = {
-        "latents": Setting(10, "number of latents", low=1, high=512),
-        "network": Setting("auto", "encoder and decoder; auto goes by the size of the images"),
-        "network_width": Setting(None, "channels of the first layer; default: the network's own", low=1, high=1024),
-        "likelihood": Setting("bernoulli", "model of a pixel", choices=tuple(LIKELIHOODS)),
-    }
+    class Options(Objective.Options):
+        """The options that all Gaussian VAEs share."""
+
+        likelihood: Annotated[Any, Choice("likelihood", "bernoulli")] = Field(
+            "bernoulli", validate_default=True, description="The distribution of a pixel."
+        )
+
+    options: Options
 
     def __init__(
-        self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
+        self, options: Options, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
     ) -> None:
-        super().__init__(settings, hyperparameters, image_shape, dataset_size)
-        network, latents = NETWORKS[settings["network"]], settings["latents"]
-        self.encoder = network.encoder(image_shape, 2 * latents, settings["network_width"])
-        self.decoder = network.decoder(image_shape, latents, settings["network_width"])
+        super().__init__(options, hyperparameters, image_shape, dataset_size)
+        self.encoder = options.network.encoder(image_shape, 2 * options.latents)
+        self.decoder = options.network.decoder(image_shape, options.latents)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log standard deviations, (B, Z) each."""
@@ -75,7 +71,7 @@ class GaussianVAE(Objective):
         """Encode, sample once, decode and compare, for (B, C, H, W) images in 0 to 1."""
         mean, log_sigma = self.posterior(images)
         z = reparameterise(mean, log_sigma, generator)
-        reconstruction = negative_log_likelihood(self.options["likelihood"], self.decoder(z), images)
+        reconstruction = self.options.likelihood.loss(self.decoder(z), images)
         return Pass(mean, log_sigma, z, reconstruction, kl_per_latent(mean, log_sigma).mean(0))
 
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:

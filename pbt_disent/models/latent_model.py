@@ -13,26 +13,26 @@ import numpy.typing as npt
 import torch
 
 from pbt_disent.errors import UserError, nearest
-from pbt_disent.models.contract import Objective
+from pbt_disent.models.build import build
+from pbt_disent.models.contract import OBJECTIVES, Objective
 from pbt_disent.models.encoding import Encoded, encode
 from pbt_disent.models.latent_names import check_names, default_names
-from pbt_disent.models.resolve import build
 from pbt_disent.models.tensor_file import pack, unpack
 from pbt_disent.store.files import write_atomically
 from pbt_disent.types import FloatArray, Json
 
 __all__ = ["FORMAT", "MODEL_PREFIX", "LatentModel", "describe"]
 
-FORMAT = 1
+FORMAT = 2
 MODEL_PREFIX = "model/"
 
 
-def describe(name: str, objective: Objective) -> Json:
+def describe(objective: Objective) -> Json:
     """Return what is needed, beside the tensors, to build an objective again."""
     return {
         "format": FORMAT,
-        "objective": name,
-        "settings": objective.options,
+        "objective": objective.options.name,
+        "settings": objective.options.settings,
         "hyperparameters": objective.values,
         "image_shape": list(objective.image_shape),
         "dataset_size": objective.dataset_size,
@@ -43,25 +43,20 @@ class LatentModel:
     """A trained model.
 
     Args:
-        name: of the objective.
-        objective: with its trained weights.
-        latents: a name for each latent; ``f0``, ``f1``, ... by default.
-        information: (Z,) nats per latent, as measured on the images it was chosen on; unknown (nan) by default.
+        objective: The objective with its trained weights.
+        latents: A name for each latent; the default is ``f0``, ``f1``, ...
+        information: The information of each latent in nats, (Z,), as measured on the images on which the model was
+            chosen; the default is unknown (nan).
 
     Raises:
-        UserError: the names are not one for each latent, or not usable ones (`check_names`).
+        UserError: The names are not one for each latent, or not usable ones (`check_names`).
     """
 
     def __init__(
-        self,
-        name: str,
-        objective: Objective,
-        latents: Sequence[str] | None = None,
-        information: FloatArray | None = None,
+        self, objective: Objective, latents: Sequence[str] | None = None, information: FloatArray | None = None
     ) -> None:
-        self.name = name
         self.objective = objective.eval().requires_grad_(False)
-        size = int(objective.options["latents"])
+        size = int(objective.options.latents)
         self.latents = default_names(size) if latents is None else list(latents)
         self.information = np.full(size, np.nan) if information is None else np.asarray(information, dtype=np.float64)
         if len(self.latents) != size or self.information.shape != (size,):
@@ -79,7 +74,12 @@ class LatentModel:
         """
         tensors, header = unpack(content, "the checkpoint")
         weights = {key.removeprefix(MODEL_PREFIX): t for key, t in tensors.items() if key.startswith(MODEL_PREFIX)}
-        return cls(header["objective"], _rebuild(header, weights, "the checkpoint"), latents, information)
+        return cls(_rebuild(header, weights, "the checkpoint"), latents, information)
+
+    @property
+    def name(self) -> str:
+        """The name of the objective."""
+        return str(self.objective.options.name)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -139,7 +139,7 @@ class LatentModel:
     def save(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and ``model.json`` into a folder, which is created."""
         folder = Path(folder)
-        header = describe(self.name, self.objective)
+        header = describe(self.objective)
         known = [None if np.isnan(value) else float(value) for value in self.information]
         header |= {"latents": self.latents, "information": known}
         write_atomically(folder / "model.safetensors", self.weights)
@@ -164,7 +164,7 @@ class LatentModel:
         objective = _rebuild(header, unpack(content, name)[0], name)
         with _whole(name):
             information = [np.nan if value is None else float(value) for value in header["information"]]
-            return cls(header["objective"], objective, header["latents"], np.asarray(information))
+            return cls(objective, header["latents"], np.asarray(information))
 
 
 @contextmanager
@@ -179,15 +179,12 @@ def _whole(name: str) -> Iterator[None]:
 
 def _rebuild(header: Json, weights: dict[str, torch.Tensor], name: str) -> Objective:
     with _whole(name):
-        if (found := header.get("format")) != FORMAT:
-            raise UserError(f"{name} of format {found}", f"must have format {FORMAT}", "use a newer version")
+        if (version := header.get("format")) != FORMAT:
+            remedy = "use a newer version" if isinstance(version, int) and version > FORMAT else "train it again"
+            raise UserError(f"{name} of format {version}", f"must have format {FORMAT}", remedy)
         channels, height, width = header["image_shape"]
-        objective = build(
-            header["objective"],
-            header["settings"],
-            header["hyperparameters"],
-            (channels, height, width),
-            header["dataset_size"],
-        )
+        options = OBJECTIVES.options(header["objective"]).model_validate(header["settings"])
+        shape, values = (channels, height, width), header["hyperparameters"]
+        objective = build(options, values, shape, header["dataset_size"])
         objective.load_state_dict(weights)
     return objective

@@ -1,54 +1,64 @@
-"""How well decoded logits explain an image, in nats per image, and the image that the logits stand for."""
+"""How well decoded logits explain an image, in nats per image; every likelihood decodes to sigmoid(logits)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pbt_disent.models.gaussian import LOG_TWO_PI
+from pbt_disent.registry import Component, Registry
 
-__all__ = ["LIKELIHOODS", "negative_log_likelihood", "negative_log_likelihoods"]
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Laplace", "Likelihood"]
+
+LIKELIHOODS: Registry[type[Likelihood]] = Registry("likelihood", "pbt_disent.models.likelihoods")
+
+Reduction = Literal["sum", "none"]
 
 
-def _bernoulli(logits: Tensor, images: Tensor, reduction: str) -> Tensor:
+class Likelihood(Component):
+    """Base of all likelihoods."""
+
+    def pixel_losses(self, logits: Tensor, images: Tensor, reduction: Reduction) -> Tensor:
+        """Return -log p(pixel | logit) of (B, C, H, W) images in 0 to 1, of each pixel or summed over all."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Return the mean over the batch of -log p(image | logits), summed over pixels: a scalar."""
+        return self.pixel_losses(logits, images, "sum") / images.shape[0]
+
+    def image_losses(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Return -log p(image | logits) of each image, summed over pixels: (B,)."""
+        return self.pixel_losses(logits, images, "none").flatten(1).sum(1)
+
+
+@LIKELIHOODS.register("bernoulli")
+class Bernoulli(Likelihood):
     """Cross entropy; a pixel in 0 to 1 counts as the probability of being lit."""
-    return functional.binary_cross_entropy_with_logits(logits, images, reduction=reduction)
+
+    def pixel_losses(self, logits: Tensor, images: Tensor, reduction: Reduction) -> Tensor:
+        """See `Likelihood.pixel_losses`."""
+        return functional.binary_cross_entropy_with_logits(logits, images, reduction=reduction)
 
 
-def _gaussian(logits: Tensor, images: Tensor, reduction: str) -> Tensor:
+@LIKELIHOODS.register("gaussian")
+class Gaussian(Likelihood):
     """Normal around sigmoid(logits) with unit variance, so up to a constant half the squared error."""
-    pixels = images.numel() if reduction == "sum" else 1
-    return 0.5 * (functional.mse_loss(torch.sigmoid(logits), images, reduction=reduction) + pixels * LOG_TWO_PI)
+
+    def pixel_losses(self, logits: Tensor, images: Tensor, reduction: Reduction) -> Tensor:
+        """See `Likelihood.pixel_losses`."""
+        pixels = images.numel() if reduction == "sum" else 1
+        return 0.5 * (functional.mse_loss(torch.sigmoid(logits), images, reduction=reduction) + pixels * LOG_TWO_PI)
 
 
-def _laplace(logits: Tensor, images: Tensor, reduction: str) -> Tensor:
+@LIKELIHOODS.register("laplace")
+class Laplace(Likelihood):
     """Laplace around sigmoid(logits) with unit scale, so up to a constant the absolute error."""
-    pixels = images.numel() if reduction == "sum" else 1
-    return functional.l1_loss(torch.sigmoid(logits), images, reduction=reduction) + pixels * math.log(2)
 
-
-LIKELIHOODS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
-    "bernoulli": _bernoulli,
-    "gaussian": _gaussian,
-    "laplace": _laplace,
-}
-
-
-def negative_log_likelihood(name: str, logits: Tensor, images: Tensor) -> Tensor:
-    """Mean over the batch of -log p(image | logits), summed over pixels.
-
-    Args:
-        name: one of `LIKELIHOODS`; all of them decode to sigmoid(logits).
-        logits: (B, C, H, W).
-        images: (B, C, H, W) in 0 to 1.
-    """
-    return LIKELIHOODS[name](logits, images, "sum") / images.shape[0]
-
-
-def negative_log_likelihoods(name: str, logits: Tensor, images: Tensor) -> Tensor:
-    """As `negative_log_likelihood`, for each image on its own: (B,)."""
-    return LIKELIHOODS[name](logits, images, "none").flatten(1).sum(1)
+    def pixel_losses(self, logits: Tensor, images: Tensor, reduction: Reduction) -> Tensor:
+        """See `Likelihood.pixel_losses`."""
+        pixels = images.numel() if reduction == "sum" else 1
+        return functional.l1_loss(torch.sigmoid(logits), images, reduction=reduction) + pixels * math.log(2)

@@ -42,9 +42,9 @@ class Stacked(Objective):
         """The tensors with a replica axis. Buffers that are no part of a checkpoint are constants, and have none."""
         return dict(self.one.state_dict(keep_vars=True))
 
-    def steady(self, step: int) -> bool:
+    def is_capturable(self, step: int) -> bool:
         """Return what each of them says."""
-        return self.one.steady(step)
+        return self.one.is_capturable(step)
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return losses and terms (k,) of all replicas; optimisers that shared a loss still do.

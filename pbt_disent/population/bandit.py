@@ -1,11 +1,11 @@
-"""The Gaussian process behind population-based bandits: what was seen of members, and what may be worth trying next.
+"""The Gaussian process behind population-based bandits: what was observed of members, and what to try next.
 
 Parker-Holder, Nguyen, Roberts, "Provably efficient online hyperparameter optimization with population-based bandits"
 (NeurIPS 2020, arXiv 2002.02518). The process is that of Bogunovic et al. (2016, TV-GP-UCB): a squared exponential in
 the values, times a factor that forgets: (1 - epsilon) to the half of the generations between. It is fitted to the
 change of the score in each member's generation; a copy gets the values with the highest upper confidence bound.
 
-N observations, D searched values; a row of X holds the generation, the score before, and the D places in (0, 1).
+N observations, D searched values; a row of X holds the generation, the score before, and a point of the unit cube, one coordinate for each searched value.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import Hyperparameter, Kernel, WhiteKernel
+from sklearn.gaussian_process import kernels
+from sklearn.gaussian_process.kernels import Kernel, WhiteKernel
 
-from pbt_disent.config import Mutable
-from pbt_disent.population.explore import Child, Observation
+from pbt_disent.config import Hyperparameter
+from pbt_disent.population.explore import Observation, Offspring
 from pbt_disent.types import FloatArray, Hyperparameters
 
-__all__ = ["MOST", "Bandit", "TimeVarying"]
+__all__ = ["MAX_OBSERVATIONS", "Bandit", "TimeVarying"]
 
-MOST = 200
-"""Observations that count: the last ones."""
+MAX_OBSERVATIONS = 200
+"""The number of observations that count, the last ones."""
 
-SCATTERED, NEAR, WIDTH = 2000, 500, 0.05
-"""Candidates for a copy, of the unit cube: all over it, then around the best of those, so far apart."""
+RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_WIDTH = 2000, 500, 0.05
+"""Candidates for a copy: so many all over the unit cube, then so many around the best of those, and how far."""
 
-SURE, DOUBT = 0.2, 0.4
+BOUND_OFFSET, BOUND_GROWTH = 0.2, 0.4
 """The bound lies sqrt(0.2 + max(0, ln(0.4 N))) deviations above the mean, as in the authors' code."""
 
 
@@ -39,28 +40,28 @@ class TimeVarying(Kernel):  # type: ignore[misc]  # scikit-learn has no annotati
     """Squared exponential in all columns but the first, times (1 - epsilon) ** (|difference in the first| / 2).
 
     Args:
-        variance: of the process.
-        length: of the squared exponential.
-        epsilon: how much is forgotten from one generation to the next.
+        variance: The variance of the process.
+        length: The length scale of the squared exponential.
+        epsilon: The share that is forgotten from one generation to the next.
     """
 
     def __init__(self, variance: float = 1.0, length: float = 0.3, epsilon: float = 0.1) -> None:
         self.variance, self.length, self.epsilon = variance, length, epsilon
 
     @property
-    def hyperparameter_variance(self) -> Hyperparameter:
+    def hyperparameter_variance(self) -> kernels.Hyperparameter:
         """What scikit-learn fits: the bounds of the variance."""
-        return Hyperparameter("variance", "numeric", (1e-3, 1e3))
+        return kernels.Hyperparameter("variance", "numeric", (1e-3, 1e3))
 
     @property
-    def hyperparameter_length(self) -> Hyperparameter:
-        """What scikit-learn fits: the bounds of the length, in places."""
-        return Hyperparameter("length", "numeric", (0.05, 10.0))
+    def hyperparameter_length(self) -> kernels.Hyperparameter:
+        """What scikit-learn fits: the bounds of the length scale."""
+        return kernels.Hyperparameter("length", "numeric", (0.05, 10.0))
 
     @property
-    def hyperparameter_epsilon(self) -> Hyperparameter:
+    def hyperparameter_epsilon(self) -> kernels.Hyperparameter:
         """What scikit-learn fits: the bounds of the forgetting."""
-        return Hyperparameter("epsilon", "numeric", (1e-4, 0.5))
+        return kernels.Hyperparameter("epsilon", "numeric", (1e-4, 0.5))
 
     def __call__(self, X: FloatArray, Y: FloatArray | None = None, eval_gradient: bool = False) -> Any:  # noqa: N803
         """Return the covariances (N, M), with their gradient by the logarithms of the three parameters if asked."""
@@ -84,54 +85,54 @@ class TimeVarying(Kernel):  # type: ignore[misc]  # scikit-learn has no annotati
 
 
 class Bandit:
-    """The process, fitted to what was seen.
+    """The process, fitted to the observations.
 
     Args:
-        space: the searched hyperparameters.
-        seen: all observations, oldest first.
+        space: The searched hyperparameters.
+        observations: All observations, oldest first.
     """
 
-    def __init__(self, space: Mapping[str, Mutable], seen: Sequence[Observation]) -> None:
+    def __init__(self, space: Mapping[str, Hyperparameter], observations: Sequence[Observation]) -> None:
         self._space = space
-        seen = seen[-MOST:]
-        before = np.array([one.before for one in seen])
+        observations = observations[-MAX_OBSERVATIONS:]
+        before = np.array([observation.before for observation in observations])
         self._low, self._range = float(before.min()), float(np.ptp(before)) or 1.0
-        self._middle = float(np.median(before))
-        self._rows = np.array([self.row(one.generation, one.before, one.hyperparameters) for one in seen])
-        change = np.array([one.after - one.before for one in seen])
+        self._median = float(np.median(before))
+        self._rows = np.array([self.row(o.generation, o.before, o.hyperparameters) for o in observations])
+        change = np.array([observation.after - observation.before for observation in observations])
         target = np.clip((change - change.mean()) / (change.std() or 1.0), -2, 2)
-        fitted = "fmin_l_bfgs_b" if change.std() else None  # a process cannot be fitted to what never changes
-        process = GaussianProcessRegressor(TimeVarying() + WhiteKernel(0.1, (1e-3, 1.0)), optimizer=fitted)
+        optimizer = "fmin_l_bfgs_b" if change.std() else None  # a process cannot be fitted to what never changes
+        process = GaussianProcessRegressor(TimeVarying() + WhiteKernel(0.1, (1e-3, 1.0)), optimizer=optimizer)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is an answer too
             self._process = process.fit(self._rows, target)
-        self._bound = float(np.sqrt(SURE + max(0.0, np.log(DOUBT * len(seen)))))
+        self._bound = float(np.sqrt(BOUND_OFFSET + max(0.0, np.log(BOUND_GROWTH * len(observations)))))
 
     def row(self, generation: int, score: float | None, values: Hyperparameters) -> FloatArray:
-        """Return a member as a row of X; without a score it has the middle one of those seen."""
-        places = np.array([self._space[name].place(values[name]) for name in sorted(self._space)])
-        return self.place(generation, self._middle if score is None else score, places)
+        """Return a member as a row of X; without a score it has the median of the observed ones."""
+        point = np.array([self._space[name].to_unit(values[name]) for name in sorted(self._space)])
+        return self.join(generation, self._median if score is None else score, point)
 
-    def place(self, generation: int, score: float, places: FloatArray) -> FloatArray:
-        """Return places with what cannot be chosen in front of them."""
+    def join(self, generation: int, score: float, point: FloatArray) -> FloatArray:
+        """Return a point of the unit cube with what cannot be chosen in front of it: generation and score."""
         relative = (min(max(score, self._low), self._low + self._range) - self._low) / self._range
-        return np.concatenate([[float(generation), relative], places])
+        return np.concatenate([[float(generation), relative], point])
 
-    def best(self, generation: int, child: Child, taken: Sequence[FloatArray]) -> FloatArray:
-        """Return the places (D,) with the highest bound, once those taken are as good as seen."""
-        sure = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
-        rows = np.vstack([self._rows, *taken])
-        sure.fit(rows, np.zeros(len(rows)))
-        given = self.place(generation, child.score, np.empty(0))
+    def best(self, generation: int, child: Offspring, pending: Sequence[FloatArray]) -> FloatArray:
+        """Return the point (D,) with the highest bound, where pending rows count as observed."""
+        certain = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
+        rows = np.vstack([self._rows, *pending])
+        certain.fit(rows, np.zeros(len(rows)))
+        context = self.join(generation, child.score, np.empty(0))
 
-        def choose(places: FloatArray) -> FloatArray:
-            candidates = np.hstack([np.tile(given, (len(places), 1)), places])
+        def choose(points: FloatArray) -> FloatArray:
+            candidates = np.hstack([np.tile(context, (len(points), 1)), points])
             mean = self._process.predict(candidates)
-            _, deviation = sure.predict(candidates, return_std=True)
-            best: FloatArray = places[int(np.argmax(mean + self._bound * deviation))]
+            _, deviation = certain.predict(candidates, return_std=True)
+            best: FloatArray = points[int(np.argmax(mean + self._bound * deviation))]
             return best
 
         size = len(self._space)
-        best = choose(child.generator.random((SCATTERED, size)))
-        near = np.clip(best + WIDTH * child.generator.standard_normal((NEAR, size)), 0.0, 1.0)
+        best = choose(child.generator.random((RANDOM_CANDIDATES, size)))
+        near = np.clip(best + LOCAL_WIDTH * child.generator.standard_normal((LOCAL_CANDIDATES, size)), 0.0, 1.0)
         return choose(np.vstack([best, near]))

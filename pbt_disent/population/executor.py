@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from pbt_disent.errors import PbtDisentError
-from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember
+from pbt_disent.population.fitness import Fitness, MemberCodes, MemberScore
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.types import Json
 
-__all__ = ["Executor", "InProcessExecutor", "ScoreTask", "Stopped", "run_score_task", "run_train_task"]
+__all__ = [
+    "Executor",
+    "InProcessExecutor",
+    "LabelLevel",
+    "ProbeLabels",
+    "ScoreTask",
+    "Stopped",
+    "TrainedMember",
+    "run_score_task",
+    "run_train_task",
+]
 
 OnDone = Callable[[TrainOutcome], None]
 
@@ -28,22 +38,55 @@ class Stopped(PbtDisentError):
 
 
 @dataclass(frozen=True)
+class TrainedMember:
+    """A member to be scored.
+
+    Args:
+        member: The index of the member.
+        codes: The digests of its float32 probe codes, each (some replicas, N, Z), together all replicas in order.
+        information: The information of each latent in nats, (replicas, Z).
+    """
+
+    member: int
+    codes: tuple[str, ...]
+    information: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class LabelLevel:
+    """The labels of some of the probe images.
+
+    Args:
+        rows: The digest of an int64 array with the positions of the images in the probe.
+        values: The digest of an array (rows, L) of their labels.
+    """
+
+    rows: str
+    values: str
+
+
+ProbeLabels = tuple[tuple[LabelLevel, ...], ...]
+"""The labels that members are scored by, for each leaf run its levels; those of a data set are one leaf run of one
+level."""
+
+
+@dataclass(frozen=True)
 class ScoreTask:
     """Score all members of a generation together.
 
     Args:
-        round: path of the round.
-        generation: the generation to score.
-        fitness: name in the fitness registry.
-        members: the members that trained without error.
-        options: of the fitness function.
+        round: The path of the round.
+        generation: The generation to score.
+        fitness: What members are ranked by.
+        members: The members that trained without error.
+        labels: The labels of the probe images, for a fitness that uses them.
     """
 
     round: str
     generation: int
-    fitness: str
-    members: tuple[ScoredMember, ...]
-    options: Json = field(default_factory=dict)
+    fitness: Fitness
+    members: tuple[TrainedMember, ...]
+    labels: ProbeLabels = ()
 
 
 class Executor(Protocol):
@@ -111,7 +154,16 @@ def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
 
 def run_score_task(task: ScoreTask, blobs: BlobStore) -> list[MemberScore]:
     """Score a generation from the blobs that its members left."""
-    return FITNESS[task.fitness](task.members, task.options, blobs)
+    members = [
+        MemberCodes(
+            member.member,
+            np.concatenate([np.asarray(blobs.get_array(digest), dtype=np.float32) for digest in member.codes]),
+            np.asarray(member.information),
+        )
+        for member in task.members
+    ]
+    labels = [[(blobs.get_array(level.rows), blobs.get_array(level.values)) for level in leaf] for leaf in task.labels]
+    return task.fitness.score(members, labels)
 
 
 class InProcessExecutor:

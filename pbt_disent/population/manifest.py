@@ -16,7 +16,7 @@ from pbt_disent.types import Hyperparameters, Json
 
 __all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "Source", "lineage_events"]
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 
 
 class Record(BaseModel):
@@ -32,13 +32,13 @@ class DataIdentity(Record):
         name: of the whole set.
         fingerprint: of its content.
         subset: digest of the indices that the round trains on; none for all images.
-        images: how many these are.
+        num_images: The number of images that the round trains on.
     """
 
     name: str
     fingerprint: str
     subset: str | None
-    images: int
+    num_images: int
 
 
 class Assignment(Record):
@@ -50,7 +50,7 @@ class Assignment(Record):
         parent: the member that it continues; none for a fresh start.
         origins: checkpoint digest of each replica; none for a fresh start.
         hyperparameters: all values, fixed and searched.
-        kind: which of the population's objectives it trains.
+        objective: The label of the objective that it trains, one of the population's.
     """
 
     member: int
@@ -58,7 +58,7 @@ class Assignment(Record):
     parent: int | None
     origins: tuple[str | None, ...]
     hyperparameters: Hyperparameters
-    kind: str
+    objective: str
 
 
 class MemberRecord(Record):
@@ -75,9 +75,9 @@ class MemberRecord(Record):
     codes: tuple[str, ...]
     information: tuple[tuple[float, ...], ...]
     losses: tuple[dict[str, float], ...]
-    images: int
+    image_passes: int
     error: str | None
-    kind: str
+    objective: str
 
 
 class Source(Record):
@@ -113,18 +113,18 @@ class Manifest(Record):
         generation: from 0.
         members: what each was and did.
         next: what each does in the next generation.
-        images: image passes paid in the round so far.
+        image_passes: The image passes paid in the round so far.
         window: in asynchronous training alone.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     round: str
     identity: str
     data: DataIdentity | None = None
     generation: int
     members: tuple[MemberRecord, ...]
     next: tuple[Assignment, ...]
-    images: int
+    image_passes: int
     window: Window | None = None
 
     @property
@@ -178,16 +178,16 @@ def lineage_events(manifest: Manifest) -> list[Json]:
         if window is not None:
             rows.extend(_replacement(who, record))
         if record.operation in {"start", "restart"}:
-            rows.append({**who, "event": "born", "kind": record.kind, "hyperparameters": record.hyperparameters})
+            rows.append({**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters})
         if record.status == "ok":
-            rows.append({**who, "event": "trained", "images": record.images, "checkpoints": list(record.checkpoints)})
+            rows.append({**who, "event": "trained", "image_passes": record.image_passes, "checkpoints": list(record.checkpoints)})
         else:
             rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
         rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
     for assignment in manifest.next if window is None else ():
         rows.extend(_replacement({**place, "member": assignment.member}, assignment))
     data = None if manifest.data is None else manifest.data.model_dump()
-    rows.append({**place, "event": "finished", "images": manifest.images, "identity": manifest.identity, "data": data})
+    rows.append({**place, "event": "finished", "image_passes": manifest.image_passes, "identity": manifest.identity, "data": data})
     return rows
 
 

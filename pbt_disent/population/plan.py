@@ -1,37 +1,43 @@
-"""What the members of a population train next: first draws, and the rule applied to what is on record."""
+"""What the members of a population train next: first draws, the rule applied to what is on record, tasks and records."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
-from pbt_disent.config import PopulationConfig
+from pbt_disent.population.executor import ScoreTask, TrainedMember
+from pbt_disent.population.exploit import Exploit
+from pbt_disent.population.exploit.none import NoExploit
 from pbt_disent.population.explore import Observation
+from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.rule import Decision, Rule, decide, draw_population, survivors
+from pbt_disent.population.rule import Decision, decide, draw_population, survivors
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.seeds import Streams
+from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
 
-__all__ = ["decide_records", "first_plan", "next_plan", "observe"]
+__all__ = ["decide_records", "first_plan", "next_plan", "observe", "record_of", "score_task", "tasks_of"]
 
 
 def first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
     """Draw the first population, or take the first step of the schedule that it follows."""
+    fresh = (None,) * spec.population.replicas
     if spec.schedule:
-        return (_scheduled(spec, 0, "start", (None,) * spec.population.replicas),)
-    none = (None,) * spec.population.replicas
+        return (_scheduled(spec, 0, fresh),)
     plan: dict[int, Assignment] = {}
-    for index, kind in enumerate(spec.kinds):
-        members = range(index, spec.population.first_size, len(spec.kinds))
+    for index, (label, options) in enumerate(spec.objectives.items()):
+        members = range(index, spec.population.first_size, len(spec.objectives))
         generator = Streams(spec.seed).generator(spec.path, "draw", *([index] if index else []))
-        for member, values in zip(members, draw_population(kind.space, len(members), generator), strict=True):
+        draws = draw_population(options.space, len(members), generator)
+        for member, values in zip(members, draws, strict=True):
             plan[member] = Assignment(
                 member=member,
                 operation="start",
                 parent=None,
-                origins=none,
-                hyperparameters={**kind.fixed, **values},
-                kind=kind.name,
+                origins=fresh,
+                hyperparameters={**options.fixed, **values},
+                objective=label,
             )
     return tuple(plan[member] for member in sorted(plan))
 
@@ -40,31 +46,31 @@ def next_plan(spec: RoundSpec, history: Sequence[Manifest], trained: Sequence[Me
     """Decide what the members train next; a first generation that is larger than the others is only thinned out.
 
     Args:
-        spec: of the round.
-        history: the generations on record, all before the one just trained.
-        trained: that one, member by member.
+        spec: The round.
+        history: The generations on record, all before the one just trained.
+        trained: The records of that one, member by member.
     """
     generation = len(history)
     if spec.schedule:
         (record,) = trained
         if record.score is None:
             return first_plan(spec)
-        return (_scheduled(spec, min(generation + 1, len(spec.schedule) - 1), "continue", record.checkpoints),)
-    thinned = len(trained) > spec.population.size
+        return (_scheduled(spec, min(generation + 1, len(spec.schedule) - 1), record.checkpoints),)
+    is_thinned = len(trained) > spec.population.size
     kept = survivors([record.score for record in trained], spec.population.size)
     records = [trained[index] for index in kept]
-    population = spec.population.model_copy(update={"cutoff": 0.0}) if thinned else spec.population
-    seen = observe(history, trained) if population.explore == "pb2" else {}
-    decisions = decide_records(spec, population, generation, records, seen)
-    none = (None,) * spec.population.replicas
+    exploit = NoExploit() if is_thinned else spec.population.exploit
+    observations = observe(history, trained) if spec.population.explore.needs_observations else {}
+    decisions = decide_records(spec, exploit, generation, records, observations)
+    fresh = (None,) * spec.population.replicas
     return tuple(
         Assignment(
             member=decision.member,
             operation=decision.operation,
             parent=None if decision.parent is None else kept[decision.parent],
-            origins=none if decision.parent is None else records[decision.parent].checkpoints,
+            origins=fresh if decision.parent is None else records[decision.parent].checkpoints,
             hyperparameters=decision.hyperparameters,
-            kind=records[decision.member if decision.parent is None else decision.parent].kind,
+            objective=records[decision.member if decision.parent is None else decision.parent].objective,
         )
         for decision in decisions
     )
@@ -72,47 +78,111 @@ def next_plan(spec: RoundSpec, history: Sequence[Manifest], trained: Sequence[Me
 
 def decide_records(
     spec: RoundSpec,
-    population: PopulationConfig,
+    exploit: Exploit,
     generation: int,
     records: Sequence[MemberRecord],
-    seen: Mapping[str, Sequence[Observation]],
+    observations: Mapping[str, Sequence[Observation]],
 ) -> list[Decision]:
     """Apply the rule to records, one for each member in order."""
-    spaces = {kind.name: kind.space for kind in spec.kinds}
     return decide(
         [record.hyperparameters for record in records],
         [record.score for record in records],
-        spaces=[spaces[record.kind] for record in records],
-        rule=Rule(**{name: getattr(population, name) for name in Rule.__dataclass_fields__}),
+        spaces=[spec.objectives[record.objective].space for record in records],
+        exploit=exploit,
+        explore=spec.population.explore,
         streams=Streams(spec.seed),
         round_path=spec.path,
         generation=generation,
-        replicas=[record.replica_scores for record in records],
-        kinds=[record.kind for record in records],
-        observations=seen,
+        replica_scores=[record.replica_scores for record in records],
+        objectives=[record.objective for record in records],
+        observations=observations,
     )
 
 
 def observe(history: Sequence[Manifest], trained: Sequence[MemberRecord]) -> dict[str, list[Observation]]:
-    """Return by kind what each member's training was worth, in each generation but the first, oldest first."""
-    seen: dict[str, list[Observation]] = {}
+    """Return by objective what each member's training was worth, in each generation but the first, oldest first."""
+    observations: dict[str, list[Observation]] = {}
     generations = [*(manifest.members for manifest in history), tuple(trained)]
     for generation, (before, after) in enumerate(itertools.pairwise(generations), start=1):
         scores = {record.member: record.score for record in before}
         for record in after:
             start = None if record.parent is None else scores.get(record.parent)
             if start is not None and record.score is not None:
-                one = Observation(generation, record.hyperparameters, start, record.score)
-                seen.setdefault(record.kind, []).append(one)
-    return seen
+                observation = Observation(generation, record.hyperparameters, start, record.score)
+                observations.setdefault(record.objective, []).append(observation)
+    return observations
 
 
-def _scheduled(spec: RoundSpec, step: int, operation: str, origins: Sequence[str | None]) -> Assignment:
+def _scheduled(spec: RoundSpec, step: int, origins: Sequence[str | None]) -> Assignment:
+    """Return a step of the schedule; a member with no checkpoint to start from starts afresh."""
+    is_fresh = origins[0] is None
     return Assignment(
         member=0,
-        operation="start" if operation == "start" else "continue",
-        parent=None if operation == "start" else 0,
+        operation="start" if is_fresh else "continue",
+        parent=None if is_fresh else 0,
         origins=tuple(origins),
         hyperparameters=spec.schedule[step],
-        kind=spec.kinds[0].name,
+        objective=next(iter(spec.objectives)),
+    )
+
+
+def tasks_of(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> list[TrainTask]:
+    """Return a task for every replica, or one for all of a member; those of a member in the order of its replicas."""
+    every = tuple(range(spec.population.replicas))
+    groups = [every] if spec.together else [(replica,) for replica in every]
+    return [
+        TrainTask(
+            key=TaskKey(spec.path, generation, assignment.member, replicas),
+            seed=spec.seed,
+            objective=spec.objectives[assignment.objective],
+            origins=tuple(assignment.origins[replica] for replica in replicas),
+            hyperparameters=assignment.hyperparameters,
+            image_passes=spec.population.image_passes_per_generation,
+            subset=spec.subset,
+            probe=spec.probe,
+            supervision=spec.supervision,
+        )
+        for assignment in plan
+        for replicas in groups
+    ]
+
+
+def score_task(spec: RoundSpec, generation: int, outcomes: Mapping[int, Sequence[TrainOutcome]]) -> ScoreTask | None:
+    """Return the task to score the members that trained without error, together; None if there are none."""
+    members = tuple(
+        TrainedMember(
+            member,
+            tuple(outcome.codes for outcome in replicas if outcome.codes is not None),
+            tuple(row for outcome in replicas for row in outcome.information),
+        )
+        for member, replicas in outcomes.items()
+        if _status(replicas) == "ok"
+    )
+    return ScoreTask(spec.path, generation, spec.fitness, members, spec.labels) if members else None
+
+
+def _status(replicas: Sequence[TrainOutcome]) -> Status:
+    """A member is as good as its worst replica."""
+    statuses = {outcome.status for outcome in replicas}
+    return "failed" if "failed" in statuses else "nan" if "nan" in statuses else "ok"
+
+
+def record_of(assignment: Assignment, replicas: Sequence[TrainOutcome], score: MemberScore | None) -> MemberRecord:
+    """Return the record of a member that has trained; without a finite score nothing of it is kept."""
+    is_scored = score is not None and math.isfinite(score.score)
+    return MemberRecord(
+        member=assignment.member,
+        operation=assignment.operation,
+        parent=assignment.parent,
+        hyperparameters=assignment.hyperparameters,
+        status=_status(replicas),
+        score=score.score if score and is_scored else None,
+        replica_scores=score.replica_scores if score and is_scored else (),
+        checkpoints=tuple(digest for outcome in replicas for digest in outcome.checkpoints) if is_scored else (),
+        codes=tuple(outcome.codes for outcome in replicas if outcome.codes is not None) if is_scored else (),
+        information=tuple(row for outcome in replicas for row in outcome.information) if is_scored else (),
+        losses=tuple(loss for outcome in replicas for loss in outcome.losses) if is_scored else (),
+        image_passes=sum(outcome.image_passes for outcome in replicas),
+        error=next((outcome.error for outcome in replicas if outcome.error), None),
+        objective=assignment.objective,
     )

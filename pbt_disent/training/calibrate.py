@@ -12,14 +12,13 @@ import numpy as np
 
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import UserError
-from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.member import Trainer
-from pbt_disent.training.tasks import TaskKey, TrainTask, WorkerContext
-from pbt_disent.types import Hyperparameters
+from pbt_disent.training.tasks import SupervisionDigests, TaskKey, TrainTask, WorkerContext
 
-__all__ = ["Calibration", "calibrate", "choose_stacked", "on_scratch"]
+__all__ = ["Calibration", "calibrate", "choose_stacked", "scratch_store"]
 
 
 @dataclass(frozen=True)
@@ -27,58 +26,68 @@ class Calibration:
     """What was measured.
 
     Args:
-        images_per_second: trained by one worker, encoding of the probe included.
-        checkpoint: bytes of one checkpoint.
+        images_per_second: The image passes that one worker trains in a second, encoding of the probe included.
+        checkpoint_bytes: The size of one checkpoint.
     """
 
     images_per_second: float
-    checkpoint: int
+    checkpoint_bytes: int
 
 
 @contextlib.contextmanager
-def on_scratch(context: WorkerContext) -> Iterator[WorkerContext]:
-    """Give the context a throw-away blob store that holds what its objective is told."""
+def scratch_store(context: WorkerContext, supervision: SupervisionDigests) -> Iterator[WorkerContext]:
+    """Give the context a throw-away blob store that holds the labels and pairs that objectives learn from."""
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as folder:
-        for digest in filter(None, (context.labels, context.partners)):
+        for digest in supervision.digests:
             BlobStore(folder).put(BlobStore(context.store).get(digest))
         yield replace(context, store=folder)
 
 
 def calibrate(
-    context: WorkerContext, size: int, hyperparameters: Hyperparameters, seconds: float, replicas: int = 1
+    context: WorkerContext,
+    objective: ObjectiveOptions,
+    num_images: int,
+    seconds: float,
+    *,
+    replicas: int = 1,
+    supervision: SupervisionDigests = SupervisionDigests(),
 ) -> Calibration:
     """Train replicas for about so many seconds, in longer and longer tasks, and time the last one.
 
     The first task only warms up.
 
     Args:
-        context: of a throw-away blob store.
-        size: number of images.
-        hyperparameters: a full set.
-        seconds: how long to measure.
-        replicas: trained in one task.
+        context: The context of the run, with a throw-away blob store.
+        objective: The options of the objective; its hyperparameters have their defaults.
+        num_images: The number of images of the set.
+        seconds: How long to measure.
+        replicas: The number of replicas that train in one task.
+        supervision: What the objective learns from beside the images.
     """
-    trainer, blobs = Trainer(context), BlobStore(context.store)
-    probe = blobs.put_array(np.sort(Streams(0).generator("calibrate").permutation(size)[:200]).astype(np.int64))
-    images = int(hyperparameters["batch_size"])
-    key = TaskKey("calibration", 0, 0, tuple(range(replicas)))
+    trainer, blobs, hyperparameters = Trainer(context), BlobStore(context.store), objective.defaults
+    probe = blobs.put_array(np.sort(Streams(0).generator("calibrate").permutation(num_images)[:200]).astype(np.int64))
+    image_passes = int(hyperparameters["batch_size"])
+    key, fresh = TaskKey("calibration", 0, 0, tuple(range(replicas))), (None,) * replicas
     begin = time.perf_counter()
     while True:
         started = time.perf_counter()
-        outcome = trainer.train(TrainTask(key, 0, (None,) * replicas, hyperparameters, images, None, probe))
+        task = TrainTask(key, 0, objective, fresh, hyperparameters, image_passes, None, probe, supervision)
+        outcome = trainer.train(task)
         now = time.perf_counter()
-        if now - begin >= seconds / 2 and images > hyperparameters["batch_size"]:
+        if now - begin >= seconds / 2 and image_passes > hyperparameters["batch_size"]:
             checkpoint = len(blobs.get(outcome.checkpoints[0])) if outcome.checkpoints else 0
-            return Calibration(outcome.images / (now - started), checkpoint)
-        images *= 2
+            return Calibration(outcome.image_passes / (now - started), checkpoint)
+        image_passes *= 2
 
 
 def choose_stacked(
     resources: ResourcesConfig,
     context: WorkerContext,
-    size: int,
-    hyperparameters: Hyperparameters,
+    objectives: tuple[ObjectiveOptions, ...],
+    num_images: int,
     replicas: int,
+    *,
+    supervision: SupervisionDigests = SupervisionDigests(),
     seconds: float = 1.0,
 ) -> bool:
     """Return whether the replicas of a member train as one stacked model.
@@ -88,26 +97,34 @@ def choose_stacked(
     stack of five beta-TCVAEs took 1.1 times as long at 32x32 and 2.2 times as long at 64x64, on one thread.
 
     Args:
-        resources: the section of the config.
-        context: of the run, with the device that it trains on.
-        size: number of images.
-        hyperparameters: a full set.
-        replicas: of a member.
-        seconds: how long to measure, if at all.
+        resources: The section of the config.
+        context: The context of the run, with the device that it trains on.
+        objectives: The options of the objectives; the first one is measured.
+        num_images: The number of images of the set.
+        replicas: The number of replicas of a member.
+        supervision: What the objectives learn from beside the images.
+        seconds: How long to measure, if at all.
 
     Raises:
-        UserError: a stack is asked for, and the objective cannot be stacked.
+        UserError: A stack is asked for, and an objective cannot be stacked.
     """
-    looped = next(filter(None, (OBJECTIVES[name].loop_only(settings) for name, settings in context.kinds)), "")
-    if resources.replicas == "stacked" and looped:
-        raise UserError("resources.replicas=stacked", looped, "use resources.replicas=auto")
+    obstacle = next(filter(None, (options.stacking_obstacle for options in objectives)), "")
+    if resources.replicas == "stacked" and obstacle:
+        raise UserError("resources.replicas=stacked", obstacle, "use resources.replicas=auto")
     if resources.replicas != "auto":
         return resources.replicas == "stacked"
-    if replicas == 1 or looped or resources.compile or context.device == "cpu":
+    if replicas == 1 or obstacle or resources.compile or context.device == "cpu":
         return False
-    with on_scratch(context) as scratch:
-        speeds = [
-            calibrate(replace(scratch, stacked=stacked), size, hyperparameters, seconds / 2, replicas).images_per_second
-            for stacked in (False, True)
-        ]
-    return speeds[1] > speeds[0]
+    with scratch_store(context, supervision) as scratch:
+        looped, stacked = (
+            calibrate(
+                replace(scratch, stacked=is_stacked),
+                objectives[0],
+                num_images,
+                seconds / 2,
+                replicas=replicas,
+                supervision=supervision,
+            )
+            for is_stacked in (False, True)
+        )
+    return stacked.images_per_second > looped.images_per_second

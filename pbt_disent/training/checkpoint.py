@@ -17,14 +17,13 @@ from pbt_disent.models.tensor_file import pack, unpack
 __all__ = ["Optimizers", "dump", "restore"]
 
 
-def dump(name: str, objective: Objective, optimizers: Optimizers, step: int) -> bytes:
+def dump(objective: Objective, optimizers: Optimizers, step: int) -> bytes:
     """Return the checkpoint of a member.
 
     Args:
-        name: of the objective.
-        objective: the member.
-        optimizers: its optimisers, by name.
-        step: steps taken in its life, its ancestors' included.
+        objective: The member.
+        optimizers: Its optimisers, by name.
+        step: The number of steps taken in its life, its ancestors' included.
     """
     tensors = {MODEL_PREFIX + key: value for key, value in objective.state_dict().items()}
     scalars: dict[str, float | int] = {}
@@ -37,28 +36,28 @@ def dump(name: str, objective: Objective, optimizers: Optimizers, step: int) -> 
                     tensors[place] = value
                 else:
                     scalars[place] = value
-    return pack(tensors, {**describe(name, objective), "step": step, "scalars": scalars})
+    return pack(tensors, {**describe(objective), "step": step, "scalars": scalars})
 
 
-def restore(content: bytes, name: str, objective: Objective, optimizers: Optimizers) -> int:
+def restore(content: bytes, objective: Objective, optimizers: Optimizers) -> int:
     """Copy a checkpoint into a freshly built member, and return its step counter.
 
     Learning rates and all other options stay those of the given optimisers: they come from the member's own
     hyperparameters, not from its parent's.
 
     Args:
-        content: the bytes.
-        name: of the objective.
-        objective: changed in place.
-        optimizers: of `objective`; changed in place.
+        content: The bytes of the checkpoint.
+        objective: The freshly built member, which is changed in place.
+        optimizers: Its optimisers, which are changed in place.
 
     Raises:
-        UserError: the checkpoint is of another objective or format, or other settings.
+        UserError: The checkpoint is of another objective or format, or has other settings.
     """
     tensors, header = unpack(content, "the checkpoint")
-    for key, wanted in {"format": FORMAT, "objective": name, "settings": objective.options}.items():
-        if header.get(key) != wanted:
-            raise UserError(f"checkpoint with {key} {header.get(key)}", f"must have {key} {wanted}", "start a new run")
+    options = objective.options
+    for key, expected in {"format": FORMAT, "objective": options.name, "settings": options.settings}.items():
+        if header.get(key) != expected:
+            raise UserError(f"checkpoint with {key} {header.get(key)}", f"must have {key} {expected}", "start a new run")
     objective.load_state_dict(
         {k.removeprefix(MODEL_PREFIX): t for k, t in tensors.items() if k.startswith(MODEL_PREFIX)}
     )

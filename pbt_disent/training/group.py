@@ -51,6 +51,8 @@ class Group:
         self._stacked = context.stacked and len(replicas) > 1
         self._trained = [_stack(replicas)] if self._stacked else list(replicas)
         self._means = [TermMeans() for _ in self._trained]
+        self._schedule = replicas[0].objective.options.lr_schedule
+        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self._steps = 0
         self.passes = 0
 
@@ -69,8 +71,26 @@ class Group:
 
     def step(self, batch: Batch, step: int) -> None:
         """Take one step with every replica (see `step_once`) and count it."""
+        self.set_learning_rates(step)
         self.compute(batch, step)
-        self.count(batch.shown)
+        self.count(batch.num_images)
+
+    @property
+    def has_constant_rates(self) -> bool:
+        """Whether the learning rates never change."""
+        return bool(self._schedule.is_constant)
+
+    def set_learning_rates(self, step: int) -> None:
+        """Set the learning rates for a step of the member's life; a rate that is a tensor is changed in place."""
+        if self.has_constant_rates:
+            return
+        factor = self._schedule.factor(step)
+        for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].fill_(rate * factor)
+                else:
+                    group["lr"] = rate * factor
 
     def compute(self, batch: Batch, step: int, lanes: Lanes = contextlib.nullcontext) -> None:
         """Do what the device does in a step: all that is left to do when the step is replayed.
@@ -84,17 +104,17 @@ class Group:
             with lanes(index):
                 means.add(step_once(one.objective, one.optimizers, batch, step, one.noise))
 
-    def count(self, shown: int) -> None:
+    def count(self, num_images: int) -> None:
         """Count a step and the images that it shows to each replica, partners too.
 
         `passes` is the only place where image passes are counted: manifests, budgets and studies add it up.
         """
         self._steps += 1
-        self.passes += len(self._replicas) * shown
+        self.passes += len(self._replicas) * num_images
 
-    def steady(self, step: int) -> bool:
-        """Return whether every step from this one on is the same work for the device (`Objective.steady`)."""
-        return all(one.objective.steady(step) for one in self._trained)
+    def is_capturable(self, step: int) -> bool:
+        """Return whether every step from this one on is the same work for the device (`Objective.is_capturable`)."""
+        return all(one.objective.is_capturable(step) for one in self._trained)
 
     @property
     def generators(self) -> list[torch.Generator]:

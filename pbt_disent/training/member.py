@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from pbt_disent.data.storage import StoredImages
+from pbt_disent.models.build import build
+from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.models.encoding import Encoded, encode, to_unit
 from pbt_disent.models.latent_model import LatentModel
-from pbt_disent.models.resolve import build
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.batches import batches
@@ -22,21 +22,28 @@ from pbt_disent.training.group import Group, Replica
 from pbt_disent.training.replaying import replaying
 from pbt_disent.training.resident import ResidentImages
 from pbt_disent.training.supervision import Supervision
-from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, Teaching, TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.types import IntArray, Json, UInt8Array
+from pbt_disent.training.tasks import (
+    EncodeOutcome,
+    EncodeTask,
+    SupervisionDigests,
+    TrainOutcome,
+    TrainTask,
+    WorkerContext,
+)
+from pbt_disent.types import IntArray, UInt8Array
 
 __all__ = ["Trainer"]
 
-_CHECK_EVERY = 100
-_SETTLE_IMAGES = 5000
+_CHECK_STEPS = 100
+_FINALIZE_IMAGES = 5000
 
 
 class Trainer:
     """Trains any task of one run; holds nothing between tasks but the open image store.
 
     Args:
-        context: where blobs and images are, and what is trained.
-        images: (N, C, H, W) the images themselves, where they are not to be read from the folder in the context.
+        context: Where blobs and images are, and on what device tasks are trained.
+        images: The images, (N, C, H, W), where they are not to be read from the folder in the context.
     """
 
     def __init__(self, context: WorkerContext, images: UInt8Array | None = None) -> None:
@@ -44,10 +51,9 @@ class Trainer:
             torch.set_num_threads(1)
         self._context = context
         self._blobs = BlobStore(context.store)
-        self._images = StoredImages.open(context.images).array if images is None else images
+        self._images = StoredImages.open(context.images_dir).array if images is None else images
         self._on_device: ResidentImages | None = None
-        self._taught: dict[str, Supervision] = {}
-        self._supervision(None)
+        self._supervisions: dict[SupervisionDigests, Supervision] = {}
 
     def train(self, task: TrainTask) -> TrainOutcome:
         """Train the replicas of a task on the same batches, store their checkpoints, and encode the probe images.
@@ -60,55 +66,55 @@ class Trainer:
         replicas, age = self._start(task, size)
         group = Group(replicas, self._context)
         with group.training():
-            taken = self._steps(task, group, age, size if indices is None else indices, batch)
-        losses, paid = tuple(group.means()), group.passes
-        bad = _diverged(replicas, group)
-        encoded = [] if bad else [self._probe(task, one, indices, batch) for one in replicas]
-        bad += [place for place, seen in enumerate(encoded) if not _is_finite(seen)]
-        if bad:
-            names = ", ".join(str(task.key.replicas[place]) for place in bad)
-            error = f"not finite after {taken} steps: replica {names}"
-            return TrainOutcome(task.key, "nan", losses=losses, images=paid, error=error)
-        blobs = [dump(self._kind(task)[0], one.objective, one.optimizers, age + taken) for one in replicas]
+            steps = self._steps(task, group, age, size if indices is None else indices, batch)
+        losses, image_passes = tuple(group.means()), group.passes
+        diverged = _diverged(replicas, group)
+        encoded = [] if diverged else [self._encode_probe(task, replica, indices, batch) for replica in replicas]
+        diverged += [place for place, codes in enumerate(encoded) if not _is_finite(codes)]
+        if diverged:
+            names = ", ".join(str(task.key.replicas[place]) for place in diverged)
+            error = f"not finite after {steps} steps: replica {names}"
+            return TrainOutcome(task.key, "nan", losses=losses, image_passes=image_passes, error=error)
+        checkpoints = [dump(replica.objective, replica.optimizers, age + steps) for replica in replicas]
         return TrainOutcome(
             task.key,
             "ok",
-            checkpoints=tuple(map(self._blobs.put, blobs)),
-            codes=self._blobs.put_array(np.stack([seen.codes for seen in encoded]), durable=False),
-            information=tuple(tuple(seen.information.tolist()) for seen in encoded),
+            checkpoints=tuple(map(self._blobs.put, checkpoints)),
+            codes=self._blobs.put_array(np.stack([replica.codes for replica in encoded]), durable=False),
+            information=tuple(tuple(replica.information.tolist()) for replica in encoded),
             losses=losses,
-            images=paid,
+            image_passes=image_passes,
         )
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         """Encode a set of images with a trained replica and store its codes."""
         objective = LatentModel.from_checkpoint(self._blobs.get(task.checkpoint)).objective.to(self._context.device)
         indices = None if task.subset is None else self._indices(task.subset)
-        seen = encode(objective, self._images, indices)
-        log_sigma = None if seen.log_sigma is None else self._blobs.put_array(seen.log_sigma)
-        return EncodeOutcome(self._blobs.put_array(seen.codes), log_sigma, tuple(seen.information.tolist()))
+        encoded = encode(objective, self._images, indices)
+        log_sigma = None if encoded.log_sigma is None else self._blobs.put_array(encoded.log_sigma)
+        return EncodeOutcome(self._blobs.put_array(encoded.codes), log_sigma, tuple(encoded.information.tolist()))
 
     def _steps(self, task: TrainTask, group: Group, age: int, drawn: IntArray | int, batch: int) -> int:
         """Train for one generation; return how many steps were taken, fewer where a replica diverged."""
         key, context, streams = task.key, self._context, Streams(task.seed)
         order = streams.generator("data", key.round, key.generation, key.member)
         pairing = streams.generator("pairs", key.round, key.generation, key.member)
-        steps = math.ceil(task.images / batch)
-        supervision = self._supervision(task.teaching)
-        chosen = batches(drawn, batch, steps, order)
+        steps = math.ceil(task.image_passes / batch)
+        supervision = self._supervision(task.objective, task.supervision)
+        index_batches = batches(drawn, batch, steps, order)
         with contextlib.ExitStack() as stack:
 
-            def take_from_host(step: int) -> None:
-                group.step(supervision.batch(self._images, next(chosen), context.device, pairing), age + step)
+            def step_from_host(step: int) -> None:
+                group.step(supervision.batch(self._images, next(index_batches), context.device, pairing), age + step)
 
-            take: Callable[[int], None] = take_from_host
+            take_step: Callable[[int], None] = step_from_host
             if (resident := self._resident()) is not None:
-                given = resident.told(supervision, chosen, pairing)
-                take = stack.enter_context(replaying(group, given, age, steps))
-            for taken in range(1, steps + 1):
-                take(taken - 1)
-                if taken % _CHECK_EVERY == 0 and not all(group.finite()):
-                    return taken
+                feed = resident.feed(supervision, index_batches, pairing)
+                take_step = stack.enter_context(replaying(group, feed, age, steps))
+            for done in range(1, steps + 1):
+                take_step(done - 1)
+                if done % _CHECK_STEPS == 0 and not all(group.finite()):
+                    return done
         return steps
 
     def _resident(self) -> ResidentImages | None:
@@ -117,11 +123,11 @@ class Trainer:
             self._on_device = ResidentImages.load(self._images, self._context.device)
         return self._on_device
 
-    def _probe(self, task: TrainTask, replica: Replica, indices: IntArray | None, batch: int) -> Encoded:
-        """Settle a trained replica, and encode the probe images with it."""
+    def _encode_probe(self, task: TrainTask, replica: Replica, indices: IntArray | None, batch: int) -> Encoded:
+        """Finalize a trained replica, and encode the probe images with it."""
         objective = replica.objective.eval()
         with torch.no_grad():
-            objective.settle(self._settling(indices, batch))
+            objective.finalize(self._sample_of_training(indices, batch))
         return encode(objective, self._images, self._indices(task.probe))
 
     def _start(self, task: TrainTask, size: int) -> tuple[list[Replica], int]:
@@ -145,37 +151,28 @@ class Trainer:
             first = torch.Generator().manual_seed(Streams(task.seed).integer("init", *name))
         channels, height, width = self._images.shape[1:]
         shape = (channels, height, width)
-        kind, settings = self._kind(task)
-        objective = build(kind, settings, task.hyperparameters, shape, size, generator=first)
+        objective = build(task.objective, task.hyperparameters, shape, size, generator=first)
         objective.to(context.device).train()
         optimizers = objective.optimizers()
-        age = 0 if origin is None else restore(self._blobs.get(origin), kind, objective, optimizers)
+        age = 0 if origin is None else restore(self._blobs.get(origin), objective, optimizers)
         noise = torch.Generator(context.device).manual_seed(Streams(task.seed).integer("noise", *name))
         return Replica(objective, optimizers, noise), age
 
-    def _settling(self, indices: IntArray | None, batch: int) -> Iterator[torch.Tensor]:
+    def _sample_of_training(self, indices: IntArray | None, batch: int) -> Iterator[torch.Tensor]:
         """Yield a fixed random part of the training images, for what is fitted after the last step."""
         size = len(self._images) if indices is None else len(indices)
-        part = np.random.default_rng(0).permutation(size)[:_SETTLE_IMAGES]
+        part = np.random.default_rng(0).permutation(size)[:_FINALIZE_IMAGES]
         chosen = part if indices is None else indices[part]
         for start in range(0, len(chosen), batch):
             yield to_unit(self._images[chosen[start : start + batch]], self._context.device)
 
-    def _kind(self, task: TrainTask) -> tuple[str, Json]:
-        """Return the name and the settings of what a task trains."""
-        if task.teaching is not None:
-            return task.teaching.objective, task.teaching.settings
-        return self._context.kinds[task.kind]
-
-    def _supervision(self, teaching: Teaching | None) -> Supervision:
-        """Return what the objective of a task is told, read once."""
-        name = repr(teaching)
-        if name not in self._taught:
-            context = self._context
-            if teaching is not None:
-                context = replace(context, others=(), **vars(teaching))
-            self._taught[name] = Supervision.load(context, self._blobs, len(self._images))
-        return self._taught[name]
+    def _supervision(self, options: ObjectiveOptions, digests: SupervisionDigests) -> Supervision:
+        """Return what the objective of a task learns from beside the images, read once."""
+        if not options.needs:
+            return Supervision()
+        if digests not in self._supervisions:
+            self._supervisions[digests] = Supervision.load(options, digests, self._blobs, len(self._images))
+        return self._supervisions[digests]
 
     def _indices(self, digest: str) -> IntArray:
         return self._blobs.get_array(digest).astype(np.int64, copy=False)
@@ -183,9 +180,9 @@ class Trainer:
 
 def _diverged(replicas: Sequence[Replica], group: Group) -> list[int]:
     """Return the places of the replicas with a loss or a weight that is not finite."""
-    weights = [all(bool(torch.isfinite(p).all()) for p in one.objective.parameters()) for one in replicas]
-    return [place for place, fine in enumerate(zip(group.finite(), weights, strict=True)) if not all(fine)]
+    weights = [all(bool(torch.isfinite(p).all()) for p in replica.objective.parameters()) for replica in replicas]
+    return [place for place, finite in enumerate(zip(group.finite(), weights, strict=True)) if not all(finite)]
 
 
-def _is_finite(seen: Encoded) -> bool:
-    return bool(np.isfinite(seen.codes).all() and np.isfinite(seen.information).all())
+def _is_finite(encoded: Encoded) -> bool:
+    return bool(np.isfinite(encoded.codes).all() and np.isfinite(encoded.information).all())

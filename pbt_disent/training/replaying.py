@@ -57,6 +57,7 @@ class _Steps:
         self._lanes = [_stream() for _ in range(LANES)]
 
     def __call__(self, step: int) -> None:
+        self._group.set_learning_rates(self._age + step)
         if self._graph is None and self._warm >= WARM_UP:
             self._graph = self._record(step)
         if self._graph is not None:
@@ -64,8 +65,8 @@ class _Steps:
         else:
             self._compute(step)
             worth = self._steps - step > WORTH or self._warm
-            self._warm += bool(worth and self._group.steady(self._age + step))
-        self._group.count(self._feed.shown)
+            self._warm += bool(worth and self._group.is_capturable(self._age + step))
+        self._group.count(self._feed.num_images)
 
     def _compute(self, step: int) -> None:
         """Let each replica have a lane (stream) of its own: small models leave room for one another on a GPU."""
@@ -97,13 +98,15 @@ class _Steps:
 
 @contextlib.contextmanager
 def _recordable(group: Group) -> Iterator[None]:
-    """Let Adam keep to the device what it would otherwise ask of the host."""
+    """Let Adam keep to the device what it would otherwise ask of the host: step counts, and rates that change."""
     parts = [part for optimizer in group.optimizers for part in optimizer.param_groups if "capturable" in part]
-    before = [part["capturable"] for part in parts]
+    before = [(part["capturable"], part["lr"]) for part in parts]
     for part in parts:
         part["capturable"] = True
+        if not group.has_constant_rates:
+            part["lr"] = torch.tensor(part["lr"], device=part["params"][0].device)
     try:
         yield
     finally:
-        for part, value in zip(parts, before, strict=True):
-            part["capturable"] = value
+        for part, (capturable, rate) in zip(parts, before, strict=True):
+            part["capturable"], part["lr"] = capturable, rate

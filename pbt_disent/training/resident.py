@@ -41,16 +41,16 @@ class ResidentImages:
             whole[start : start + block] = torch.from_numpy(np.array(images[start : start + block]))
         return cls(whole)
 
-    def told(self, supervision: Supervision, order: Iterable[IntArray], generator: np.random.Generator) -> Feed:
-        """Draw all batches of a task, and what is told with them, as `Supervision.batch` would one by one.
+    def feed(self, supervision: Supervision, order: Iterable[IntArray], generator: np.random.Generator) -> Feed:
+        """Draw all batches of a task, with their labels and partners, as `Supervision.batch` would one by one.
 
         Args:
-            supervision: labels and partners, where there are any.
-            order: (B,) indices of each batch.
-            generator: chooses among the possible partners of an image.
+            supervision: The labels and partners, where there are any.
+            order: The indices (B,) of each batch.
+            generator: The random stream that chooses among the possible partners of an image.
         """
         paired = supervision.partners is not None
-        rows = [np.stack([one, supervision.pair(one, generator)]) if paired else one[None] for one in order]
+        rows = [np.stack([batch, supervision.pair(batch, generator)]) if paired else batch[None] for batch in order]
         device = self.images.device
         labels = None if supervision.labels is None else torch.from_numpy(supervision.labels).to(device)
         return Feed(self.images, torch.from_numpy(np.stack(rows)).to(device), labels)
@@ -71,7 +71,7 @@ class Feed:
     labels: Tensor | None
 
     @property
-    def shown(self) -> int:
+    def num_images(self) -> int:
         """Images in a batch, partners too."""
         return self.rows.shape[1] * self.rows.shape[2]
 

@@ -1,8 +1,13 @@
-"""What some objectives learn from beside the images: class ids of some of them, or pairs that share factors."""
+"""What some objectives learn from beside the images: labels of some of them, or pairs of images that share factors.
+
+Which of a set's known factors are used is decided once, before training; workers read the arrays by their digests.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +15,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pbt_disent.errors import UserError
-from pbt_disent.models.contract import OBJECTIVES, Batch
+from pbt_disent.config import SupervisionConfig
+from pbt_disent.data.base import ImageData
+from pbt_disent.errors import UserError, nearest
+from pbt_disent.models.contract import Batch, ObjectiveOptions
 from pbt_disent.models.encoding import to_unit
+from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.training.tasks import WorkerContext
-from pbt_disent.types import UInt8Array
+from pbt_disent.training.tasks import SupervisionDigests
+from pbt_disent.types import IntArray, UInt8Array
 
-__all__ = ["Supervision", "check_differing", "draw_partners", "keep_labels"]
+__all__ = [
+    "MAX_COMBINATIONS",
+    "Supervision",
+    "check_differing",
+    "draw_partners",
+    "keep_labels",
+    "labelled_factors",
+    "ranking_labels",
+    "store_supervision",
+    "with_classes",
+]
+
+MAX_COMBINATIONS = 16
+"""The number of combinations of labels that are enumerated by default, at most: each is one more image to decode."""
 
 
 @dataclass(frozen=True)
@@ -25,66 +46,70 @@ class Supervision:
     """The labels and partners of all images of a run, where there are any.
 
     Args:
-        labels: (N, L) int64 class ids, -1 where one is not known.
-        partners: (N, P) int64 indices of the images that each may be paired with.
+        labels: The class ids, (N, L) int64, -1 where one is not known.
+        partners: The indices of the images that each may be paired with, (N, P) int64.
     """
 
     labels: npt.NDArray[Any] | None = None
     partners: npt.NDArray[Any] | None = None
 
     @classmethod
-    def load(cls, context: WorkerContext, blobs: BlobStore, images: int) -> Supervision:
-        """Read what the objectives need, and nothing else.
-
-        Raises:
-            UserError: the objective needs labels or pairs and the run has none, or not one row for each image, or
-                labels that the objective does not declare.
-        """
-        found: dict[str, npt.NDArray[Any]] = {}
-        for need, field, digest in (("labels", "labels", context.labels), ("partner", "partners", context.partners)):
-            needy = [name for name, _ in context.kinds if need in OBJECTIVES[name].needs]
-            if not needy:
-                continue
-            if digest is None:
-                raise UserError(f"objective {needy[0]}", f"needs {field}", "use an objective without them")
-            found[field] = blobs.get_array(digest)
-            if found[field].ndim != 2 or len(found[field]) != images:
-                shape = found[field].shape
-                raise UserError(
-                    f"{field} of shape {shape}", f"must have one row for each of {images} images", "mend them"
-                )
-        for name, settings in context.kinds:
-            if "labels" in OBJECTIVES[name].needs:
-                _check_classes(found["labels"], settings["classes"])
-        return cls(**found)
-
-    def batch(self, images: UInt8Array, chosen: npt.NDArray[Any], device: str, generator: np.random.Generator) -> Batch:
-        """Return the batch of the chosen images (B,) on a device, with what there is to learn from.
+    def load(
+        cls, options: ObjectiveOptions, digests: SupervisionDigests, blobs: BlobStore, num_images: int
+    ) -> Supervision:
+        """Read what an objective needs, and nothing else.
 
         Args:
-            images: (N, C, H, W) all images.
-            chosen: (B,) indices into them.
+            options: The options of the objective.
+            digests: What there is to learn from.
+            blobs: The store that holds it.
+            num_images: The number of images, N.
+
+        Raises:
+            UserError: The objective needs labels or pairs and the run has none, or not one row for each image, or
+                labels that the objective does not declare.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for need, field, digest in (("labels", "labels", digests.labels), ("partner", "partners", digests.partners)):
+            if need not in options.needs:
+                continue
+            if digest is None:
+                raise UserError(f"objective {options.name}", f"needs {field}", "use an objective without them")
+            arrays[field] = blobs.get_array(digest)
+            if arrays[field].ndim != 2 or len(arrays[field]) != num_images:
+                shape, rule = arrays[field].shape, f"must have one row for each of {num_images} images"
+                raise UserError(f"{field} of shape {shape}", rule, "check the labels")
+        if "labels" in arrays:
+            _check_classes(arrays["labels"], list(getattr(options, "classes", ())))
+        return cls(**arrays)
+
+    def batch(self, images: UInt8Array, indices: npt.NDArray[Any], device: str, generator: np.random.Generator) -> Batch:
+        """Return a batch on a device, with its labels and partners.
+
+        Args:
+            images: All images, (N, C, H, W).
+            indices: The indices of the images in the batch, (B,).
             device: ``cpu`` or ``cuda``.
-            generator: chooses among the possible partners of an image.
+            generator: The random stream that chooses among the possible partners of an image.
         """
         labels = mask = partner = None
         if self.labels is not None:
-            labels = torch.from_numpy(self.labels[chosen]).to(device)
+            labels = torch.from_numpy(self.labels[indices]).to(device)
             mask = labels >= 0
         if self.partners is not None:
-            partner = to_unit(images[self.pair(chosen, generator)], device)
-        return Batch(to_unit(images[chosen], device), labels, mask, partner)
+            partner = to_unit(images[self.pair(indices, generator)], device)
+        return Batch(to_unit(images[indices], device), labels, mask, partner)
 
-    def pair(self, chosen: npt.NDArray[Any], generator: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Draw a partner for each of the chosen images: indices (B,).
+    def pair(self, indices: npt.NDArray[Any], generator: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw a partner for each of the images (B,) and return their indices (B,).
 
         Raises:
-            ValueError: there are no partners.
+            ValueError: There are no partners.
         """
         if self.partners is None:
             raise ValueError("there are no partners to draw from")
-        column = generator.integers(self.partners.shape[1], size=len(chosen))
-        partners: npt.NDArray[np.int64] = self.partners[chosen, column].astype(np.int64, copy=False)
+        column = generator.integers(self.partners.shape[1], size=len(indices))
+        partners: npt.NDArray[np.int64] = self.partners[indices, column].astype(np.int64, copy=False)
         return partners
 
 
@@ -94,9 +119,9 @@ def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Gen
     The images are drawn evenly over all combinations of labels. A value that none of them has gets one image more.
 
     Args:
-        labels: (N, L) class ids.
-        share: 0 to 1.
-        generator: draws the images.
+        labels: The class ids, (N, L).
+        share: The share of the images, 0 to 1.
+        generator: The random stream that draws the images.
     """
     kept = np.full(labels.shape, -1, dtype=np.int64)
     if share == 0:
@@ -106,11 +131,11 @@ def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Gen
     count = max(1, round(share * len(labels)))
     stretch = np.arange(len(labels)) * count // len(labels)
     mixed = np.lexsort(np.stack([generator.random(len(labels)), stretch]))
-    chosen = by_group[mixed[np.unique(stretch, return_index=True)[1]]]
+    labelled = by_group[mixed[np.unique(stretch, return_index=True)[1]]]
     for column in labels.T:
         values, first = np.unique(column[by_group], return_index=True)
-        chosen = np.union1d(chosen, by_group[first[~np.isin(values, column[chosen])]])
-    kept[chosen] = labels[chosen]
+        labelled = np.union1d(labelled, by_group[first[~np.isin(values, column[labelled])]])
+    kept[labelled] = labels[labelled]
     return kept
 
 
@@ -123,10 +148,10 @@ def draw_partners(
     ones these are goes in turn through all choices. An image that nothing agrees with is paired with itself.
 
     Args:
-        labels: (N, L) class ids, all known.
-        count: P, partners of each image.
-        differing: 0 to L.
-        generator: draws the partners.
+        labels: The class ids, (N, L), all known.
+        count: The number of partners of each image, P.
+        differing: The number of labels that may differ, 0 to L.
+        generator: The random stream that draws the partners.
 
     Raises:
         UserError: `differing` is not within 0 to L, or a label is unknown.
@@ -152,15 +177,127 @@ def draw_partners(
 def check_differing(differing: int, labelled: int) -> None:
     """Raise a `UserError` unless so many labels of all that are known may differ."""
     if not 0 <= differing <= labelled:
-        given, remedy = f"supervision.differing={differing}", "label more factors or lower supervision.differing"
-        raise UserError(given, f"must be at most {labelled}, the labelled factors", remedy)
+        option, remedy = f"supervision.differing={differing}", "label more factors or lower supervision.differing"
+        raise UserError(option, f"must be at most {labelled}, the labelled factors", remedy)
 
 
 def _check_classes(labels: npt.NDArray[Any], classes: list[int]) -> None:
     if labels.shape[1] != len(classes):
-        given = f"{labels.shape[1]} columns of labels"
-        raise UserError(given, f"must be one for each of objective.classes={classes}", "declare or drop the others")
+        columns = f"{labels.shape[1]} columns of labels"
+        raise UserError(columns, f"must be one for each of objective.classes={classes}", "declare or drop the others")
     for column, size in enumerate(classes):
         top = int(labels[:, column].max(initial=-1))
         if top >= size:
             raise UserError(f"class {top} of label {column}", f"must be below {size}", "raise objective.classes")
+
+
+def labelled_factors(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -> list[int]:
+    """Return which factors of the set are used as labels, as columns.
+
+    By default these are all that vary; where their values are enumerated, those with the fewest values, as long as
+    there are at most 16 combinations.
+
+    Raises:
+        UserError: The set has no factors, or none of a given name.
+    """
+    varying = [column for column, size in enumerate(data.factor_sizes) if size > 1]
+    if not varying:
+        remedy = "name a table with --set data.options.labels=FILE"
+        raise UserError(f"data {data.name}", "has no labels, which this run needs", remedy)
+    if supervision.factors is not None:
+        for name in supervision.factors:
+            if name not in data.factor_names:
+                raise UserError(f"supervision.factors: {name!r}", "is no factor", nearest(name, data.factor_names))
+        return [data.factor_names.index(name) for name in supervision.factors]
+    if not enumerated:
+        return varying
+    columns: list[int] = []
+    for column in sorted(varying, key=lambda column: data.factor_sizes[column]):
+        if math.prod(data.factor_sizes[c] for c in [*columns, column]) <= MAX_COMBINATIONS:
+            columns.append(column)
+    return sorted(columns) or varying[:1]
+
+
+def with_classes(options: ObjectiveOptions, supervision: SupervisionConfig, data: ImageData) -> ObjectiveOptions:
+    """Return the options of an objective with its labelled latents described, if it has any.
+
+    Raises:
+        UserError: The options do not fit the labels, or a pair is to differ in more labels than there are; or see
+            `labelled_factors`.
+    """
+    if "partner" in options.needs:
+        check_differing(supervision.differing, len(labelled_factors(supervision, data, enumerated=False)))
+    if "labels" not in options.needs:
+        return options
+    columns = labelled_factors(supervision, data, enumerated=True)
+    sizes, names = ([values[column] for column in columns] for values in (data.factor_sizes, data.factor_names))
+    return options.with_classes([int(size) for size in sizes], [str(name) for name in names])
+
+
+def store_supervision(
+    objectives: Sequence[ObjectiveOptions],
+    supervision: SupervisionConfig,
+    data: ImageData,
+    images: IntArray | None,
+    blobs: BlobStore,
+) -> SupervisionDigests:
+    """Store the labels and pairs that objectives learn from.
+
+    Which images are labelled depends on the set and the share alone, so that no seed changes it.
+
+    Args:
+        objectives: The options of the objectives.
+        supervision: The section of the config.
+        data: The images with their factors, which are read here and only if an objective needs them.
+        images: The indices of those that may be trained on, or None for all.
+        blobs: The store where the arrays go.
+
+    Raises:
+        UserError: See `labelled_factors` and `draw_partners`.
+    """
+    needs = frozenset[str]().union(*(options.needs for options in objectives))
+    labels = partners = None
+    if "labels" in needs:
+        factors = _known_factors(supervision, data, enumerated=True)
+        labels = blobs.put_array(_share_of_labels(factors, supervision.share, images))
+    if "partner" in needs:
+        factors = _known_factors(supervision, data, enumerated=False)
+        trained = np.arange(len(data)) if images is None else images
+        generator = Streams(0).generator("partners")
+        drawn = draw_partners(factors[trained], supervision.partners, supervision.differing, generator)
+        table = np.tile(np.arange(len(data))[:, None], supervision.partners)
+        table[trained] = trained[drawn]
+        partners = blobs.put_array(table)
+    return SupervisionDigests(labels, partners)
+
+
+def ranking_labels(supervision: SupervisionConfig, data: ImageData, images: IntArray | None, blobs: BlobStore) -> str:
+    """Store the labels (N, K) that members may be ranked by, -1 where one is not known, and return their digest.
+
+    Args:
+        supervision: The section of the config.
+        data: The images with their factors.
+        images: The indices of those that may be trained on, or None for all.
+        blobs: The store where the array goes.
+
+    Raises:
+        UserError: See `labelled_factors`.
+    """
+    factors = _known_factors(supervision, data, enumerated=False)
+    return blobs.put_array(_share_of_labels(factors, supervision.share, images))
+
+
+def _share_of_labels(labels: npt.NDArray[np.int64], share: float, images: IntArray | None) -> npt.NDArray[np.int64]:
+    """Return the labels of a share of the images that may be trained on, -1 for all others."""
+    kept = np.full_like(labels, -1)
+    trained = slice(None) if images is None else images
+    kept[trained] = keep_labels(labels[trained], share, Streams(0).generator("labelled"))
+    return kept
+
+
+def _known_factors(supervision: SupervisionConfig, data: ImageData, enumerated: bool) -> npt.NDArray[np.int64]:
+    columns: Sequence[int] = labelled_factors(supervision, data, enumerated)
+    factors = data.factors(np.arange(len(data)))
+    if factors is None:
+        raise UserError(f"data {data.name}", "has no labels, which this run needs", "name a table of labels")
+    return np.ascontiguousarray(factors[:, columns], dtype=np.int64)

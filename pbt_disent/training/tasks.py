@@ -6,12 +6,22 @@ at any time, with the same result. Tasks and outcomes are small: tensors and arr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.models.contract import ObjectiveOptions
+from pbt_disent.types import Hyperparameters
 
-__all__ = ["EncodeOutcome", "EncodeTask", "Status", "TaskKey", "Teaching", "TrainOutcome", "TrainTask", "WorkerContext"]
+__all__ = [
+    "EncodeOutcome",
+    "EncodeTask",
+    "Status",
+    "SupervisionDigests",
+    "TaskKey",
+    "TrainOutcome",
+    "TrainTask",
+    "WorkerContext",
+]
 
 Status = Literal["ok", "nan", "failed"]
 
@@ -21,10 +31,10 @@ class TaskKey:
     """Names a task: which replicas of which member of which generation of which round.
 
     Args:
-        round: path of the round, such as ``0/leaf1/1``.
-        generation: from 0.
-        member: index in the population, from 0.
-        replicas: the replica indices that this task trains together.
+        round: The path of the round, such as ``0/leaf1/1``.
+        generation: The number of the generation, from 0.
+        member: The index of the member in the population, from 0.
+        replicas: The indices of the replicas that this task trains together.
     """
 
     round: str
@@ -37,20 +47,22 @@ class TaskKey:
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """Another objective than the run's, and what it is told; known only once earlier rounds have found it.
+class SupervisionDigests:
+    """What an objective learns from beside the images, where it needs that.
 
     Args:
-        objective: its name.
-        settings: its fixed settings, complete.
-        labels: as in `WorkerContext`.
-        partners: as in `WorkerContext`.
+        labels: The digest of an int64 array (N, L) of class ids, -1 where one is not known, or None.
+        partners: The digest of an int64 array (N, P) with the indices of the images that each image may be paired with,
+            or None.
     """
 
-    objective: str
-    settings: Json
     labels: str | None = None
     partners: str | None = None
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digests that there are."""
+        return tuple(digest for digest in (self.labels, self.partners) if digest is not None)
 
 
 @dataclass(frozen=True)
@@ -58,27 +70,27 @@ class TrainTask:
     """Train the replicas of one member for one generation, then encode the probe images.
 
     Args:
-        key: what is trained.
-        seed: the run's seed; every stream is named by seed and key.
-        origins: for each replica the digest of the checkpoint to start from, or none for a fresh start.
-        hyperparameters: the member's values for this generation.
-        images: for how many images each replica trains in this generation (rounded up to whole batches); a partner that
-            comes with an image does not count here.
-        subset: digest of an int64 index array into the images, or none for all of them.
-        probe: digest of the int64 index array of the images to encode afterwards.
-        kind: index of the objective among those of the run.
-        teaching: takes their place, where given.
+        key: The name of the task.
+        seed: The seed of the run; every random stream is named by seed and key.
+        objective: The options of the objective, as `ObjectiveOptions.resolve` returns them.
+        origins: For each replica the digest of the checkpoint to start from, or None for a fresh start.
+        hyperparameters: The member's values for this generation.
+        image_passes: The number of images that each replica trains on in this generation, rounded up to whole batches;
+            a partner that comes with an image does not count here.
+        subset: The digest of an int64 index array into the images, or None for all of them.
+        probe: The digest of the int64 index array of the images to encode afterwards.
+        supervision: What the objective learns from beside the images.
     """
 
     key: TaskKey
     seed: int
+    objective: ObjectiveOptions
     origins: tuple[str | None, ...]
     hyperparameters: Hyperparameters
-    images: int
+    image_passes: int
     subset: str | None
     probe: str
-    kind: int = 0
-    teaching: Teaching | None = None
+    supervision: SupervisionDigests = SupervisionDigests()
 
 
 @dataclass(frozen=True)
@@ -86,15 +98,15 @@ class TrainOutcome:
     """What came of a task, replica by replica in the order of `key.replicas`.
 
     Args:
-        key: the task's key.
+        key: The name of the task.
         status: ``ok``, ``nan`` (a loss or a code is not finite) or ``failed`` (the task raised; see `error`).
-        checkpoints: digest of each replica's checkpoint; empty unless ok.
-        codes: digest of the float32 array (replicas, N, Z) of probe codes; none unless ok.
-        information: nats per latent of each replica on the probe, (replicas, Z); empty unless ok.
-        losses: mean of each loss term over the generation, one dict per replica.
-        images: image passes paid, over all replicas, partners included.
-        error: one line on what went wrong, if anything did.
-        lost: digest of the blob that was missing or damaged, if that was it.
+        checkpoints: The digest of each replica's checkpoint; empty unless ok.
+        codes: The digest of the float32 array (replicas, N, Z) of probe codes; None unless ok.
+        information: The information of each latent in nats, by each replica on the probe, (replicas, Z); empty unless ok.
+        losses: The mean of each loss term over the generation, one dictionary per replica.
+        image_passes: The image passes paid, over all replicas, partners included.
+        error: One line on what went wrong, if anything did.
+        lost: The digest of the blob that was missing or damaged, if that was the reason.
     """
 
     key: TaskKey
@@ -103,7 +115,7 @@ class TrainOutcome:
     codes: str | None = None
     information: tuple[tuple[float, ...], ...] = ()
     losses: tuple[dict[str, float], ...] = ()
-    images: int = 0
+    image_passes: int = 0
     error: str | None = None
     lost: str | None = None
 
@@ -113,8 +125,8 @@ class EncodeTask:
     """Encode a set of images with a trained replica.
 
     Args:
-        checkpoint: digest of the replica's checkpoint.
-        subset: digest of an int64 index array into the images, or none for all of them.
+        checkpoint: The digest of the replica's checkpoint.
+        subset: The digest of an int64 index array into the images, or None for all of them.
     """
 
     checkpoint: str
@@ -126,9 +138,9 @@ class EncodeOutcome:
     """The codes of a set, in the order of its indices.
 
     Args:
-        codes: digest of the float32 array (N, Z) of posterior means.
-        log_sigma: digest of the float32 array (N, Z) of log standard deviations; none where there are none.
-        information: nats per latent over the whole set, (Z,).
+        codes: The digest of the float32 array (N, Z) of posterior means.
+        log_sigma: The digest of the float32 array (N, Z) of log standard deviations; None where there are none.
+        information: The information of each latent in nats, over the whole set, (Z,).
     """
 
     codes: str
@@ -141,32 +153,17 @@ class WorkerContext:
     """What a worker needs to know once, for all tasks of a run. Pickles small.
 
     Args:
-        store: folder of the blob store.
-        images: folder of the memory-mapped images (`pbt_disent.data.storage`).
-        objective: name of the objective, the first one where there are several.
-        settings: its fixed settings, complete.
+        store: The folder or URI of the blob store.
+        images_dir: The folder of the memory-mapped images (`pbt_disent.data.storage`).
         device: ``cpu`` or ``cuda``.
-        labels: digest of an int64 array (N, L) of class ids, -1 where one is not known; for objectives that need it.
-        partners: digest of an int64 array (N, P): for each image the indices of images that it may be paired with.
-        stacked: whether the replicas of a task train as one model (`pbt_disent.models.replicas`) or one by one.
-        bf16: whether networks are trained in bfloat16.
-        compiled: whether networks are compiled for training.
-        others: names and settings of further objectives, in a mixed population.
+        stacked: Whether the replicas of a task train as one model (`pbt_disent.models.replicas`) or one by one.
+        bf16: Whether networks are trained in bfloat16.
+        compiled: Whether networks are compiled for training.
     """
 
     store: str
-    images: str
-    objective: str
-    settings: Json = field(default_factory=dict)
+    images_dir: str
     device: str = "cpu"
-    labels: str | None = None
-    partners: str | None = None
     stacked: bool = False
     bf16: bool = False
     compiled: bool = False
-    others: tuple[tuple[str, Json], ...] = ()
-
-    @property
-    def kinds(self) -> tuple[tuple[str, Json], ...]:
-        """Names and settings of all objectives, by their index in `TrainTask.kind`."""
-        return ((self.objective, self.settings), *self.others)

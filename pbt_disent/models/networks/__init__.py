@@ -1,73 +1,86 @@
 """Encoder and decoder networks by name; a file in this package adds one.
 
-A network is two functions: an encoder (B, C, H, W) -> (B, outputs) and a decoder (B, inputs) -> (B, C, H, W)
-logits. What the encoder's outputs mean (means, log standard deviations, label logits) is the objective's business.
+A network makes two modules: an encoder (B, C, H, W) -> (B, outputs) and a decoder (B, inputs) -> (B, C, H, W) logits.
+What the encoder's outputs mean (means, log standard deviations, label logits) is the objective's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import ClassVar
 
+from pydantic import Field
 from torch import nn
 
 from pbt_disent.errors import UserError
-from pbt_disent.registry import Registry
+from pbt_disent.registry import Component, Registry
 
-__all__ = ["NETWORKS", "ImageShape", "Network", "choose"]
+__all__ = ["NETWORKS", "Auto", "ImageShape", "Network"]
 
 ImageShape = tuple[int, int, int]
 
+NETWORKS: Registry[type[Network]] = Registry("network", "pbt_disent.models.networks")
 
-@dataclass(frozen=True)
-class Network:
-    """A kind of network.
 
-    Args:
-        sizes: the heights (= widths) of the square images that it takes; empty for images of any shape.
-        width: channels or units of its first layer, where the config does not say.
-        encoder: (image shape, outputs, width) -> module.
-        decoder: (image shape, inputs, width) -> module; it ends in logits.
-        automatic: whether `auto` may choose it.
-    """
+class Network(Component):
+    """Base of all networks."""
 
-    sizes: tuple[int, ...]
-    width: int
-    encoder: Callable[[ImageShape, int, int], nn.Module]
-    decoder: Callable[[ImageShape, int, int], nn.Module]
-    automatic: bool = True
+    sizes: ClassVar[tuple[int, ...]] = ()
+    """The heights (= widths) of the square images that it takes; empty for images of any shape."""
+    automatic: ClassVar[bool] = False
+    """Whether `auto` may choose it."""
 
-    def takes(self, image_shape: ImageShape) -> bool:
+    width: int | None = Field(None, ge=1, le=1024, description="The number of channels or units of the first layer.")
+
+    @classmethod
+    def takes(cls, image_shape: ImageShape) -> bool:
         """Return whether images of this shape (C, H, W) fit."""
         _, height, width = image_shape
-        return not self.sizes or (height == width and height in self.sizes)
+        return not cls.sizes or (height == width and height in cls.sizes)
 
+    def resolve(self, image_shape: ImageShape) -> Network:
+        """Return the network to build for images of this shape (C, H, W).
 
-NETWORKS: Registry[Network] = Registry("network", "pbt_disent.models.networks")
-
-
-def choose(name: str, image_shape: ImageShape) -> str:
-    """Return the network that a config means: `auto` is the one made for the size of the images.
-
-    Raises:
-        UserError: no such network, or it does not take images of this shape.
-    """
-    shape = "x".join(map(str, image_shape))
-    if name == "auto":
-        fitting = [known for known in NETWORKS if NETWORKS[known].automatic and NETWORKS[known].takes(image_shape)]
-        if not fitting:
-            sizes = sorted({size for known in NETWORKS for size in NETWORKS[known].sizes})
+        Raises:
+            UserError: It does not take images of this shape.
+        """
+        if not self.takes(image_shape):
             raise UserError(
-                f"images of {shape} (C x H x W)",
+                f"objective.network={self.name}",
+                f"takes square images of {', '.join(map(str, sorted(self.sizes)))} pixels, not {_text(image_shape)}",
+                "use objective.network=auto",
+            )
+        return self
+
+    def encoder(self, image_shape: ImageShape, outputs: int) -> nn.Module:
+        """Return a module (B, C, H, W) -> (B, outputs)."""
+        raise NotImplementedError
+
+    def decoder(self, image_shape: ImageShape, inputs: int) -> nn.Module:
+        """Return a module (B, inputs) -> (B, C, H, W) that ends in logits."""
+        raise NotImplementedError
+
+
+@NETWORKS.register("auto")
+class Auto(Network):
+    """The convolutional network that is made for the size of the images."""
+
+    def resolve(self, image_shape: ImageShape) -> Network:
+        """Return the network for images of this shape (C, H, W).
+
+        Raises:
+            UserError: No convolutional network takes them.
+        """
+        networks = [NETWORKS[name] for name in NETWORKS]
+        fitting = [network for network in networks if network.automatic and network.takes(image_shape)]
+        if not fitting:
+            sizes = sorted({size for network in networks for size in network.sizes})
+            raise UserError(
+                f"images of {_text(image_shape)} (C x H x W)",
                 "fit no convolutional network",
                 f"use square images of {', '.join(map(str, sizes))} pixels, or objective.network=mlp",
             )
-        return fitting[0]
-    if not NETWORKS[name].takes(image_shape):
-        sizes = sorted(NETWORKS[name].sizes)
-        raise UserError(
-            f"objective.network={name}",
-            f"takes square images of {', '.join(map(str, sizes))} pixels, not {shape}",
-            "use objective.network=auto",
-        )
-    return name
+        return fitting[0]() if self.width is None else fitting[0](width=self.width)
+
+
+def _text(image_shape: ImageShape) -> str:
+    return "x".join(map(str, image_shape))

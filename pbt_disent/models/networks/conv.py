@@ -1,20 +1,22 @@
 """Convolutional networks: small ones for 16x16, 28x28 and 32x32, the paper's for 64x64, and one stage more for 128x128.
 
-The 64x64 network is that of Estermann et al. 2020 (papers.md 4.2). Every convolution but the last is followed by
-batch norm, which has a bias of its own, and ReLU.
+The 64x64 network is that of Estermann et al. 2020 (arXiv 2010.13527, appendix). Every convolution but the last is
+followed by batch norm, which has a bias of its own, and ReLU.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
+from pydantic import Field
 from torch import nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
 from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
 from pbt_disent.models.networks.to_image import ToImage
 
-__all__ = ["paper_network", "small_network"]
+__all__ = ["PaperConvolutions", "SmallConvolutions"]
 
 
 def _norm(channels: int) -> list[nn.Module]:
@@ -34,22 +36,31 @@ def _up(widths: list[int]) -> list[nn.Module]:
     return [*hidden, ToImage(widths[-2], widths[-1])]
 
 
-def small_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
-    """Return a network of stride-2 4x4 convolutions and one linear layer.
+class _Convolutions(Network):
+    automatic: ClassVar[bool] = True
+    multiples: ClassVar[tuple[int, ...]]
+    """The width of each strided convolution, as a multiple of the first."""
 
-    Args:
-        size: of the square images.
-        multiples: width of each convolution, as a multiple of the first.
-        width: default width of the first.
-    """
-    side = size >> len(multiples)
+    def _widths(self, channels: int) -> list[int]:
+        assert self.width is not None
+        return [channels, *[multiple * self.width for multiple in self.multiples]]
 
-    def encoder(image_shape: ImageShape, outputs: int, width: int) -> nn.Module:
-        widths = [image_shape[0], *[multiple * width for multiple in multiples]]
+
+class SmallConvolutions(_Convolutions):
+    """4x4 convolutions of stride 2 and one linear layer."""
+
+    width: int = Field(16, ge=1, le=1024, description="The number of channels of the first convolution.")
+
+    def encoder(self, image_shape: ImageShape, outputs: int) -> nn.Module:
+        """Return a module (B, C, H, W) -> (B, outputs)."""
+        channels, size, _ = image_shape
+        widths, side = self._widths(channels), size >> len(self.multiples)
         return nn.Sequential(*_down(widths), nn.Flatten(), nn.Linear(widths[-1] * side**2, outputs))
 
-    def decoder(image_shape: ImageShape, inputs: int, width: int) -> nn.Module:
-        widths = [*[multiple * width for multiple in reversed(multiples)], image_shape[0]]
+    def decoder(self, image_shape: ImageShape, inputs: int) -> nn.Module:
+        """Return a module (B, inputs) -> (B, C, H, W) that ends in logits."""
+        channels, size, _ = image_shape
+        widths, side = self._widths(channels)[::-1], size >> len(self.multiples)
         return nn.Sequential(
             nn.Linear(inputs, widths[0] * side**2, bias=False),
             nn.Unflatten(1, (widths[0], side, side)),
@@ -57,44 +68,71 @@ def small_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
             *_up(widths),
         )
 
-    return Network((size,), width, encoder, decoder)
 
+class PaperConvolutions(_Convolutions):
+    """4x4 convolutions of stride 2 down to 4x4 pixels, a 4x4 one to 16 widths, and a 1x1 one."""
 
-def paper_network(size: int, multiples: tuple[int, ...], width: int) -> Network:
-    """Return a network of stride-2 4x4 convolutions down to 4x4, a 4x4 one to 16 widths, and a 1x1 one.
+    width: int = Field(32, ge=1, le=1024, description="The number of channels of the first convolution.")
 
-    Args:
-        size: of the square images.
-        multiples: width of each strided convolution, as a multiple of the first.
-        width: default width of the first.
-    """
-
-    def encoder(image_shape: ImageShape, outputs: int, width: int) -> nn.Module:
-        widths = [image_shape[0], *[multiple * width for multiple in multiples]]
+    def encoder(self, image_shape: ImageShape, outputs: int) -> nn.Module:
+        """Return a module (B, C, H, W) -> (B, outputs)."""
+        widths = self._widths(image_shape[0])
         return nn.Sequential(
             *_down(widths),
-            ToPixel(widths[-1], 16 * width, 4, bias=False),
-            *_norm(16 * width),
-            ToPixel(16 * width, outputs, 1),
+            ToPixel(widths[-1], 16 * self.width, 4, bias=False),
+            *_norm(16 * self.width),
+            ToPixel(16 * self.width, outputs, 1),
             nn.Flatten(),
         )
 
-    def decoder(image_shape: ImageShape, inputs: int, width: int) -> nn.Module:
-        widths = [*[multiple * width for multiple in reversed(multiples)], image_shape[0]]
+    def decoder(self, image_shape: ImageShape, inputs: int) -> nn.Module:
+        """Return a module (B, inputs) -> (B, C, H, W) that ends in logits."""
+        widths = self._widths(image_shape[0])[::-1]
         return nn.Sequential(
             nn.Unflatten(1, (inputs, 1, 1)),
-            FromPixel(inputs, 16 * width, 1),
-            *_norm(16 * width),
-            FromPixel(16 * width, widths[0], 4),
+            FromPixel(inputs, 16 * self.width, 1),
+            *_norm(16 * self.width),
+            FromPixel(16 * self.width, widths[0], 4),
             *_norm(widths[0]),
             *_up(widths),
         )
 
-    return Network((size,), width, encoder, decoder)
+
+@NETWORKS.register("conv16")
+class Conv16(SmallConvolutions):
+    """Two 4x4 convolutions of stride 2 and one linear layer, for 16x16 images."""
+
+    sizes: ClassVar[tuple[int, ...]] = (16,)
+    multiples: ClassVar[tuple[int, ...]] = (1, 2)
 
 
-NETWORKS.register("conv16")(small_network(16, (1, 2), 16))
-NETWORKS.register("conv28")(small_network(28, (1, 2), 16))
-NETWORKS.register("conv32")(small_network(32, (1, 2, 2), 16))
-NETWORKS.register("conv64")(paper_network(64, (1, 1, 2, 2), 32))
-NETWORKS.register("conv128")(paper_network(128, (1, 1, 2, 2, 2), 32))
+@NETWORKS.register("conv28")
+class Conv28(SmallConvolutions):
+    """Two 4x4 convolutions of stride 2 and one linear layer, for 28x28 images."""
+
+    sizes: ClassVar[tuple[int, ...]] = (28,)
+    multiples: ClassVar[tuple[int, ...]] = (1, 2)
+
+
+@NETWORKS.register("conv32")
+class Conv32(SmallConvolutions):
+    """Three 4x4 convolutions of stride 2 and one linear layer, for 32x32 images."""
+
+    sizes: ClassVar[tuple[int, ...]] = (32,)
+    multiples: ClassVar[tuple[int, ...]] = (1, 2, 2)
+
+
+@NETWORKS.register("conv64")
+class Conv64(PaperConvolutions):
+    """The network of Estermann et al. 2020 (arXiv 2010.13527), for 64x64 images."""
+
+    sizes: ClassVar[tuple[int, ...]] = (64,)
+    multiples: ClassVar[tuple[int, ...]] = (1, 1, 2, 2)
+
+
+@NETWORKS.register("conv128")
+class Conv128(PaperConvolutions):
+    """The network for 64x64 images with one more convolution, for 128x128 images."""
+
+    sizes: ClassVar[tuple[int, ...]] = (128,)
+    multiples: ClassVar[tuple[int, ...]] = (1, 1, 2, 2, 2)

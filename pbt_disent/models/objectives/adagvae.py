@@ -1,4 +1,4 @@
-"""Ada-GVAE: weak supervision by pairs of images that share some unknown factors (Locatello et al. 2020)."""
+"""Ada-GVAE: weak supervision by pairs of images that share factors (Locatello et al. 2020, arXiv 2002.02886)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, hyperparameter
 from pbt_disent.models.gaussian import kl_per_latent, reparameterise
 from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
-from pbt_disent.models.likelihoods import negative_log_likelihood
 
 __all__ = ["AdaGVAE", "kl_between", "share"]
 
@@ -52,11 +51,12 @@ def share(mean: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class AdaGVAE(GaussianVAE):
     """Minimises the beta-VAE loss of both images of a pair, after their shared latents have been averaged."""
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **GaussianVAE.hyperparameters,
-        "beta": Mutable(default=1, low=0.5, high=500, log=True),
-    }
-    needs: ClassVar[frozenset[str]] = frozenset({"partner"})
+    class Options(GaussianVAE.Options):
+        """The options of an Ada-GVAE."""
+
+        needs: ClassVar[frozenset[str]] = frozenset({"partner"})
+
+        beta: Hyperparameter = hyperparameter(1, 0.5, 500, description="The weight of the KL divergence.")
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the mean loss over both images of each pair, and how many latents they share on average."""
@@ -65,7 +65,7 @@ class AdaGVAE(GaussianVAE):
         images = torch.cat([batch.images, batch.partner])
         mean, log_sigma, shared = share(*self.posterior(images))
         z = reparameterise(mean, log_sigma, generator)
-        reconstruction = negative_log_likelihood(self.options["likelihood"], self.decoder(z), images)
+        reconstruction = self.options.likelihood.loss(self.decoder(z), images)
         passed = Pass(mean, log_sigma, z, reconstruction, kl_per_latent(mean, log_sigma).mean(0))
         penalty, terms = self.penalty(passed, step)
         terms |= {"reconstruction": reconstruction.detach(), "shared": shared.sum(1, dtype=z.dtype).mean()}

@@ -1,15 +1,13 @@
-"""Annealed beta-VAE: the KL is held near a capacity that grows (Burgess et al. 2018)."""
+"""Annealed beta-VAE: the KL is held near a capacity that grows (Burgess et al. 2018, arXiv 1804.03599)."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
+from pydantic import Field
 from torch import Tensor
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, hyperparameter
 from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
-from pbt_disent.models.settings import Setting
 
 __all__ = ["AnnealedVAE"]
 
@@ -18,25 +16,27 @@ __all__ = ["AnnealedVAE"]
 class AnnealedVAE(GaussianVAE):
     """Minimises -log p(x|z) + gamma * |KL - C(step)|, where C grows from 0 to `capacity` nats and stays there."""
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **GaussianVAE.hyperparameters,
-        "gamma": Mutable(default=1000, low=1, high=10_000, log=True),
-        "capacity": Mutable(default=25, low=1, high=100, log=True),
-    }
-    optional: ClassVar[frozenset[str]] = frozenset({"gamma"})
-    settings: ClassVar[dict[str, Setting]] = {
-        **GaussianVAE.settings,
-        "annealing_steps": Setting(100_000, "steps until the capacity has grown to its full size", low=1),
-    }
+    class Options(GaussianVAE.Options):
+        """The options of an annealed beta-VAE."""
+
+        gamma: Hyperparameter = hyperparameter(
+            1000, 1, 10_000, optional=True, description="The weight of the distance between the KL and its capacity."
+        )
+        capacity: Hyperparameter = hyperparameter(25, 1, 100, description="The final capacity in nats.")
+        annealing_steps: int = Field(
+            100_000, ge=1, description="The number of steps until the capacity has grown to its full size."
+        )
+
+    options: Options
 
     def capacity(self, step: int) -> float:
         """Return C at a step of the member's life, in nats."""
-        grown = min(1.0, step / float(self.options["annealing_steps"]))
+        grown = min(1.0, step / float(self.options.annealing_steps))
         return self.values["capacity"] * grown
 
-    def steady(self, step: int) -> bool:
+    def is_capturable(self, step: int) -> bool:
         """Return whether the capacity has grown to its full size."""
-        return step >= int(self.options["annealing_steps"])
+        return step >= int(self.options.annealing_steps)
 
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted distance of the KL from the capacity."""

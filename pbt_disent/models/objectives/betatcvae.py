@@ -1,18 +1,18 @@
-"""beta-TCVAE: a VAE whose total correlation is penalised (Chen et al. 2018; Estermann et al. 2020, papers.md 4.2)."""
+"""beta-TCVAE: a VAE whose total correlation is penalised (Chen et al. 2018, arXiv 1802.04942, eq. 4)."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, hyperparameter
 from pbt_disent.models.gaussian import log_normal, log_prior
 from pbt_disent.models.gaussian_vae import GaussianVAE, Pass
-from pbt_disent.models.settings import Setting
-from pbt_disent.models.total_correlation import ESTIMATORS, decompose
+from pbt_disent.models.total_correlation import decompose
 
 __all__ = ["BetaTCVAE"]
 
@@ -26,19 +26,20 @@ class BetaTCVAE(GaussianVAE):
     such constant.
     """
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **GaussianVAE.hyperparameters,
-        "beta": Mutable(default=6, low=1, high=500, log=True),
-    }
-    settings: ClassVar[dict[str, Setting]] = {
-        **GaussianVAE.settings,
-        "estimator": Setting("mws", "of the total correlation: weighted or stratified", choices=ESTIMATORS),
-    }
+    class Options(GaussianVAE.Options):
+        """The options of a beta-TCVAE."""
+
+        beta: Hyperparameter = hyperparameter(6, 1, 500, description="The weight of the total correlation.")
+        estimator: Literal["mws", "mss"] = Field(
+            "mws", description="The estimator of the total correlation: weighted (mws) or stratified (mss) sampling."
+        )
+
+    options: Options
 
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sampled KL plus (beta - 1) total correlation, and the parts of that KL."""
         latents = passed.z.shape[1]
-        estimator = self.options["estimator"]
+        estimator = self.options.estimator
         parts = decompose(passed.z, passed.mean, passed.log_sigma, self.dataset_size, estimator)
         if estimator == "mws":
             parts = parts.without_offset(math.log(self.dataset_size), latents)

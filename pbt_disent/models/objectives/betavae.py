@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, hyperparameter
 from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
 
 __all__ = ["BetaVAE"]
@@ -17,10 +15,10 @@ __all__ = ["BetaVAE"]
 class BetaVAE(GaussianVAE):
     """Minimises -log p(x|z) + beta * KL(q(z|x) || p(z)); beta = 1 is the VAE."""
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **GaussianVAE.hyperparameters,
-        "beta": Mutable(default=4, low=1, high=500, log=True),
-    }
+    class Options(GaussianVAE.Options):
+        """The options of a beta-VAE."""
+
+        beta: Hyperparameter = hyperparameter(4, 1, 500, description="The weight of the KL divergence.")
 
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted KL."""

@@ -1,17 +1,15 @@
-"""DIP-VAE-II: the covariance of the sampled codes is drawn to the identity (Kumar et al. 2018)."""
+"""DIP-VAE-II: the covariance of the sampled codes is drawn to the identity (Kumar et al. 2018, arXiv 1711.00848)."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from pbt_disent.models.contract import OBJECTIVES
 from pbt_disent.models.covariance import covariance
 from pbt_disent.models.gaussian_vae import Pass
 from pbt_disent.models.objectives.dipvae1 import DIPVAE1
-from pbt_disent.models.settings import Setting
 
 __all__ = ["DIPVAE2"]
 
@@ -20,10 +18,14 @@ __all__ = ["DIPVAE2"]
 class DIPVAE2(DIPVAE1):
     """As DIP-VAE-I, on Cov(z) = Cov(mean) + E diag sigma^2, with equal weights."""
 
-    settings: ClassVar[dict[str, Setting]] = {
-        **DIPVAE1.settings,
-        "diagonal_ratio": Setting(1.0, "weight of the variances relative to the covariances", low=0, high=1000),
-    }
+    class Options(DIPVAE1.Options):
+        """The options of a DIP-VAE-II."""
+
+        diagonal_ratio: float = Field(
+            1.0, ge=0, le=1000, description="The weight of the variances relative to that of the covariances."
+        )
+
+    options: Options
 
     def aggregate(self, passed: Pass) -> Tensor:
         """Return the covariance of the aggregate posterior, by the law of total covariance."""

@@ -1,21 +1,20 @@
-"""FactorVAE: total correlation by a discriminator that tells codes from shuffled codes (Kim and Mnih 2018)."""
+"""FactorVAE: total correlation by a discriminator of shuffled codes (Kim and Mnih 2018, arXiv 1802.05983, eq. 2)."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, hyperparameter
 from pbt_disent.models.gaussian_vae import GaussianVAE, kl_terms
 from pbt_disent.models.networks import ImageShape
 from pbt_disent.models.noise import uniform
-from pbt_disent.models.settings import Setting
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["FactorVAE", "shuffle_latents"]
 
@@ -33,23 +32,29 @@ class FactorVAE(GaussianVAE):
     The discriminator is part of the member and has an optimiser of its own. The estimate may be negative.
     """
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **GaussianVAE.hyperparameters,
-        "gamma": Mutable(default=30, low=1, high=500, log=True),
-        "discriminator_lr": Mutable(default=1e-4, low=1e-6, high=1e-2, log=True),
-    }
-    optional: ClassVar[frozenset[str]] = frozenset({"gamma"})
-    settings: ClassVar[dict[str, Setting]] = {
-        **GaussianVAE.settings,
-        "discriminator_width": Setting(1000, "units of each hidden layer of the discriminator", low=1, high=10_000),
-        "discriminator_layers": Setting(6, "hidden layers of the discriminator", low=1, high=20),
-    }
+    class Options(GaussianVAE.Options):
+        """The options of a FactorVAE."""
+
+        gamma: Hyperparameter = hyperparameter(
+            30, 1, 500, optional=True, description="The weight of the total correlation."
+        )
+        discriminator_lr: Hyperparameter = hyperparameter(
+            1e-4, 1e-6, 1e-2, description="The learning rate of the discriminator."
+        )
+        discriminator_width: int = Field(
+            1000, ge=1, le=10_000, description="The number of units of each hidden layer of the discriminator."
+        )
+        discriminator_layers: int = Field(
+            6, ge=1, le=20, description="The number of hidden layers of the discriminator."
+        )
+
+    options: Options
 
     def __init__(
-        self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
+        self, options: Options, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
     ) -> None:
-        super().__init__(settings, hyperparameters, image_shape, dataset_size)
-        sizes = [settings["latents"], *[settings["discriminator_width"]] * settings["discriminator_layers"]]
+        super().__init__(options, hyperparameters, image_shape, dataset_size)
+        sizes = [options.latents, *[options.discriminator_width] * options.discriminator_layers]
         hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
         self.discriminator = nn.Sequential(*hidden, nn.Linear(sizes[-1], 2))
 

@@ -6,17 +6,17 @@ paper's own penalty is not public; three readings of it are offered (papers.md 5
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pbt_disent.config import Mutable
-from pbt_disent.models.contract import OBJECTIVES
+from pbt_disent.config import Hyperparameter
+from pbt_disent.models.contract import OBJECTIVES, hyperparameter
 from pbt_disent.models.covariance import active_mask, covariance, gaussian_total_correlation
 from pbt_disent.models.gaussian_vae import Pass
 from pbt_disent.models.objectives.betatcvae import BetaTCVAE
-from pbt_disent.models.settings import Setting
 
 __all__ = ["RTCVAE"]
 
@@ -30,25 +30,27 @@ class RTCVAE(BetaTCVAE):
     whose means vary by at least `active_variance` in the batch, because passive latents are correlated at no cost.
     """
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        **BetaTCVAE.hyperparameters,
-        "eta": Mutable(default=1, low=0.01, high=100, log=True),
-    }
-    optional: ClassVar[frozenset[str]] = frozenset({"eta"})
-    settings: ClassVar[dict[str, Setting]] = {
-        **BetaTCVAE.settings,
-        "variant": Setting("direct", "what the extra penalty measures", choices=("variance", "direct", "ratio")),
-        "active_variance": Setting(0.01, "variance of a latent's means above which it counts", low=0, high=1),
-    }
+    class Options(BetaTCVAE.Options):
+        """The options of an RTC-VAE."""
+
+        eta: Hyperparameter = hyperparameter(
+            1, 0.01, 100, optional=True, description="The weight of the penalty on the mean representation."
+        )
+        variant: Literal["variance", "direct", "ratio"] = Field("direct", description="What that penalty measures.")
+        active_variance: float = Field(
+            0.01, ge=0, le=1, description="The variance of a latent's means above which the latent counts."
+        )
+
+    options: Options
 
     def rectification(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the penalty (a scalar, before its weight) of posteriors (B, Z)."""
-        active = active_mask(mean, self.options["active_variance"])
+        active = active_mask(mean, self.options.active_variance)
         matrix = covariance(mean)
-        if self.options["variant"] == "direct":
+        if self.options.variant == "direct":
             return gaussian_total_correlation(matrix, active)
         variances = torch.exp(2 * log_sigma).mean(0)
-        if self.options["variant"] == "ratio":
+        if self.options.variant == "ratio":
             spread = matrix.diagonal().detach().clamp_min(torch.finfo(mean.dtype).tiny)
             variances = torch.log1p(variances / spread)
         return torch.where(active, variances, 0.0).sum()
@@ -57,7 +59,7 @@ class RTCVAE(BetaTCVAE):
         """Return beta-TCVAE's penalty plus the weighted rectification; total correlation of the means is reported."""
         penalty, terms = super().penalty(passed, step)
         with torch.no_grad():
-            active = active_mask(passed.mean, self.options["active_variance"])
+            active = active_mask(passed.mean, self.options.active_variance)
             terms["mean_total_correlation"] = gaussian_total_correlation(covariance(passed.mean), active)
         if self.values["eta"] == 0:
             return penalty, terms

@@ -1,4 +1,4 @@
-"""Semi-supervised deep generative model: labelled latents beside free ones (Siddharth et al. 2017, papers.md 3).
+"""Semi-supervised deep generative model: labelled latents beside free ones (Siddharth et al. 2017, arXiv 1706.00400).
 
 Labelled latents are categorical and enumerated, free ones Gaussian. An image with known labels is a sum over the
 values that agree with them, so unlabelled, partly and fully labelled images share one formula.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from pbt_disent.config import Mutable
+from pbt_disent.config import Hyperparameter
 from pbt_disent.errors import UserError
-from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
 from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
-from pbt_disent.models.likelihoods import LIKELIHOODS, negative_log_likelihoods
-from pbt_disent.models.networks import NETWORKS, ImageShape
+from pbt_disent.models.networks import ImageShape
 from pbt_disent.models.networks.classes import ClassUnits
 from pbt_disent.models.noise import normal
-from pbt_disent.models.settings import Setting
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.registry import Choice
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["SSDGM"]
 
@@ -38,58 +39,89 @@ class SSDGM(Objective):
     likelihood of pixels. Codes are the expected class of each labelled latent, then the free latents.
     """
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        "lr": Mutable(default=1e-3, low=1e-6, high=1e-2, log=True),
-        "alpha": Mutable(default=0.1, low=0.01, high=10_000, log=True),
-        "gamma": Mutable(default=1, low=0.01, high=1000, log=True),
-        "beta": Mutable(default=1, low=0.5, high=500, log=True),
-        "batch_size": Mutable(default=128, low=16, high=1024, log=True, integer=True),
-    }
-    optional: ClassVar[frozenset[str]] = frozenset({"alpha", "gamma"})
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
-    settings: ClassVar[dict[str, Setting]] = {
-        "latents": Setting(10, "number of latents, labelled ones included", low=2, high=512),
-        "classes": Setting([], "number of classes of each labelled latent, such as [3, 6]", low=1, high=256),
-        "samples": Setting(1, "samples of the free latents per image (S)", low=1, high=64),
-        "labels_see_latents": Setting(False, "whether q(y|x, z) depends on z; then weights are no longer equal"),
-        "network": Setting("auto", "encoder and decoder; auto goes by the size of the images"),
-        "network_width": Setting(None, "channels of the first layer; default: the network's own", low=1, high=1024),
-        "likelihood": Setting("bernoulli", "model of a pixel", choices=tuple(LIKELIHOODS)),
-    }
+    class Options(Objective.Options):
+        """The options of the semi-supervised model."""
+
+        needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+        latents: int = Field(10, ge=2, le=512, description="The number of latents, labelled ones included.")
+        alpha: Hyperparameter = hyperparameter(
+            0.1, 0.01, 10_000, optional=True, description="The additional weight of the classification loss."
+        )
+        gamma: Hyperparameter = hyperparameter(
+            1, 0.01, 1000, optional=True, description="The weight of labelled images."
+        )
+        beta: Hyperparameter = hyperparameter(
+            1, 0.5, 500, description="The weight of everything that is no likelihood of pixels."
+        )
+        classes: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field(
+            (),
+            strict=False,
+            description="The number of classes of each labelled latent, such as [3, 6]; the default is taken from the "
+            "labels.",
+        )
+        samples: int = Field(
+            1, ge=1, le=64, description="The number of samples of the free latents for each image (S)."
+        )
+        labels_see_latents: bool = Field(
+            False, description="Whether q(y|x, z) depends on z; then the weights of the samples are no longer equal."
+        )
+        likelihood: Annotated[Any, Choice("likelihood", "bernoulli")] = Field(
+            "bernoulli", validate_default=True, description="The distribution of a pixel."
+        )
+
+        def with_classes(self, sizes: Sequence[int], names: Sequence[str] = ()) -> Self:
+            """Return the options with the numbers of classes filled in, where the config does not give them.
+
+            Raises:
+                UserError: The config gives other numbers.
+            """
+            if not self.classes:
+                return self.model_copy(update={"classes": tuple(sizes)})
+            if len(self.classes) != len(sizes) or any(a < b for a, b in zip(self.classes, sizes, strict=True)):
+                labels = ", ".join(f"{name} ({size})" for name, size in zip(names, sizes, strict=False))
+                raise UserError(
+                    f"objective.classes={list(self.classes)}",
+                    f"must have room for each of the labels {labels}",
+                    "leave it out, or name others in supervision.factors",
+                )
+            return self
+
+        def resolve(self, image_shape: ImageShape) -> Self:
+            """Fill in the network; there must be labelled latents, few enough to enumerate, and a free one.
+
+            Raises:
+                UserError: There are not, or the network does not take the images.
+            """
+            option = f"objective.classes={list(self.classes)}"
+            if not self.classes:
+                remedy = "give their numbers of classes, such as [3, 6]"
+                raise UserError(option, "must name the labelled latents", remedy)
+            if math.prod(self.classes) > MOST_COMBINATIONS:
+                rule = f"must have at most {MOST_COMBINATIONS} combinations to enumerate"
+                raise UserError(option, rule, "label fewer latents")
+            if len(self.classes) >= self.latents:
+                rule = f"must leave a free one of objective.latents={self.latents}"
+                raise UserError(option, rule, "raise the latents")
+            return super().resolve(image_shape)
+
+    options: Options
 
     combinations: Tensor
 
     def __init__(
-        self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
+        self, options: Options, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
     ) -> None:
-        super().__init__(settings, hyperparameters, image_shape, dataset_size)
-        self.classes = [int(size) for size in settings["classes"]]
-        self.free = int(settings["latents"]) - len(self.classes)
-        network, units = NETWORKS[settings["network"]], sum(self.classes)
-        self.encoder = network.encoder(image_shape, units + 2 * self.free, settings["network_width"])
-        self.decoder = network.decoder(image_shape, units + self.free, settings["network_width"])
+        super().__init__(options, hyperparameters, image_shape, dataset_size)
+        self.classes = [int(size) for size in options.classes]
+        self.free = int(options.latents) - len(self.classes)
+        network, units = options.network, sum(self.classes)
+        self.encoder = network.encoder(image_shape, units + 2 * self.free)
+        self.decoder = network.decoder(image_shape, units + self.free)
         self.units = ClassUnits(self.classes)
-        self.link = nn.Linear(self.free, units, bias=False) if settings["labels_see_latents"] else None
+        self.link = nn.Linear(self.free, units, bias=False) if options.labels_see_latents else None
         values = list(itertools.product(*map(range, self.classes)))
         self.register_buffer("combinations", torch.tensor(values), persistent=False)
-
-    @classmethod
-    def complete(cls, settings: Json, image_shape: ImageShape) -> Json:
-        """Fill in the network; there must be labelled latents, few enough to enumerate, and a free one.
-
-        Raises:
-            UserError: there are not, or the network does not take the images.
-        """
-        classes, latents = settings["classes"], settings["latents"]
-        given = f"objective.classes={classes}"
-        if not classes:
-            raise UserError(given, "must name the labelled latents", "give their numbers of classes, such as [3, 6]")
-        if math.prod(classes) > MOST_COMBINATIONS:
-            remedy = "label fewer latents"
-            raise UserError(given, f"must have at most {MOST_COMBINATIONS} combinations to enumerate", remedy)
-        if len(classes) >= latents:
-            raise UserError(given, f"must leave a free one of objective.latents={latents}", "raise the latents")
-        return super().complete(settings, image_shape)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return class logits (B, sum of classes), and mean and log sigma of the free latents (B, F)."""
@@ -103,7 +135,7 @@ class SSDGM(Objective):
         logits = logits.expand(shape) if self.link is None else logits + self.link(z)
         return [part.log_softmax(-1) for part in torch.split(logits, self.classes, dim=-1)]
 
-    def steady(self, step: int) -> bool:
+    def is_capturable(self, step: int) -> bool:
         """Return false: how many combinations a batch is enumerated over depends on its labels."""
         return False
 
@@ -113,7 +145,7 @@ class SSDGM(Objective):
         known, labels = self._known(batch)
         labelled = known.any(1)
         logits, mean, log_sigma = self.posterior(images)
-        shape = (self.options["samples"], *mean.shape)
+        shape = (self.options.samples, *mean.shape)
         z = mean + torch.exp(log_sigma) * normal(shape, generator, mean)
         beliefs = self.classify(logits, z)
         log_weight = self._log_weight(beliefs, known, labels)
@@ -122,7 +154,7 @@ class SSDGM(Objective):
         sample, image, combination = agree.expand(shape[0], -1, -1).nonzero(as_tuple=True)
         log_rest = self._log_rest(beliefs, known)[sample, image, combination]
         codes = torch.cat([self.units.one_hot(self.combinations[combination]), z[sample, image]], 1)
-        nll = negative_log_likelihoods(self.options["likelihood"], self.decoder(codes), images[image])
+        nll = self.options.likelihood.image_losses(self.decoder(codes), images[image])
         divergence = self._divergence(z, mean, log_sigma) + log_weight + math.log(math.prod(self.classes))
         part = share[sample, image] * log_rest.exp()
         bound = part * (-nll - beta * (divergence[sample, image] + log_rest))

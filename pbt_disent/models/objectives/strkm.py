@@ -1,24 +1,24 @@
-"""St-RKM: an auto-encoder with PCA on a Stiefel manifold in the middle (Pandey et al. 2022, papers.md 2).
+"""St-RKM: an auto-encoder with PCA on a Stiefel manifold in the middle (Pandey et al. 2022, arXiv 2006.07046).
 
-The training loss knows the frame U only through its span, so the axes come from the eigen-rotation in `settle`.
+The training loss knows the frame U only through its span, so the axes come from the eigen-rotation in `finalize`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from pbt_disent.config import Mutable
+from pbt_disent.config import Hyperparameter
 from pbt_disent.errors import UserError
-from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation
-from pbt_disent.models.networks import NETWORKS, ImageShape
+from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
+from pbt_disent.models.networks import ImageShape
 from pbt_disent.models.noise import normal
-from pbt_disent.models.settings import Setting
 from pbt_disent.models.stiefel import CayleyAdam, Frame, fix_signs
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["StRKM"]
 
@@ -34,21 +34,37 @@ class StRKM(Objective):
     ``split`` decodes both and adds their squared distance.
     """
 
-    hyperparameters: ClassVar[dict[str, Mutable]] = {
-        "lr": Mutable(default=2e-4, low=1e-6, high=1e-2, log=True),
-        "stiefel_lr": Mutable(default=1e-4, low=1e-6, high=0.1, log=True),
-        "weight": Mutable(default=1, low=0.01, high=1000, log=True),
-        "sigma": Mutable(default=1e-3, low=1e-5, high=1, log=True),
-        "batch_size": Mutable(default=256, low=16, high=1024, log=True, integer=True),
-    }
-    optional: ClassVar[frozenset[str]] = frozenset({"sigma"})
-    settings: ClassVar[dict[str, Setting]] = {
-        "latents": Setting(10, "number of axes kept (m)", low=1, high=512),
-        "features": Setting(50, "size of the feature space (l)", low=1, high=4096),
-        "network": Setting("auto", "encoder and decoder; rkm is the published one"),
-        "network_width": Setting(None, "channels of the first layer; default: the network's own", low=1, high=1024),
-        "autoencoder": Setting("split", "kind of reconstruction loss", choices=("plain", "noisy", "split")),
-    }
+    class Options(Objective.Options):
+        """The options of St-RKM."""
+
+        latents: int = Field(10, ge=1, le=512, description="The number of principal axes that are kept (m).")
+        lr: Hyperparameter = hyperparameter(2e-4, 1e-6, 1e-2, description="The learning rate of the networks.")
+        batch_size: Hyperparameter = hyperparameter(
+            256, 16, 1024, integer=True, description="The number of images in a batch."
+        )
+        stiefel_lr: Hyperparameter = hyperparameter(1e-4, 1e-6, 0.1, description="The learning rate of the frame U.")
+        weight: Hyperparameter = hyperparameter(1, 0.01, 1000, description="The weight of the reconstruction error.")
+        sigma: Hyperparameter = hyperparameter(
+            1e-3, 1e-5, 1, optional=True, description="The standard deviation of the noise on the features."
+        )
+        features: int = Field(50, ge=1, le=4096, description="The size of the feature space (l).")
+        autoencoder: Literal["plain", "noisy", "split"] = Field("split", description="The kind of reconstruction loss.")
+
+        def resolve(self, image_shape: ImageShape) -> Self:
+            """Fill in the network.
+
+            Raises:
+                UserError: There are more axes than features, or the network does not take the images.
+            """
+            if self.latents > self.features:
+                raise UserError(
+                    f"objective.latents={self.latents}",
+                    f"must not exceed objective.features={self.features}",
+                    "lower it, or raise the features",
+                )
+            return super().resolve(image_shape)
+
+    options: Options
 
     centre: Tensor
     axes: Tensor
@@ -56,32 +72,19 @@ class StRKM(Objective):
     noise: Tensor
 
     def __init__(
-        self, settings: Json, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
+        self, options: Options, hyperparameters: Hyperparameters, image_shape: ImageShape, dataset_size: int
     ) -> None:
-        super().__init__(settings, hyperparameters, image_shape, dataset_size)
-        network, features, latents = NETWORKS[settings["network"]], settings["features"], settings["latents"]
-        self.encoder = network.encoder(image_shape, features, settings["network_width"])
-        self.decoder = network.decoder(image_shape, features, settings["network_width"])
+        super().__init__(options, hyperparameters, image_shape, dataset_size)
+        network, features, latents = options.network, options.features, options.latents
+        self.encoder = network.encoder(image_shape, features)
+        self.decoder = network.decoder(image_shape, features)
         self.frame = Frame(features, latents)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("axes", torch.eye(features, latents))
         self.register_buffer("variances", torch.ones(latents))
         self.register_buffer("noise", torch.ones(latents))
 
-    @classmethod
-    def complete(cls, settings: Json, image_shape: ImageShape) -> Json:
-        """Fill in the network; there cannot be more axes than features.
-
-        Raises:
-            UserError: there are, or the network does not take the images.
-        """
-        latents, features = settings["latents"], settings["features"]
-        if latents > features:
-            given = f"objective.latents={latents}"
-            raise UserError(given, f"must not exceed objective.features={features}", "lower it, or raise the features")
-        return super().complete(settings, image_shape)
-
-    def steady(self, step: int) -> bool:
+    def is_capturable(self, step: int) -> bool:
         """Return false: the solver in `cayley` reports to the host."""
         return False
 
@@ -99,7 +102,7 @@ class StRKM(Objective):
 
     def _error(self, images: Tensor, projected: Tensor, generator: torch.Generator) -> Tensor:
         """Squared error per image, of the chosen kind."""
-        kind, frame = self.options["autoencoder"], self.frame.columns
+        kind, frame = self.options.autoencoder, self.frame.columns
         noise = normal((len(images), frame.shape[1]), generator, projected)
         shifted = projected + self.values["sigma"] * noise @ frame.t()
         if kind == "noisy":
@@ -114,7 +117,7 @@ class StRKM(Objective):
         return torch.sigmoid(self.decoder(features))
 
     @torch.no_grad()
-    def settle(self, batches: Iterable[Tensor]) -> None:
+    def finalize(self, batches: Iterable[Tensor]) -> None:
         """Store the mean of the features, their leading eigenvectors as axes, and the noise along each axis.
 
         The noise is that of a code that is read off an image whose pixels err as the reconstruction does: mean

@@ -1,4 +1,4 @@
-"""The variational auto-encoder (Kingma and Welling 2014): the baseline of all others."""
+"""The variational auto-encoder (Kingma and Welling 2014, arXiv 1312.6114): the baseline of all others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ __all__ = ["VAE"]
 @OBJECTIVES.register("vae")
 class VAE(GaussianVAE):
     """Minimises -log p(x|z) + KL(q(z|x) || p(z)), the KL in closed form."""
+
+    class Options(GaussianVAE.Options):
+        """The options of a VAE."""
 
     def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the KL."""

@@ -1,17 +1,20 @@
-"""Where a copy goes from its parent: the explore step of population-based training, a pure function each."""
+"""How the hyperparameters of a copy change: the explore step of population-based training, one pure rule in each file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from pbt_disent.config import Mutable
-from pbt_disent.registry import Registry
+from pbt_disent.config import Hyperparameter
+from pbt_disent.registry import Component, Registry
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["EXPLORE", "Child", "Explore", "Observation", "Surroundings"]
+__all__ = ["EXPLORES", "Explore", "ExploreContext", "Observation", "Offspring"]
+
+EXPLORES: Registry[type[Explore]] = Registry("explore", "pbt_disent.population.explore")
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,10 @@ class Observation:
     """What a member's training in one generation was worth.
 
     Args:
-        generation: in which it trained.
-        hyperparameters: with which.
-        before: the score that it started from, its parent's where it is a copy.
-        after: the score that it reached.
+        generation: The generation in which it trained.
+        hyperparameters: The values with which it trained.
+        before: The score that it started from, its parent's where it is a copy.
+        after: The score that it reached.
     """
 
     generation: int
@@ -32,34 +35,30 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ExploreContext:
     """What all copies of a generation share.
 
     Args:
-        space: the searched hyperparameters, with their bounds.
-        factors: what a perturbation multiplies by.
-        share: of the values that a resampling draws afresh.
-        generation: that was scored last; the copies train in the next one.
-        observations: all that was seen of members with this space, oldest first.
-        pending: hyperparameters that others train with in the next generation.
+        space: The searched hyperparameters, with their bounds.
+        generation: The generation that was scored last; the copies train in the next one.
+        observations: What was observed of members with this space, oldest first; empty unless the rule asks for it.
+        pending: The hyperparameters with which other members train in the next generation.
     """
 
-    space: Mapping[str, Mutable]
-    factors: Sequence[float]
-    share: float
+    space: Mapping[str, Hyperparameter]
     generation: int
     observations: Sequence[Observation] = ()
     pending: Sequence[Hyperparameters] = ()
 
 
 @dataclass(frozen=True)
-class Child:
-    """A copy that is to get hyperparameters of its own.
+class Offspring:
+    """A copy of a member that is to get hyperparameters of its own.
 
     Args:
-        values: its parent's, fixed ones included.
-        score: its parent's.
-        generator: its random stream.
+        values: The hyperparameters of its parent, fixed ones included.
+        score: The score of its parent.
+        generator: The random stream of the member whose place it takes.
     """
 
     values: Hyperparameters
@@ -67,7 +66,12 @@ class Child:
     generator: np.random.Generator
 
 
-Explore = Callable[[Sequence[Child], Surroundings], list[Hyperparameters]]
-"""Returns the values of each copy, in order, every searched one within its bounds and every other as it was."""
+class Explore(Component):
+    """Base of all explore rules."""
 
-EXPLORE: Registry[Explore] = Registry("population.explore", "pbt_disent.population.explore")
+    needs_observations: ClassVar[bool] = False
+    """Whether it learns from all generations so far; then these are kept in memory."""
+
+    def explore(self, offspring: Sequence[Offspring], context: ExploreContext) -> list[Hyperparameters]:
+        """Return the values of each copy, in order: every searched one within its bounds, every other unchanged."""
+        raise NotImplementedError

@@ -1,45 +1,51 @@
 """Population-based bandits: choose the values that a time-varying Gaussian process expects to improve scores most.
 
 Parker-Holder, Nguyen, Roberts (NeurIPS 2020, arXiv 2002.02518); the process is in `pbt_disent.population.bandit`.
-Copies are chosen one after the other: those chosen before, and members that go on, count as if they had been seen,
+Copies are chosen one after the other: those chosen before, and members that go on, count as if they had been observed,
 which takes away the uncertainty around them (Desautels et al. 2014, GP-BUCB).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
-from pbt_disent.population.explore import EXPLORE, Child, Surroundings
+from pbt_disent.population.explore import EXPLORES, Explore, ExploreContext, Offspring
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["pb2"]
+__all__ = ["PB2"]
 
-FEWEST = 4
-"""Observations: with fewer a copy is drawn at random."""
+MIN_OBSERVATIONS = 4
+"""With fewer observations a copy is drawn at random."""
 
-ABSURD = 1e100
-"""No score changes by so much; its square would overflow."""
+MAX_CHANGE = 1e100
+"""Observations with a larger change of the score are left out; their squares would overflow."""
 
 
-@EXPLORE.register("pb2")
-def pb2(children: Sequence[Child], surroundings: Surroundings) -> list[Hyperparameters]:
-    """Choose the values of the children; at random while hardly anything was seen."""
-    space = surroundings.space
-    seen = [one for one in surroundings.observations if abs(one.after - one.before) < ABSURD]
-    if len(seen) < FEWEST or not space:
-        return [
-            {**child.values, **{name: space[name].at(float(child.generator.random())) for name in sorted(space)}}
-            for child in children
-        ]
-    from pbt_disent.population.bandit import Bandit
+@EXPLORES.register("pb2")
+class PB2(Explore):
+    """Choose what a Gaussian process of all generations so far expects to improve most (PB2)."""
 
-    model = Bandit(space, seen)
-    now = surroundings.generation + 1
-    taken = [model.row(now, None, values) for values in surroundings.pending]
-    chosen = []
-    for child in children:
-        places = model.best(now, child, taken)
-        taken.append(model.place(now, child.score, places))
-        values = {name: space[name].at(float(place)) for name, place in zip(sorted(space), places, strict=True)}
-        chosen.append({**child.values, **values})
-    return chosen
+    needs_observations: ClassVar[bool] = True
+
+    def explore(self, offspring: Sequence[Offspring], context: ExploreContext) -> list[Hyperparameters]:
+        """See `Explore.explore`; values are drawn at random while there are hardly any observations."""
+        space = context.space
+        observations = [o for o in context.observations if abs(o.after - o.before) < MAX_CHANGE]
+        if len(observations) < MIN_OBSERVATIONS or not space:
+            return [
+                {**child.values, **{n: space[n].from_unit(float(child.generator.random())) for n in sorted(space)}}
+                for child in offspring
+            ]
+        from pbt_disent.population.bandit import Bandit
+
+        bandit = Bandit(space, observations)
+        generation = context.generation + 1
+        pending = [bandit.row(generation, None, values) for values in context.pending]
+        explored = []
+        for child in offspring:
+            point = bandit.best(generation, child, pending)
+            pending.append(bandit.join(generation, child.score, point))
+            values = {name: space[name].from_unit(float(x)) for name, x in zip(sorted(space), point, strict=True)}
+            explored.append({**child.values, **values})
+        return explored

@@ -1,32 +1,42 @@
-"""What PBT ranks by. A fitness function scores all members of a generation from their probe codes, on arrays alone."""
+"""What PBT ranks by: each fitness scores all members of a generation from their probe codes, on arrays alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
+from pydantic import Field
 
-from pbt_disent.registry import Registry
-from pbt_disent.store.blobs import BlobStore
-from pbt_disent.types import FloatArray, Json
+from pbt_disent.metrics import MINIMUM_POINTS
+from pbt_disent.registry import Component, Registry
+from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["FITNESS", "MemberScore", "ScoredMember", "load_codes"]
+__all__ = ["FITNESS", "MIN_UNLABELLED_POINTS", "Fitness", "LabelledCodes", "MemberCodes", "MemberScore"]
+
+FITNESS: Registry[type[Fitness]] = Registry("fitness", "pbt_disent.population.fitness")
+
+MIN_UNLABELLED_POINTS = 10
+"""The smallest number of images by which models are compared with each other."""
+
+Labels = Sequence[Sequence[tuple[IntArray, FloatArray]]]
+"""The labels of the probe images, by leaf run and level: the positions of images in the probe, and their labels
+(rows, L). Labels of a data set are one leaf run with one level; without labels there is none."""
 
 
 @dataclass(frozen=True)
-class ScoredMember:
-    """A member to be scored.
+class MemberCodes:
+    """What a member is scored by.
 
     Args:
-        member: its index.
-        codes: digests of its float32 probe codes, each (some replicas, N, Z), together all replicas in order.
-        information: nats per latent, (replicas, Z).
+        member: The index of the member.
+        codes: The codes of the N probe images by each of its replicas, (replicas, N, Z) float32.
+        information: The information of each latent in nats, (replicas, Z).
     """
 
     member: int
-    codes: tuple[str, ...]
-    information: tuple[tuple[float, ...], ...]
+    codes: FloatArray
+    information: FloatArray
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,38 @@ class MemberScore:
     replica_scores: tuple[float, ...]
 
 
-def load_codes(member: ScoredMember, blobs: BlobStore) -> FloatArray:
-    """Return the probe codes of all replicas of a member, (replicas, N, Z)."""
-    return np.concatenate([np.asarray(blobs.get_array(digest), dtype=np.float32) for digest in member.codes])
+class Fitness(Component):
+    """Base of all fitness functions."""
 
+    title: ClassVar[str] = ""
+    """What it is called in tables and figures; the default is its name."""
+    uses_labels: ClassVar[bool] = False
+    """Whether it needs the labels of the data set."""
+    min_points: ClassVar[int] = MIN_UNLABELLED_POINTS
+    """The smallest number of images that a population can be ranked by."""
 
-Fitness = Callable[[Sequence[ScoredMember], Json, BlobStore], list[MemberScore]]
+    points: int = Field(1000, ge=20, description="The number of images that are encoded to score a member, at most.")
 
-FITNESS: Registry[Fitness] = Registry("fitness", "pbt_disent.population.fitness")
+    @property
+    def min_replicas(self) -> int:
+        """The smallest number of replicas that a member must have."""
+        return 1
+
+    @property
+    def compares_replicas(self) -> bool:
+        """Whether the scores of a member's replicas are comparisons of these with each other."""
+        return False
+
+    @property
+    def compares_members(self) -> bool:
+        """Whether the score of a member depends on the other members."""
+        return False
+
+    def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:
+        """Return the score of each member, in order.
+
+        Args:
+            members: The members that trained without error.
+            labels: The labels of the probe images; empty without labels.
+        """
+        raise NotImplementedError

@@ -1,40 +1,40 @@
-"""Leaf-MIG: mutual information gap on the labels that earlier rounds found (Estermann et al. 2020; papers.md 4.6)."""
+"""Leaf-MIG: the mutual information gap on the labels that earlier rounds found (arXiv 2010.13527, section 5)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from pbt_disent.metrics.leaf_mig import leaf_runs_mig
-from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember, load_codes
-from pbt_disent.store.blobs import BlobStore
-from pbt_disent.types import Json
+from pbt_disent.metrics import MINIMUM_POINTS, leaf_runs_mig
+from pbt_disent.population.fitness import FITNESS, Fitness, Labels, MemberCodes, MemberScore
 
-__all__ = ["leaf_mig_fitness"]
+__all__ = ["LeafMIGFitness"]
 
 
 @FITNESS.register("leaf_mig")
-def leaf_mig_fitness(members: Sequence[ScoredMember], options: Json, blobs: BlobStore) -> list[MemberScore]:
-    """Score each replica by its median leaf-MIG over the leaf runs, and each member by the mean of its replicas.
+class LeafMIGFitness(Fitness):
+    """The median leaf-MIG of a replica over the leaf runs; a member has the mean of its replicas."""
 
-    Args:
-        members: the members.
-        options: `leaves`: for each leaf run its levels, each with `rows`, the digest of an int64 array of positions
-            in the probe, and `labels`, the digest of a float array (rows, L) of found label values; and `bins`.
-        blobs: where the codes and the labels are.
-    """
-    leaves = [
-        [(blobs.get_array(level["rows"]), blobs.get_array(level["labels"])) for level in leaf]
-        for leaf in options["leaves"]
-    ]
-    bins = options.get("bins", 20)
-    scores = []
-    for member in members:
-        codes = load_codes(member, blobs)
-        replicas = tuple(
-            float(leaf_runs_mig([[(model[rows], labels) for rows, labels in leaf] for leaf in leaves], bins=bins).score)
-            for model in codes
-        )
-        scores.append(MemberScore(member.member, float(np.mean(replicas)), replicas))
-    return scores
+    title: ClassVar[str] = "leaf-MIG"
+    min_points: ClassVar[int] = MINIMUM_POINTS
+
+    points: int = Field(
+        10_000, ge=100, description="The number of images of each level of labels that score a member, at most."
+    )
+    bins: int = Field(20, ge=2, description="The number of bins of equal width that codes and labels are cut into.")
+
+    def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:
+        """See `Fitness.score`."""
+        scores = []
+        for member in members:
+            replica_scores = tuple(
+                float(
+                    leaf_runs_mig([[(codes[rows], values) for rows, values in leaf] for leaf in labels], bins=self.bins).score
+                )
+                for codes in member.codes
+            )
+            scores.append(MemberScore(member.member, float(np.mean(replica_scores)), replica_scores))
+        return scores

@@ -1,82 +1,111 @@
-"""Unsupervised Disentanglement Ranking of members by the agreement of their models (PBT-U-VAE; papers.md 4.3)."""
+"""Unsupervised Disentanglement Ranking: members are ranked by how well their models agree (PBT-U-VAE).
+
+Duan et al. 2020 (arXiv 1905.12614) define the score; Estermann et al. 2020 (arXiv 2010.13527) rank members by it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
-from pbt_disent.metrics.udr import UDR, udr
-from pbt_disent.metrics.udr_options import coverage_udr, matched_udr, population_udr
-from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember, load_codes
-from pbt_disent.store.blobs import BlobStore
-from pbt_disent.types import FloatArray, Json
+from pbt_disent.metrics import UDR, coverage_udr, matched_udr, population_udr, udr
+from pbt_disent.population.fitness import FITNESS, Fitness, Labels, MemberCodes, MemberScore
+from pbt_disent.types import FloatArray
 
-__all__ = ["udr_fitness"]
+__all__ = ["UDRFitness"]
 
 
 @FITNESS.register("udr")
-def udr_fitness(members: Sequence[ScoredMember], options: Json, blobs: BlobStore) -> list[MemberScore]:
-    """Score each member by the mean score of its replicas.
+class UDRFitness(Fitness):
+    """Unsupervised Disentanglement Ranking; a member has the mean score of its replicas."""
 
-    Args:
-        members: the members; each has two replicas or more, or one where it is compared with the population.
-        options: `correlation`, `alpha`, `information_threshold`, `weight` and `against` of `UdrConfig`.
-        blobs: where the codes are.
+    title: ClassVar[str] = "UDR"
 
-    Raises:
-        ValueError: members with different numbers of latents are to be compared with each other.
-    """
-    codes = [load_codes(member, blobs) for member in members]
-    if options["against"] == "population":
-        return _against_population(members, codes, options)
-    scores = []
-    for member, own in zip(members, codes, strict=True):
-        weighted = _weigh(_rank(own, np.asarray(member.information), options), options["weight"])
-        replicas = tuple(float(score) for score in weighted.model_scores)
-        scores.append(MemberScore(member.member, float(np.mean(replicas)), replicas))
-    return scores
-
-
-def _against_population(
-    members: Sequence[ScoredMember], codes: Sequence[FloatArray], options: Json
-) -> list[MemberScore]:
-    if len({one.shape[-1] for one in codes}) > 1:
-        raise ValueError("members with different numbers of latents cannot be compared with the population")
-    information = np.concatenate([np.asarray(member.information) for member in members])
-    if len(information) < 2:
-        return [MemberScore(member.member, 0.0, (0.0,) * len(own)) for member, own in zip(members, codes, strict=True)]
-    weighted = _weigh(_rank(np.concatenate(codes), information, options), options["weight"])
-    owner = np.repeat(np.arange(len(members)), [len(one) for one in codes])
-    ranking = population_udr(weighted, owner)
-    return [
-        MemberScore(
-            member.member,
-            float(ranking.member_scores[place]),
-            tuple(float(score) for score in ranking.model_scores[owner == place]),
-        )
-        for place, member in enumerate(members)
-    ]
-
-
-def _rank(codes: FloatArray, information: FloatArray, options: Json) -> UDR:
-    return udr(
-        codes,
-        information,
-        correlation=options["correlation"],
-        alpha=options.get("alpha", 0.1),
-        threshold=options["information_threshold"],
+    correlation: Literal["lasso", "spearman"] = Field("lasso", description="How latents of two models are related.")
+    alpha: float = Field(0.1, gt=0, description="The weight of the lasso's penalty.")
+    information_threshold: float = Field(
+        0.01, ge=0, description="The information, in nats, below which a latent is masked."
+    )
+    weight: Literal["agreement", "coverage", "matching"] = Field(
+        "agreement",
+        description="The published score (agreement); times the share of latents that were found in both models "
+        "(coverage); or with one partner for each latent (matching).",
+    )
+    against: Literal["replicas", "population"] = Field(
+        "replicas", description="The models that a model is compared with: those of its member, or of all members."
     )
 
+    @property
+    def min_replicas(self) -> int:
+        """Two, where the replicas of a member are compared."""
+        return 2 if self.compares_replicas else 1
 
-def _weigh(ranking: UDR, weight: str) -> UDR:
-    """Return the ranking with other pair and model scores; coverage is taken as a share of all latents."""
-    if weight == "coverage":
-        coverage = coverage_udr(ranking)
-        latents = ranking.active.shape[1]
-        return replace(ranking, pairwise=coverage.pairwise / latents, model_scores=coverage.model_scores / latents)
-    if weight == "matching":
-        matched = matched_udr(ranking)
-        return replace(ranking, pairwise=matched.pairwise, model_scores=matched.model_scores)
-    return ranking
+    @property
+    def compares_replicas(self) -> bool:
+        """Whether the replicas of a member are compared with each other."""
+        return self.against == "replicas"
+
+    @property
+    def compares_members(self) -> bool:
+        """Whether the models of all members are compared."""
+        return self.against == "population"
+
+    def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:
+        """See `Fitness.score`.
+
+        Raises:
+            ValueError: Members with different numbers of latents are to be compared with each other.
+        """
+        if self.compares_members:
+            return self._score_against_population(members)
+        scores = []
+        for member in members:
+            ranking = self._weighted(self.rank(member.codes, member.information))
+            replica_scores = tuple(float(score) for score in ranking.model_scores)
+            scores.append(MemberScore(member.member, float(np.mean(replica_scores)), replica_scores))
+        return scores
+
+    def rank(self, codes: FloatArray, information: FloatArray) -> UDR:
+        """Return the published UDR of models with codes (M, N, Z) and information (M, Z)."""
+        return udr(
+            codes,
+            information,
+            correlation=self.correlation,
+            alpha=self.alpha,
+            threshold=self.information_threshold,
+        )
+
+    def _score_against_population(self, members: Sequence[MemberCodes]) -> list[MemberScore]:
+        if len({member.codes.shape[-1] for member in members}) > 1:
+            raise ValueError("members with different numbers of latents cannot be compared with the population")
+        information = np.concatenate([member.information for member in members])
+        if len(information) < 2:
+            return [MemberScore(member.member, 0.0, (0.0,) * len(member.codes)) for member in members]
+        ranking = self._weighted(self.rank(np.concatenate([member.codes for member in members]), information))
+        owner = np.repeat(np.arange(len(members)), [len(member.codes) for member in members])
+        against = population_udr(ranking, owner)
+        return [
+            MemberScore(
+                member.member,
+                float(against.member_scores[place]),
+                tuple(float(score) for score in against.model_scores[owner == place]),
+            )
+            for place, member in enumerate(members)
+        ]
+
+    def _weighted(self, ranking: UDR) -> UDR:
+        """Return the ranking with other pair and model scores; coverage is taken as a share of all latents."""
+        if self.weight == "coverage":
+            coverage = coverage_udr(ranking)
+            latents = ranking.active.shape[1]
+            return replace(
+                ranking, pairwise=coverage.pairwise / latents, model_scores=coverage.model_scores / latents
+            )
+        if self.weight == "matching":
+            matched = matched_udr(ranking)
+            return replace(ranking, pairwise=matched.pairwise, model_scores=matched.model_scores)
+        return ranking

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember
-from pbt_disent.store.blobs import BlobStore
-from pbt_disent.types import Json
+from pbt_disent.population.fitness import FITNESS, Fitness, Labels, MemberCodes, MemberScore
 
-__all__ = ["unranked"]
+__all__ = ["Unranked"]
 
 
 @FITNESS.register("none")
-def unranked(members: Sequence[ScoredMember], options: Json, blobs: BlobStore) -> list[MemberScore]:
-    """Give every replica zero."""
-    return [MemberScore(one.member, 0.0, (0.0,) * len(one.information)) for one in members]
+class Unranked(Fitness):
+    """Give every member zero."""
+
+    def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:
+        """See `Fitness.score`."""
+        return [MemberScore(codes.member, 0.0, (0.0,) * len(codes.codes)) for codes in members]

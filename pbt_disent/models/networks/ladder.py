@@ -1,4 +1,4 @@
-"""pro-VLAE's ladder: one latent vector per level of resolution, each with a gate (Li et al. 2020, papers.md 1.1).
+"""pro-VLAE's ladder: one latent vector per level of resolution, each with a gate (Li et al. 2020, arXiv 2002.10549).
 
 Level 1 is the shallowest, level L the deepest; gates and codes are ordered deepest first. The published batch norm
 never updates its statistics, so it is no more than part of the convolution before it, and is left out.
@@ -9,15 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from pbt_disent.models.networks import ImageShape
+from pbt_disent.errors import UserError
+from pbt_disent.models.networks import NETWORKS, ImageShape, Network
 from pbt_disent.models.networks.to_image import ToImage
 
-__all__ = ["LadderDecoder", "LadderEncoder", "most_levels"]
+__all__ = ["Ladder", "LadderDecoder", "LadderEncoder", "most_levels"]
 
 UNITS = 8
 """Units of the fully connected layers, as a multiple of the width."""
+
+
+@NETWORKS.register("ladder")
+class Ladder(Network):
+    """The networks of pro-VLAE, which that objective builds with as many levels as it has."""
+
+    width: int = Field(32, ge=1, le=1024, description="The number of channels of every convolution.")
+
+    def resolve(self, image_shape: ImageShape) -> Network:
+        """Refuse any other objective.
+
+        Raises:
+            UserError: Always; pro-VLAE does not ask.
+        """
+        raise UserError("objective.network=ladder", "is made for provlae alone", "use objective.network=auto")
 
 
 def most_levels(image_shape: ImageShape) -> int:
