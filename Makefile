@@ -4,17 +4,21 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check unit integration faults bench ui clean
+.PHONY: demo test check docs unit integration faults bench study ui clean
 
 demo: .venv/.run
 	$(BIN)/pbt-disent run demo
 
-test: check unit integration
+test: check docs unit integration
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The site, into site/: dead links, unknown names and whatever would be fetched from elsewhere are errors.
+docs: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 unit: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray and not browser and not slow"
@@ -36,13 +40,18 @@ faults: .venv/.dev
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi
 
 bench: .venv/.run
-	$(BIN)/pbt-disent bench --output runs/bench.json --into README.md --scale docs/scale.md
+	$(BIN)/python -m benchmarks --output runs/bench.json --into docs/benchmarks.md --scale docs/scale.md
+
+# Only the cells without a result in docs/studies are run; STUDY=robustness takes hours on a large GPU.
+STUDY ?= objectives
+study: .venv/.run
+	$(BIN)/python -m studies $(STUDY) --into docs/$(STUDY).md
 
 ui: .venv/.run
 	$(BIN)/pbt-disent ui
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache
 
 .venv/.run: pyproject.toml constraints.txt
 	@echo "Installing into .venv, which takes a few minutes the first time."
@@ -52,5 +61,5 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,docs]'
 	@touch $@

@@ -12,7 +12,7 @@ import pytest
 import pbt_disent
 
 PACKAGE = Path(pbt_disent.__file__).parent
-BOTTOM = {"types", "errors", "registry", "config", "seeds", "machine"}
+BOTTOM = {"types", "errors", "registry", "config", "seeds", "machine", "files"}
 LAYERS = [
     {"presets"},
     {"data", "metrics", "store"},
@@ -20,12 +20,13 @@ LAYERS = [
     {"training"},
     {"population"},
     {"rounds", "tune", "tracking"},
-    {"report", "bench"},
+    {"report"},
     {"api", "automatic"},
-    {"studies", "estimator"},
+    {"estimator"},
     {"cli"},
     {"__main__"},
 ]
+OUTSIDE = {"benchmarks", "studies", "tests"}
 HOMES = {"ray": "tune", "mlflow": "tracking"}
 
 
@@ -67,6 +68,7 @@ def test_a_file_imports_only_from_layers_below(path: Path) -> None:
         top, _, rest = name.partition(".")
         if top in HOMES:
             assert own == HOMES[top], f"{path} imports {name}: only {HOMES[top]}/ may"
+        assert top not in OUTSIDE, f"{path} imports {name}, which is not installed with the package"
         if top != "pbt_disent" or rest == "__version__":
             continue
         other = rest.split(".")[0]

@@ -10,7 +10,7 @@ from pbt_disent.data.base import ImageData
 from pbt_disent.data.splits import split
 from pbt_disent.data.storage import Progress
 from pbt_disent.errors import UserError
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.models import OBJECTIVES, ResolvedObjective, resolve
 from pbt_disent.rounds.populations import RECURSIVE
 from pbt_disent.rounds.recursion import FEWEST_IMAGES

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pbt_disent.api.preparing import Prepared
+from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
 from pbt_disent.models.latent_names import kept_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
@@ -22,7 +23,6 @@ from pbt_disent.rounds.held_out import score_held_out
 from pbt_disent.rounds.method import Result, run_method, with_sound_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import explained, write_atomically
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import WorkerContext
@@ -122,7 +122,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise explained(error) from error
+        raise storage_failure(error) from error
 
 
 def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel | None:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from pbt_disent import __version__
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.store.files import REMEDIES
+from pbt_disent.files import REMEDIES
 
 __all__ = ["VERBS", "build_parser", "entry", "main"]
 
@@ -23,7 +23,7 @@ MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """What a path gives that is a file where a folder belongs, or the other way round, or too long."""
 VERBS = (
     "run", "plan", "resume", "submit", "status", "logs", "stop", "list", "watch", "report", "figures", "ui",
-    "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "study", "bench", "data", "doctor",
+    "sync", "replay", "score", "encode", "label", "traverse", "export", "register", "data", "doctor",
 )  # fmt: skip
 
 

@@ -66,10 +66,10 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.report.export import population_picture, write_figures
     from pbt_disent.report.page import write_report
     from pbt_disent.rounds.budget import budget
-    from pbt_disent.tracking.environment import apply_defaults
+    from pbt_disent.tracking.tracking_store import set_mlflow_defaults
     from pbt_disent.tracking.writer import MlflowWriter
 
-    apply_defaults(os.environ)
+    set_mlflow_defaults(os.environ)
     with bar("images") as progress:
         prepared = prepare(folder, progress=progress, device=device_of(folder.config()))
     expected = print_plan(prepared, seconds=seconds, check_room=True)
@@ -84,7 +84,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
                     config.tracking.uri,
                     folder.name,
                     prepared.data.name,
-                    picture=population_picture,
+                    draw_population=population_picture,
                     system_metrics=config.tracking.system_metrics,
                 )
             )
@@ -123,8 +123,8 @@ def _launcher(folder: RunFolder, config: Config) -> Callable[[WorkerContext, Cal
 
 def _add_truth(prepared: Prepared, outcome: Outcome) -> Json:
     """Compare the finished model with the true factors, where there are any, and write the scores again."""
+    from pbt_disent.files import write_atomically
     from pbt_disent.report.truth import compare_with_factors
-    from pbt_disent.store.files import write_atomically
 
     truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.reported)
     scores = {**outcome.scores, "true_factors": truth}

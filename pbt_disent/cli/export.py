@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Write the program, check it against the model, and say where."""
     from pbt_disent.cli.trained import load_trained
-    from pbt_disent.data.atomic import writing
+    from pbt_disent.files import writing
     from pbt_disent.models.export import export_encoder
 
     out: Path = options.out
@@ -28,7 +28,7 @@ def call(options: argparse.Namespace) -> int:
         raise UserError(f"--out {out}", "must be a file that ends in .pt2", f"say --out {out.with_suffix('.pt2')}")
     model, _ = load_trained(options.model, options.runs)
     archive, difference = export_encoder(model)
-    with writing(out.parent, len(archive), out.name) as temporary:
+    with writing(out, len(archive)) as temporary:
         temporary.write_bytes(archive)
     print(f"{out}: loaded again, its codes differ from the model's by {difference:.1e} of the largest at most")
     return 0

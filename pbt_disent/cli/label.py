@@ -126,9 +126,9 @@ def _wanted(model: LatentModel, pairs: list[str]) -> dict[int, str]:
 
 def _update(run: RunFolder, names: list[str]) -> None:
     """Bring the names into the scores, the report, the figures and MLflow; a store that is down gets them by `sync`."""
+    from pbt_disent.files import write_atomically
     from pbt_disent.report.export import write_figures
     from pbt_disent.report.page import write_report
-    from pbt_disent.store.files import write_atomically
     from pbt_disent.tracking.models import send_model, was_tracked
 
     if run.scores.exists():

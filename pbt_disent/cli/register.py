@@ -30,7 +30,7 @@ def call(options: argparse.Namespace) -> int:
     find_trained(str(run.path), options.runs)
     lease = run.lease()
     try:
-        destination = send_model(run.path, register=options.name)
+        destination = send_model(run.path, registered_name=options.name)
     finally:
         lease.release()
     uri = destination.uri if destination.label == "embedded" else destination.label

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pbt_disent.cli.common import add_changes, add_cluster, add_runs, resource_overrides
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
+from pbt_disent.files import json_lines
 
 if TYPE_CHECKING:
     from pbt_disent.population.schedule import Schedule
@@ -90,24 +90,15 @@ def _lineage(options: argparse.Namespace) -> tuple[Path, Config]:
 
 def _rows(file: Path) -> list[Json]:
     """Read a lineage; what a crash has cut short at its end does not count."""
-    rows: list[Any] = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                if number == len(lines):
-                    break
-                raise
-            if not isinstance(row, dict) or not {"event", "round", "generation"} <= row.keys():
-                raise ValueError
-            rows.append(row)
+        with file.open("rb"):
+            rows = [row for row, _ in json_lines(file)]
     except OSError as error:
         raise UserError(f"lineage {file}", f"must be readable ({error.strerror})", "check the path") from None
-    except ValueError:
-        raise UserError(f"lineage {file}", "must be the lineage of a run, JSON by lines", "check the path") from None
-    return rows
+    whole = [row for row in rows if row is not None and {"event", "round", "generation"} <= row.keys()]
+    if len(whole) < len(rows):
+        raise UserError(f"lineage {file}", "must be the lineage of a run, JSON by lines", "check the path")
+    return whole
 
 
 def _follow(source: Config, schedule: Schedule, said: str, options: argparse.Namespace) -> Config:

@@ -19,9 +19,9 @@ def call(options: argparse.Namespace) -> int:
     """Replay the run's spool and say where it went."""
     from pbt_disent.report.export import population_picture
     from pbt_disent.store.finding import find_run
-    from pbt_disent.tracking.delivery import sync
+    from pbt_disent.tracking.uploader import sync
 
     folder = find_run(options.run, options.runs)
-    destination = sync(folder.path, picture=population_picture)
+    destination = sync(folder.path, draw_population=population_picture)
     print(f"{destination.description}: complete")
     return 0

@@ -33,7 +33,7 @@ def call(options: argparse.Namespace) -> int:
     import numpy as np
 
     from pbt_disent.cli.trained import load_images, load_trained
-    from pbt_disent.data.atomic import writing
+    from pbt_disent.files import writing
     from pbt_disent.models.codes_table import check_fit
     from pbt_disent.report.latents import starting_point
     from pbt_disent.report.pictures import gif, png, strip
@@ -55,7 +55,7 @@ def call(options: argparse.Namespace) -> int:
         frames = model.traverse(start, index, np.linspace(low[index], high[index], options.frames))
         for suffix, content in (("png", png(strip(frames), scale)), ("gif", gif(frames, scale))):
             name = f"traversal-{model.latents[index]}.{suffix}"
-            with writing(options.out, len(content), name) as temporary:
+            with writing(options.out / name, len(content)) as temporary:
                 temporary.write_bytes(content)
             print(options.out / name)
     return 0

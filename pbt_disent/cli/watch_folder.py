@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from pbt_disent.config import Config
+from pbt_disent.files import read_json_lines
 from pbt_disent.population.clock import Spent, read_clock, spent
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.report.run_reader import read_rows
 from pbt_disent.rounds.budget import budget
 from pbt_disent.store.run_folder import RunFolder
 
@@ -79,7 +79,7 @@ class WatchedFolder:
                 self.run.refresh()
             self._fetched = time.monotonic()
         state = self._served(self._state())  # before the rest is read: behind the end nothing is added
-        rows = read_rows(self.run.path / "rounds.jsonl")
+        rows = read_json_lines(self.run.path / "rounds.jsonl")
         started = {row["path"]: row for row in rows if row.get("event") == "started"}
         for path, row in started.items():
             if self._identities.get(path) != row.get("identity"):  # the round was begun anew, on other inputs

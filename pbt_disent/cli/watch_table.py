@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pbt_disent.cli.common import duration
 from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
-from pbt_disent.metrics.intervals import Interval
+from pbt_disent.metrics import Interval
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, with_interval
 

@@ -11,13 +11,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import Indices, as_indices, fingerprint_of
-from pbt_disent.data.cache import cache_folder
 from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.pictures import Header, decode, header
 from pbt_disent.data.storage import Progress, StoredImages, materialise
 from pbt_disent.errors import UserError
+from pbt_disent.files import cache_folder, writing
 from pbt_disent.types import Json, UInt8Array
 
 __all__ = ["Converted", "Encoded", "OnCorrupt", "converted"]
@@ -97,7 +96,7 @@ def converted(
     pictures = _Decoded(name, source, size, on_corrupt, lambda done: show(done, 2 * count))
     materialise(pictures, folder, lambda done, kept: show(count + done, count + kept))
     text = json.dumps({"files": [pictures.source.names[kept] for kept in pictures.kept], "skipped": pictures.skipped})
-    with writing(folder, len(text), FILES) as temporary:
+    with writing(folder / FILES, len(text)) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Converted(folder)
 

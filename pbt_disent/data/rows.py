@@ -13,11 +13,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from pbt_disent.data.atomic import writing
-from pbt_disent.data.cache import cache_folder
 from pbt_disent.data.damage import parts, reading
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.files import cache_folder, writing
 
 __all__ = ["Hdf5Rows", "NpyRows", "Rows", "hdf5_shapes", "npz_keys", "npz_rows", "npz_shape", "read_npz"]
 
@@ -170,7 +169,7 @@ def npz_rows(path: Path, key: str, cache: Path | str | None = None) -> NpyRows:
         folder = cache_folder(cache)
         name = f"{file_fingerprint(path)[:32]}-{info.CRC:08x}.npy"
         if not (folder / name).exists():
-            with writing(folder, info.file_size, name) as temporary:
+            with writing(folder / name, info.file_size) as temporary:
                 _unpack(archive, info, path, temporary)
         return NpyRows(folder / name)
 

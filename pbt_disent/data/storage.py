@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import ImageData, Indices, as_indices
 from pbt_disent.data.damage import DAMAGE
 from pbt_disent.data.labels import Labelled
 from pbt_disent.data.world import World
 from pbt_disent.errors import UserError
+from pbt_disent.files import writing
 from pbt_disent.types import Json, UInt8Array
 
 __all__ = ["SIDECAR", "Progress", "StoredImages", "describe_store", "materialise"]
@@ -114,7 +114,7 @@ def materialise(
     if _linked(data, folder, name):
         describe_store(folder, name, data, len(data))
         return StoredImages(folder)
-    with writing(folder, len(data) * row, name) as temporary:
+    with writing(folder / name, len(data) * row) as temporary:
         with temporary.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), *data.shape)}
             np.lib.format.write_array_header_1_0(file, header)
@@ -140,7 +140,7 @@ def describe_store(folder: Path, file: str, data: ImageData, length: int) -> Non
     }
     earlier = _earlier_file(folder)
     text = json.dumps(described, indent=2) + "\n"
-    with writing(folder, len(text), SIDECAR) as temporary:
+    with writing(folder / SIDECAR, len(text)) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if earlier is not None and earlier.name != file:
         earlier.unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def _linked(data: ImageData, folder: Path, name: str) -> bool:
     if not isinstance(stored, StoredImages) or not os.access(str(stored.array.filename), os.W_OK):
         return False
     try:
-        with writing(folder, 0, name) as temporary:
+        with writing(folder / name, 0) as temporary:
             temporary.unlink()
             os.link(str(stored.array.filename), temporary)
     except (OSError, UserError):

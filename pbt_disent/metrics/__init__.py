@@ -6,6 +6,7 @@ scikit-learn are imported by the functions that need them, when they are called.
 
 from __future__ import annotations
 
+from pbt_disent.metrics._arrays import MINIMUM_POINTS
 from pbt_disent.metrics._registry import METRICS, Inputs, Metric
 from pbt_disent.metrics._result import BUDGETS, Record, Result
 from pbt_disent.metrics.beta_vae import BetaVAEScore, beta_vae
@@ -29,6 +30,7 @@ from pbt_disent.metrics.generation import (
 from pbt_disent.metrics.infomec import InfoMEC, infomec
 from pbt_disent.metrics.intervals import (
     Interval,
+    interval_ends,
     interval_over_models,
     interval_over_points,
     interval_over_replicas,
@@ -58,6 +60,7 @@ __all__ = [
     "IRS",
     "METRICS",
     "MIG",
+    "MINIMUM_POINTS",
     "SAP",
     "UDR",
     "BetaVAEScore",
@@ -95,6 +98,7 @@ __all__ = [
     "gaussian_total_correlation",
     "gaussian_wasserstein_correlation",
     "infomec",
+    "interval_ends",
     "interval_over_models",
     "interval_over_points",
     "interval_over_replicas",

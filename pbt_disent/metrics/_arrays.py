@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from pbt_disent.errors import UserError
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["as_array", "as_codes", "as_factors", "as_pair"]
+__all__ = ["MINIMUM_POINTS", "as_array", "as_codes", "as_factors", "as_pair"]
 
 MINIMUM_POINTS = 20
+"""The fewest points that a metric of codes and factors accepts."""
 
 
 def as_array(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtype[Any]]:

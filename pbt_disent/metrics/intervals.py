@@ -25,7 +25,7 @@ from pbt_disent.metrics.udr_options import CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["Interval", "ends", "interval_over_models", "interval_over_points", "interval_over_replicas"]
+__all__ = ["Interval", "interval_ends", "interval_over_models", "interval_over_points", "interval_over_replicas"]
 
 LEVEL = 0.95
 FEW = 50
@@ -51,8 +51,8 @@ class Interval:
     over: str
 
 
-def ends(interval: Interval | None) -> list[float] | None:
-    """Return the two ends, ready for JSON; none where there is no interval."""
+def interval_ends(interval: Interval | None) -> list[float] | None:
+    """Return the two ends of an interval as a list, ready for JSON, or None where there is no interval."""
     return None if interval is None else [interval.low, interval.high]
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import ImageData
 from pbt_disent.errors import UserError
+from pbt_disent.files import writing
 from pbt_disent.models.encoding import Encoded
 from pbt_disent.models.latent_model import LatentModel
 from pbt_disent.types import IntArray
@@ -88,7 +88,7 @@ def write_codes(
     names = [*model.latents, *(f"log_sigma_{name}" for name in model.latents if log_sigma)]
     schema = pa.schema([("index", pa.int64()), *((name, pa.float32()) for name in names)])
     size = len(data) * (8 + 4 * len(names))
-    with writing(path.parent, size, path.name) as temporary, pq.ParquetWriter(temporary, schema) as file:
+    with writing(path, size) as temporary, pq.ParquetWriter(temporary, schema) as file:
         for first in range(0, len(data), ROWS):
             last = min(first + ROWS, len(data))
             parts = []

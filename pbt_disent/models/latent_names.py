@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pbt_disent.errors import UserError
-from pbt_disent.store.files import write_atomically
+from pbt_disent.files import write_atomically
 
 __all__ = ["check_names", "default_names", "kept_names", "rename"]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pbt_disent.files import read_json_lines
 from pbt_disent.population.events import (
     Event,
     GenerationCommitted,
@@ -145,19 +146,7 @@ class Spent:
 
 def read_clock(folder: Path) -> list[Json]:
     """Return the whole rows of a run's clock, which may be growing; none if it has none."""
-    try:
-        lines = (folder / CLOCK).read_text(encoding="utf-8").split("\n")[:-1]
-    except FileNotFoundError:
-        return []
-    rows = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:  # a crash cut it short
-            continue
-        if isinstance(row, dict) and "event" in row:
-            rows.append(row)
-    return rows
+    return [row for row in read_json_lines(folder / CLOCK) if "event" in row]
 
 
 def spent(rows: Iterable[Json]) -> Spent:

@@ -15,6 +15,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import UNFINISHED
 from pbt_disent.population.manifest import Manifest, MemberRecord, lineage_events
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
@@ -160,7 +161,7 @@ class RoundJournal:
         blob (its logs, moved-aside rounds, index arrays), and `spare`. Call it before anything new is stored.
         """
         self._lease.check()
-        for torn in self._rounds.parent.rglob(".tmp-*"):
+        for torn in self._rounds.parent.rglob(UNFINISHED):
             torn.unlink(missing_ok=True)
         keep, dropped = set(spare), set[str]()
         for folder in sorted({path.parent for path in self._rounds.rglob("generation-*.json")}):

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import StorageFailed
 from pbt_disent.population.descent import Maker, find_maker
 from pbt_disent.population.executor import Executor, OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
-from pbt_disent.store.files import StorageFailed
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
 

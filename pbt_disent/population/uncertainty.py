@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbt_disent.metrics.intervals import Interval, interval_over_replicas
+from pbt_disent.metrics import Interval, interval_over_replicas
 from pbt_disent.population.manifest import Manifest, MemberRecord
 
 __all__ = ["member_interval", "with_interval"]

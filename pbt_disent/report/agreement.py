@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pbt_disent.config import Config
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.metrics.udr import udr
+from pbt_disent.metrics import udr
 from pbt_disent.models import LatentModel
 from pbt_disent.report.lineage import winner
 from pbt_disent.report.run_reader import RoundView, RunView, config_of, stored_images

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from pbt_disent.files import write_atomically
 from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.clock import read_clock, spent
 from pbt_disent.report.agreement import agreements_of
@@ -25,7 +26,6 @@ from pbt_disent.report.page_rounds import (
 )
 from pbt_disent.report.run_reader import RunView, config_of, read_run
 from pbt_disent.rounds.held_out import LABELS
-from pbt_disent.store.files import write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["render", "write_report"]

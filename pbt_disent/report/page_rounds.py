@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import yaml
 from markupsafe import Markup
 
-from pbt_disent.metrics.intervals import Interval
+from pbt_disent.metrics import Interval
 from pbt_disent.population.clock import Spent
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, with_interval

@@ -11,11 +11,12 @@ import yaml
 from pbt_disent.config import Config, read_yaml, validate
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
+from pbt_disent.files import read_json_lines
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.types import Json
 
-__all__ = ["RoundView", "RunView", "config_of", "parent_path", "read_rows", "read_run", "stored_images"]
+__all__ = ["RoundView", "RunView", "config_of", "parent_path", "read_run", "stored_images"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_run(folder: Path) -> RunView:
     if info is None:
         raise UserError(f"run {folder}", "must be a run folder (it has no readable run.json)", "give the run's path")
     events: dict[str, dict[str, Json]] = {}
-    for row in read_rows(folder / "rounds.jsonl"):
+    for row in read_json_lines(folder / "rounds.jsonl"):
         events.setdefault(str(row.get("path", "")), {})[str(row.get("event", ""))] = row
     base = folder / "rounds"
     on_disk = {str(path.parent.relative_to(base)) for path in base.glob("**/generation-0000.json")}
@@ -125,19 +126,3 @@ def _document(path: Path) -> Json | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def read_rows(path: Path) -> list[Json]:
-    """Return the whole rows of a log that may be growing at this moment; none if it does not exist."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [row for row in map(_row, lines) if row is not None]
-
-
-def _row(line: str) -> Json | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None

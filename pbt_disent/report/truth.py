@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pbt_disent.data.base import UNKNOWN, ImageData
-from pbt_disent.metrics import MIG, interval_over_points, mig
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import MIG, MINIMUM_POINTS, interval_ends, interval_over_points, mig
 from pbt_disent.models import LatentModel
 from pbt_disent.models.codes_table import codes_of
 from pbt_disent.types import IntArray, Json
@@ -49,7 +47,7 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     shares = result.mutual_information / result.factor_entropy
     return {
         "mig": result.score,
-        "interval": ends(interval),
+        "interval": interval_ends(interval),
         "points": len(order),
         "per_factor": [
             {

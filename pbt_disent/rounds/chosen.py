@@ -12,9 +12,7 @@ from itertools import chain
 import numpy as np
 
 from pbt_disent.config import Config
-from pbt_disent.metrics import Interval, interval_over_points, leaf_runs_mig
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import MINIMUM_POINTS, Interval, interval_ends, interval_over_points, leaf_runs_mig
 from pbt_disent.models import LatentModel
 from pbt_disent.population.engine import Best
 from pbt_disent.population.fitness.labelled import SCORES
@@ -53,7 +51,7 @@ def chosen_intervals(
         first = _of_replicas(config, result.first.best, journal)
     final = first if result.last is result.first else _of_final(config, result, blobs, images)
     return {
-        name: {"interval": ends(found), "over": None if found is None else found.over}
+        name: {"interval": interval_ends(found), "over": None if found is None else found.over}
         for name, found in (("first", first), ("final", final))
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.population.engine import PopulationResult
 from pbt_disent.rounds.populations import final_population
 from pbt_disent.rounds.recursion import Leaf

@@ -7,9 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from pbt_disent.config import Config
-from pbt_disent.metrics import UDR, interval_over_points, leaf_mig, reconstruction_error, udr
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import (
+    MINIMUM_POINTS,
+    UDR,
+    interval_ends,
+    interval_over_points,
+    leaf_mig,
+    reconstruction_error,
+    udr,
+)
 from pbt_disent.models import LatentModel
 from pbt_disent.population.engine import Best
 from pbt_disent.rounds.method import Result
@@ -66,7 +72,7 @@ def score_held_out(
 
 
 def _with_interval(score: float, statistic: Callable[[IntArray], float], points: int) -> Measured:
-    return score, ends(interval_over_points(score, lambda rows, _: statistic(rows[0]), [points]))
+    return score, interval_ends(interval_over_points(score, lambda rows, _: statistic(rows[0]), [points]))
 
 
 def _model(blobs: BlobStore, checkpoint: str) -> LatentModel:

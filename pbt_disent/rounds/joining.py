@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["Column", "Factor", "Place", "join"]

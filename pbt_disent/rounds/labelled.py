@@ -6,7 +6,7 @@ import numpy as np
 
 from pbt_disent.config import PopulationConfig
 from pbt_disent.errors import UserError
-from pbt_disent.metrics._arrays import MINIMUM_POINTS
+from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.population.engine import PopulationResult
 from pbt_disent.rounds.setup import RunSetup
 

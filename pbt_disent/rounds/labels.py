@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pbt_disent.files import write_atomically
 from pbt_disent.rounds.joining import Place
 from pbt_disent.rounds.recursion import Leaf
-from pbt_disent.store.files import write_atomically
 
 __all__ = ["FORMAT", "label_table", "write_labels"]
 

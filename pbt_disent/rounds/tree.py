@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pbt_disent.errors import UserError
+from pbt_disent.files import write_atomically
 from pbt_disent.rounds.joining import Column, Factor, Place, join
 from pbt_disent.rounds.recursion import Leaf, Level
 from pbt_disent.rounds.scale import Scale
-from pbt_disent.store.files import write_atomically
 from pbt_disent.types import FloatArray, IntArray, Json
 
 __all__ = ["TREE", "Tree", "factors_of", "label_images"]

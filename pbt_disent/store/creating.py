@@ -11,7 +11,7 @@ from pathlib import Path
 from pbt_disent.config import Config
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import RemoteFiles, below, is_uri
-from pbt_disent.store.mirror import cache_folder
+from pbt_disent.store.mirror import working_folder
 from pbt_disent.store.run_folder import FORMAT, RunFolder, refuse_secrets
 
 __all__ = ["create_run"]
@@ -69,4 +69,4 @@ def _claim(root: Path | str, name: str) -> RunFolder | None:
     files.write("run.json", json.dumps({"format": FORMAT, "name": name, "nonce": nonce}).encode())
     if json.loads(files.read("run.json")).get("nonce") != nonce:  # another one has taken it at the same moment
         return None
-    return RunFolder(cache_folder(location), location)
+    return RunFolder(working_folder(location), location)

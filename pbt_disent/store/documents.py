@@ -13,7 +13,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from pbt_disent.store.files import AlreadyCommitted, commit_document, write_atomically
+from pbt_disent.files import AlreadyCommitted, commit_document, write_atomically
 from pbt_disent.store.filesystem import RemoteFiles
 
 __all__ = ["Documents", "LocalDocuments", "RemoteDocuments", "newest_versions", "read_documents"]

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from pbt_disent.errors import UserError
-from pbt_disent.store.files import free_bytes, write_atomically
+from pbt_disent.files import free_bytes, is_unfinished, write_atomically
 
 __all__ = ["Entry", "Files", "LocalFiles", "RemoteFiles", "below", "is_uri", "open_files"]
 
@@ -119,7 +119,7 @@ class LocalFiles:
 
     def entries(self, folder: str) -> list[Entry]:
         """See `Files.entries`."""
-        paths = (path for path in (self.root / folder).rglob("*") if path.is_file() and path.name[:5] != ".tmp-")
+        paths = (path for path in (self.root / folder).rglob("*") if path.is_file() and not is_unfinished(path))
         names = sorted(str(path.relative_to(self.root)) for path in paths)
         return [entry for name in names if (entry := self.look(name)) is not None]
 

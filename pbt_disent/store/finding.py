@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import RemoteFiles, below, is_uri
-from pbt_disent.store.mirror import cache_folder
+from pbt_disent.store.mirror import working_folder
 from pbt_disent.store.run_folder import FORMAT, RunFolder
 
 __all__ = ["find_run", "newest_run"]
@@ -51,7 +51,7 @@ def _local_run(reference: str, root: Path) -> Path:
 
 def _remote_run(location: str) -> RunFolder:
     """Open a run in an object store, with its mirror as the store has it now."""
-    files, folder = RemoteFiles(location), RunFolder(cache_folder(location), location)
+    files, folder = RemoteFiles(location), RunFolder(working_folder(location), location)
     try:
         there = files.look("run.json") is not None
         if there:

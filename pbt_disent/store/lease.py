@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.store.files import write_atomically
+from pbt_disent.files import UNFINISHED, write_atomically
 from pbt_disent.store.process import is_here, lives, myself
 from pbt_disent.types import Json
 
@@ -110,7 +110,8 @@ def _alive(holder: Json, path: Path) -> bool:
 def _age(path: Path) -> float:
     """Return how long ago a file was written, by the clock of its file system where that can be asked."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-") as probe:
+        prefix, _, suffix = UNFINISHED.partition("*")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=suffix) as probe:
             now = os.stat(probe.name).st_mtime
     except OSError:
         now = time.time()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pbt_disent.files import json_lines, read_json_lines
 from pbt_disent.types import Json
 
 __all__ = ["GrowingLog"]
@@ -36,19 +37,13 @@ class GrowingLog:
         keys: set[str] = set()
         if not self.path.exists():
             return keys
-        end = position = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                position += len(line)
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                if self._closes(row):
-                    end = position
-                    keys.add(self._key(row))
+        end = 0
+        for row, position in json_lines(self.path):
+            if row is None:
+                break
+            if self._closes(row):
+                end = position
+                keys.add(self._key(row))
         if end < self.path.stat().st_size:
             with self.path.open("r+b") as file:
                 file.truncate(end)
@@ -70,6 +65,4 @@ class GrowingLog:
 
     def rows(self) -> list[Json]:
         """Return all rows in the order in which they were written."""
-        if not self.path.exists():
-            return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        return read_json_lines(self.path)

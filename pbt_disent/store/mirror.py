@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from pbt_disent.files import cache_folder, is_unfinished, write_atomically
 from pbt_disent.store.documents import newest_versions
-from pbt_disent.store.files import write_atomically
 from pbt_disent.store.filesystem import RemoteFiles
 
-__all__ = ["Mirror", "cache_folder"]
+__all__ = ["Mirror", "working_folder"]
 
 DOCUMENTS = ("rounds/", "superseded/")
 ELSEWHERE = ("blobs/", "lease/", *DOCUMENTS)
@@ -27,12 +26,10 @@ OF_THIS_MACHINE = ("lease.json", "spool.ack", "spool.lock", "mlflow.db", "mlarti
 `pbt-disent sync` fills another one from the spool."""
 
 
-def cache_folder(location: str) -> Path:
+def working_folder(location: str) -> Path:
     """Return the folder of this machine for a run at a URI."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pbt-disent"
-    base = Path(os.environ.get("PBT_DISENT_CACHE") or user)
     place, _, name = location.partition("?")[0].rstrip("/").rpartition("/")
-    return base / "runs" / hashlib.sha256(place.encode()).hexdigest()[:16] / name
+    return cache_folder() / "runs" / hashlib.sha256(place.encode()).hexdigest()[:16] / name
 
 
 class Mirror:
@@ -81,7 +78,7 @@ class Mirror:
         with self._mutex:
             for path in sorted(self._folder.rglob("*")):
                 name = path.relative_to(self._folder).as_posix()
-                if not path.is_file() or name.startswith((*ELSEWHERE, *OF_THIS_MACHINE)) or path.name[:5] == ".tmp-":
+                if not path.is_file() or name.startswith((*ELSEWHERE, *OF_THIS_MACHINE)) or is_unfinished(path):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     seen = path.stat()

@@ -18,9 +18,9 @@ import yaml
 
 from pbt_disent.config import Config, read_yaml, validate, write_yaml
 from pbt_disent.errors import UserError
+from pbt_disent.files import write_atomically
 from pbt_disent.store.claims import RemoteLease, is_claimed
 from pbt_disent.store.documents import Documents, LocalDocuments, RemoteDocuments
-from pbt_disent.store.files import write_atomically
 from pbt_disent.store.filesystem import RemoteFiles, below
 from pbt_disent.store.lease import Lease, is_held
 from pbt_disent.store.mirror import Mirror

@@ -1,1 +1,1 @@
-"""What MLflow knows of a run: one writer, a spool on disk first, and MLflow's pages on the run's own store."""
+"""A run in MLflow: one writer, a spool on disk first, and MLflow's own pages on the run's own store."""

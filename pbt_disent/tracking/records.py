@@ -1,7 +1,7 @@
-"""What the spool says of a run: events as plain records that hold all that MLflow is told, names included.
+"""What the spool holds of a run: events as plain records of everything that MLflow gets, names included.
 
 A record can be sent on its own, at any time, by a process that knows nothing else of the run. Metrics are per
-generation; tags hold the latest state; params what never changes while a round lasts.
+generation; tags hold the latest state; params hold what never changes while a round lasts.
 """
 
 from __future__ import annotations
@@ -9,29 +9,33 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict
 
-from pbt_disent.metrics.intervals import ends
+from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = [
-    "closed_record",
     "files_record",
     "finished_record",
     "generation_record",
     "member_name",
     "model_record",
-    "moving_names",
     "run_record",
-    "trace",
+    "stopped_record",
+    "trace_origins",
+    "varying_hyperparameters",
 ]
 
 
 def member_name(member: int) -> str:
-    """Return the name of a member slot, which sorts as its number does."""
+    """Return the name of a member slot, which sorts as its number does.
+
+    Example:
+        >>> member_name(3)
+        'm03'
+    """
     return f"m{member:02d}"
 
 
@@ -41,24 +45,32 @@ def run_record(
     """Name the run; the first record of every spool.
 
     Args:
-        time: milliseconds since 1970.
-        uid: a name that no other run has.
-        name: of the run, for people.
+        time: The time in milliseconds since 1970.
+        uid: An identifier that no other run has.
+        name: The name of the run, for people.
         experiment: MLflow's name for the runs of one data set.
-        store: label of the store that the run is recorded in.
-        tags: put on every round.
-        data: ``name``, ``fingerprint``, ``shape`` and ``images`` of the data set.
+        store: The label of the store that the run is recorded in.
+        tags: The tags that every round gets.
+        data: The ``name``, ``fingerprint``, ``shape`` and ``images`` of the data set.
     """
     content = {"uid": uid, "name": name, "experiment": experiment, "store": store, "tags": dict(tags), "data": data}
     return {"key": "run", "kind": "run", "time": time, **content}
 
 
-def trace(origins: Mapping[int, str], manifest: Manifest) -> dict[int, str]:
-    """Return the founder that each member's weights come from, given those of the generation before."""
+def trace_origins(previous: Mapping[int, str], manifest: Manifest) -> dict[int, str]:
+    """Return for each member the name of the fresh start that its weights descend from.
+
+    Args:
+        previous: The same for the generation before; empty for generation 0.
+        manifest: The generation.
+
+    Returns:
+        By member: ``m03`` for a start in generation 0, ``m03@2`` for a restart in generation 2.
+    """
     return {
         record.member: member_name(record.member) + (f"@{manifest.generation}" if manifest.generation else "")
         if record.parent is None
-        else origins.get(record.parent, member_name(record.parent))
+        else previous.get(record.parent, member_name(record.parent))
         for record in manifest.members
     }
 
@@ -70,24 +82,26 @@ def generation_record(
     origins: Mapping[int, str],
     threshold: float,
     *,
-    load: Mapping[str, float] | None = None,
-    moving: Set[str] | None = None,
+    system_metrics: Mapping[str, float] | None = None,
+    varying: Set[str] | None = None,
 ) -> Json:
     """Describe a committed generation.
 
     Args:
-        time: milliseconds since 1970, the timestamp of every metric.
-        manifest: the generation.
-        started: what is known of its round.
-        origins: the founder of each member.
-        threshold: nats above which a latent counts as learned.
-        load: how busy the machine was, by MLflow's names.
-        moving: the hyperparameters that differ between members or change with time; all by default. They are metrics,
-            and the others params.
+        time: The timestamp of every metric, in milliseconds since 1970.
+        manifest: The generation.
+        started: The event that began its round, or None if it is not known.
+        origins: The origin of each member, see `trace_origins`.
+        threshold: The information, in nats, above which a latent counts as learned.
+        system_metrics: How busy the machine was, by MLflow's names.
+        varying: The hyperparameters that differ between members or change with time. They are metrics, and the others
+            params. None makes all of them metrics.
     """
-    ranked = sorted((m for m in manifest.members if m.score is not None), key=lambda m: (-(m.score or 0.0), m.member))
-    ranks = {record.member: place for place, record in enumerate(ranked, start=1)}
-    facts = {} if started is None else asdict(started)
+    scored = [member for member in manifest.members if member.score is not None]
+    ranked = sorted(scored, key=lambda member: (-(member.score or 0.0), member.member))
+    ranks = {member.member: rank for rank, member in enumerate(ranked, start=1)}
+    fitness = "score" if started is None else started.fitness
+    system = {name: value for name, value in (system_metrics or {}).items() if math.isfinite(value)}
     return {
         "key": f"generation:{manifest.round}:{manifest.identity}:{manifest.generation}",
         "kind": "generation",
@@ -96,25 +110,32 @@ def generation_record(
         "identity": manifest.identity,
         "generation": manifest.generation,
         "data": None if manifest.data is None else manifest.data.model_dump(),
-        "params": {name: facts[name] for name in ("members", "replicas", "images", "images_per_generation") if facts},
-        "fitness": facts.get("fitness", "score"),
-        "metrics": _population_metrics(manifest) | {name: v for name, v in (load or {}).items() if math.isfinite(v)},
+        "params": {} if started is None else _round_params(started),
+        "fitness": fitness,
+        "metrics": _population_metrics(manifest) | system,
         "best": manifest.best.member if manifest.best else None,
-        "interval": ends(member_interval(manifest, manifest.best, facts.get("fitness", "score"))),
+        "interval": interval_ends(member_interval(manifest, manifest.best, fitness)),
         "members": [
             {
-                "member": record.member,
-                "metrics": _member_metrics(record, ranks.get(record.member), threshold, moving),
-                "params": _starts(record, moving) if manifest.generation == 0 else {},
-                "tags": _member_tags(record, ranks.get(record.member), origins[record.member], len(manifest.members)),
+                "member": member.member,
+                "metrics": _member_metrics(member, ranks.get(member.member), threshold, varying),
+                "params": _member_params(member, varying) if manifest.generation == 0 else {},
+                "tags": _member_tags(member, ranks.get(member.member), origins[member.member], len(manifest.members)),
             }
-            for record in manifest.members
+            for member in manifest.members
         ],
     }
 
 
-def finished_record(time: int, manifest: Manifest, reason: str, summary: Json, fitness: str = "score") -> Json:
-    """Describe the end of a round, which ranks by `fitness`, behind its last generation."""
+def finished_record(time: int, manifest: Manifest, reason: str, fitness: str = "score") -> Json:
+    """Describe the end of a round.
+
+    Args:
+        time: The time in milliseconds since 1970.
+        manifest: The last generation of the round.
+        reason: Why the round ended.
+        fitness: The name of the fitness that the round ranks by.
+    """
     return {
         "key": f"finished:{manifest.round}:{manifest.identity}:{manifest.generation}:{reason}",
         "kind": "finished",
@@ -124,12 +145,18 @@ def finished_record(time: int, manifest: Manifest, reason: str, summary: Json, f
         "generation": manifest.generation,
         "reason": reason,
         "fitness": fitness,
-        "summary": {name: value for name, value in summary.items() if isinstance(value, str | int | float)},
     }
 
 
 def files_record(time: int, path: str, identity: str, files: Sequence[tuple[str, str]]) -> Json:
-    """Name files of the run folder that belong to a round, each with the artifact folder it goes to."""
+    """Name files of the run folder that belong to a round.
+
+    Args:
+        time: The time in milliseconds since 1970.
+        path: The path of the round.
+        identity: The identity of the round.
+        files: The names of the files or folders, each with the artifact folder it goes to.
+    """
     return {
         "key": f"files:{path}:{identity}:{time}",
         "kind": "files",
@@ -140,15 +167,15 @@ def files_record(time: int, path: str, identity: str, files: Sequence[tuple[str,
     }
 
 
-def model_record(time: int, path: str, identity: str, generation: int, register: str | None = None) -> Json:
+def model_record(time: int, path: str, identity: str, generation: int, registered_name: str | None = None) -> Json:
     """Say that the run's model, as it lies in the run folder, is the best of a round.
 
     Args:
-        time: milliseconds since 1970.
-        path: of the round.
-        identity: of the round.
-        generation: its last one.
-        register: name in the registry, if it is to be there.
+        time: The time in milliseconds since 1970.
+        path: The path of the round.
+        identity: The identity of the round.
+        generation: The last generation of the round.
+        registered_name: The name of the model in the registry, or None if it is not to be there.
     """
     return {
         "key": f"model:{path}:{identity}:{time}",
@@ -158,32 +185,52 @@ def model_record(time: int, path: str, identity: str, generation: int, register:
         "identity": identity,
         "generation": generation,
         "folder": "model",
-        "register": register,
+        "registered_name": registered_name,
     }
 
 
-def closed_record(time: int, path: str, identity: str) -> Json:
-    """Say that the run was stopped within a round."""
-    key = f"closed:{path}:{identity}:{time}"
-    return {"key": key, "kind": "closed", "time": time, "path": path, "identity": identity}
+def stopped_record(time: int, path: str, identity: str) -> Json:
+    """Say that the run was stopped within a round.
+
+    Args:
+        time: The time in milliseconds since 1970.
+        path: The path of the round.
+        identity: The identity of the round.
+    """
+    key = f"stopped:{path}:{identity}:{time}"
+    return {"key": key, "kind": "stopped", "time": time, "path": path, "identity": identity}
 
 
-def moving_names(manifest: Manifest, before: Set[str]) -> set[str]:
-    """Return the hyperparameters that differ between the members of a kind, and those that did before."""
+def varying_hyperparameters(manifest: Manifest, previous: Set[str]) -> set[str]:
+    """Return the hyperparameters that differ between members of one objective, and those that did before.
+
+    Args:
+        manifest: The generation.
+        previous: The same for the generation before; empty for generation 0.
+    """
     first: dict[str, Hyperparameters] = {}
-    found = set(before)
-    for record in manifest.members:
-        start = first.setdefault(record.kind, record.hyperparameters)
-        found |= {name for name, _ in record.hyperparameters.items() ^ start.items()}
-    return found
+    varying = set(previous)
+    for member in manifest.members:
+        reference = first.setdefault(member.kind, member.hyperparameters)
+        varying |= {name for name, _ in member.hyperparameters.items() ^ reference.items()}
+    return varying
+
+
+def _round_params(started: RoundStarted) -> Json:
+    return {
+        "members": started.members,
+        "replicas": started.replicas,
+        "num_images": started.images,
+        "image_passes_per_generation": started.images_per_generation,
+    }
 
 
 def _population_metrics(manifest: Manifest) -> dict[str, float]:
-    scores = [record.score for record in manifest.members if record.score is not None]
+    scores = [member.score for member in manifest.members if member.score is not None]
     metrics = {
-        "population/images": float(manifest.images),
+        "population/image_passes": float(manifest.images),
         "population/replaced": float(sum(assignment.operation != "continue" for assignment in manifest.next)),
-        "population/failed": float(sum(record.score is None for record in manifest.members)),
+        "population/failed": float(sum(member.score is None for member in manifest.members)),
     }
     if scores:
         metrics |= {
@@ -195,40 +242,42 @@ def _population_metrics(manifest: Manifest) -> dict[str, float]:
 
 
 def _member_metrics(
-    record: MemberRecord, rank: int | None, threshold: float, moving: Set[str] | None
+    member: MemberRecord, rank: int | None, threshold: float, varying: Set[str] | None
 ) -> dict[str, float]:
-    """Return a member's numbers. MLflow's pages group them by what stands before the slash and begin with the first."""
-    chosen = record.hyperparameters if moving is None else sorted(moving & record.hyperparameters.keys())
-    metrics = {f"hp/{name}": record.hyperparameters[name] for name in chosen}
-    metrics["lineage/parent"] = float(-1 if record.parent is None else record.parent)
-    metrics["lineage/images"] = float(record.images)
-    metrics["lineage/exploited"] = float(record.operation == "exploit")
-    if record.score is not None and rank is not None:
-        metrics |= {"fitness/score": record.score, "lineage/rank": float(rank)}
-    metrics |= {f"replicas/score_{index}": score for index, score in enumerate(record.replica_scores)}
-    for name in sorted({name for losses in record.losses for name in losses}):
-        metrics[f"loss/{name}"] = statistics.fmean(losses[name] for losses in record.losses if name in losses)
-    if record.information:
-        metrics["latents/learned"] = statistics.fmean(sum(v > threshold for v in row) for row in record.information)
-        metrics["latents/information"] = statistics.fmean(sum(row) for row in record.information)
+    """Return a member's metrics. MLflow's pages group them by what stands before the slash and begin with the first."""
+    names = member.hyperparameters if varying is None else sorted(varying & member.hyperparameters.keys())
+    metrics = {f"hp/{name}": member.hyperparameters[name] for name in names}
+    metrics["lineage/parent"] = float(-1 if member.parent is None else member.parent)
+    metrics["lineage/image_passes"] = float(member.images)
+    metrics["lineage/exploited"] = float(member.operation == "exploit")
+    if member.score is not None and rank is not None:
+        metrics |= {"fitness/score": member.score, "lineage/rank": float(rank)}
+    metrics |= {f"replicas/score_{index}": score for index, score in enumerate(member.replica_scores)}
+    for name in sorted({name for losses in member.losses for name in losses}):
+        metrics[f"loss/{name}"] = statistics.fmean(losses[name] for losses in member.losses if name in losses)
+    if member.information:
+        metrics["latents/learned"] = statistics.fmean(
+            sum(nats > threshold for nats in replica) for replica in member.information
+        )
+        metrics["latents/information"] = statistics.fmean(sum(replica) for replica in member.information)
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _starts(record: MemberRecord, moving: Set[str] | None) -> dict[str, str]:
+def _member_params(member: MemberRecord, varying: Set[str] | None) -> dict[str, str]:
     return {
-        f"{'init' if moving is None or name in moving else 'fixed'}/{name}": repr(value)
-        for name, value in record.hyperparameters.items()
+        f"{'init' if varying is None or name in varying else 'fixed'}/{name}": repr(value)
+        for name, value in member.hyperparameters.items()
     }
 
 
-def _member_tags(record: MemberRecord, rank: int | None, origin: str, size: int) -> dict[str, str]:
-    width = len(str(size))
+def _member_tags(member: MemberRecord, rank: int | None, origin: str, population_size: int) -> dict[str, str]:
+    width = len(str(population_size))
     tags = {
-        "status": record.status,
-        "objective": record.kind,
-        "operation": record.operation,
-        "parent": "none" if record.parent is None else member_name(record.parent),
+        "status": member.status,
+        "objective": member.kind,
+        "operation": member.operation,
+        "parent": "none" if member.parent is None else member_name(member.parent),
         "origin": origin,
         "rank": "none" if rank is None else f"{rank:0{width}d}",
     }
-    return tags | ({"error": record.error[:500]} if record.error else {})
+    return tags | ({"error": member.error[:500]} if member.error else {})

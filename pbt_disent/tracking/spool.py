@@ -1,10 +1,10 @@
-"""The queue between a run and MLflow, on disk: records are appended by the run and acknowledged by whoever sends them.
+"""The queue between a run and MLflow, on disk: the run appends records, and whoever sends them acknowledges them.
 
     spool.jsonl   one record per line; the first one names the run
     spool.ack     how many bytes of it each store has
     spool.lock    held by the one process that sends
 
-Records survive the death of the process (not of the machine: their truth is the manifests, which are synced).
+Records survive the death of the process (not of the machine: what they tell is in the manifests, which are synced).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbt_disent.files import json_lines, write_atomically
 from pbt_disent.types import Json
 
 __all__ = ["Spool", "SpoolBusy", "SpooledRecord"]
@@ -29,73 +30,93 @@ class SpoolBusy(Exception):
 
 @dataclass(frozen=True)
 class SpooledRecord:
-    """A record and the offset in bytes of the end of its line."""
+    """A record, and where it ends in the spool.
+
+    Args:
+        content: The record.
+        end: The offset of the end of its line, in bytes.
+    """
 
     content: Json
     end: int
 
 
 class Spool:
-    """The records of one run, in order, each key once. `append` and the readers may be in different threads.
+    """The records of one run in order, each key once. `append` and the readers may be in different threads.
 
     Args:
-        folder: the run folder.
+        folder: The run folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> spool = Spool(folder)
+        >>> spool.append({"key": "run"}), spool.append({"key": "run"})
+        (True, False)
+        >>> spool.acknowledge("embedded", spool.size)
+        >>> spool.count_pending("embedded"), spool.count_pending("another store")
+        (0, 1)
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "spool.jsonl"
-        self._acknowledged = folder / "spool.ack"
+        self._offsets_path = folder / "spool.ack"
         self._lock_path = folder / "spool.lock"
         self._mutex = threading.Lock()
         self._keys: set[str] | None = None
 
     @property
     def first(self) -> Json | None:
-        """The record that names the run, if anything was written yet."""
+        """The record that names the run, or None if nothing was written yet."""
         return next((record.content for record in self.records(0)), None)
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
+        """The number of bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def append(self, record: Json) -> bool:
-        """Append a record unless one with its ``key`` is there; say whether it was new. Takes well under 1 ms."""
+        """Append a record unless one with its key is in the spool already. Takes well under 1 ms.
+
+        Args:
+            record: The record, which has a ``key``.
+
+        Returns:
+            Whether the record was new.
+        """
         with self._mutex:
-            keys = self._keys = self._known() if self._keys is None else self._keys
-            if record["key"] in keys:
+            if self._keys is None:
+                self._keys = self._repair()
+            if record["key"] in self._keys:
                 return False
             line = json.dumps(record, sort_keys=True, allow_nan=False) + "\n"
             with self.path.open("ab") as file:
                 file.write(line.encode())
-            keys.add(record["key"])
+            self._keys.add(record["key"])
             return True
 
     def records(self, start: int) -> Iterator[SpooledRecord]:
-        """Yield the records behind an offset; a line that is not whole yet is left for the next call."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(start)
-            position = start
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                position += len(line)
-                yield SpooledRecord(json.loads(line), position)
+        """Yield the records behind an offset; a line that is not complete yet is left for the next call.
+
+        Raises:
+            ValueError: A line is no JSON object.
+        """
+        for content, end in json_lines(self.path, start):
+            if content is None:
+                raise ValueError(f"{self.path} is damaged before byte {end}")
+            yield SpooledRecord(content, end)
 
     def acknowledged(self, store: str) -> int:
-        """Return the offset up to which a store has the records."""
+        """Return the offset up to which a store, given by its label, has the records."""
         return min(int(self._offsets().get(store, 0)), self.size)
 
     def acknowledge(self, store: str, offset: int) -> None:
-        """Note the offset up to which a store has the records."""
-        temporary = self._acknowledged.with_suffix(".ack.tmp")
-        temporary.write_text(json.dumps({**self._offsets(), store: offset}, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(self._acknowledged)
+        """Note the offset up to which a store, given by its label, has the records."""
+        content = json.dumps({**self._offsets(), store: offset}, sort_keys=True) + "\n"
+        write_atomically(self._offsets_path, content.encode(), durable=False)
 
-    def behind(self, store: str) -> int:
-        """Return how many records a store does not have yet."""
+    def count_pending(self, store: str) -> int:
+        """Return how many records a store, given by its label, does not have yet."""
         return sum(1 for _ in self.records(self.acknowledged(store)))
 
     @contextlib.contextmanager
@@ -103,7 +124,7 @@ class Spool:
         """Hold the right to send; the kernel takes it back when the process dies.
 
         Raises:
-            SpoolBusy: another process holds it.
+            SpoolBusy: Another process holds it.
         """
         handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -117,13 +138,13 @@ class Spool:
 
     def _offsets(self) -> dict[str, int]:
         try:
-            offsets = json.loads(self._acknowledged.read_text(encoding="utf-8"))
+            offsets = json.loads(self._offsets_path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
         return offsets if isinstance(offsets, dict) else {}
 
-    def _known(self) -> set[str]:
-        """Return the keys on record; cut off what a crash left of a line (only whoever appends may do that)."""
+    def _repair(self) -> set[str]:
+        """Cut off what a crash left of a line (only whoever appends may do that), and return the keys on record."""
         keys, end = set(), 0
         for record in self.records(0):
             keys.add(record.content["key"])

@@ -16,36 +16,35 @@ from pathlib import Path
 from types import FrameType
 
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.tracking.destination import embedded_uri
-from pbt_disent.tracking.environment import apply_defaults
 from pbt_disent.tracking.spool import Spool
+from pbt_disent.tracking.tracking_store import embedded_uri, set_mlflow_defaults
 
 __all__ = ["serve"]
 
-_POLL, _GRACE = 0.2, 4.0
+_POLL_SECONDS, _GRACE_SECONDS = 0.2, 4.0
 _PAGE = "/#/experiments/1/runs?workflowType=machine_learning"
-"""The run's experiment: in a store of its own the first one behind MLflow's ``Default``, which is 0."""
+"""The page of the run's experiment: in a store of its own the first one after MLflow's ``Default``, which is 0."""
 
 
 def serve(run_folder: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
     """Serve MLflow on the store in a run folder, in the foreground, until SIGINT or SIGTERM.
 
     Args:
-        run_folder: of the run.
-        host: address to listen on; other than loopback it is open to whoever can reach it, without a password.
-        port: to listen on.
+        run_folder: The folder of the run.
+        host: The address to listen on. Other than loopback it is open to whoever can reach it, without a password.
+        port: The port to listen on.
 
     Returns:
         0 after a signal.
 
     Raises:
-        UserError: the run has no store of its own, or the port is taken.
-        PbtDisentError: the server ended by itself, or did not start.
+        UserError: The run has no store of its own, or the port is in use.
+        PbtDisentError: The server ended by itself, or did not start.
     """
     _check_store(run_folder)
     _check_port(host, port)
     environ = dict(os.environ)
-    apply_defaults(environ)
+    set_mlflow_defaults(environ)
     environ.setdefault("PYTHONWARNINGS", "ignore")
     environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes that only serve LLM jobs
     store = embedded_uri(run_folder)
@@ -55,15 +54,15 @@ def serve(run_folder: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
     # A group of its own: MLflow starts processes itself, and a signal has to reach them all, once.
     server = subprocess.Popen(command, env=environ, start_new_session=True)
     try:
-        with _signals() as asked:
+        with _received_signals() as received:
             url, announced = f"http://{host}:{port}", False
-            while server.poll() is None and not asked:
-                if not announced and (announced := _answers(url)):
+            while server.poll() is None and not received:
+                if not announced and (announced := _is_healthy(url)):
                     print(f"MLflow on {url}{_PAGE} (Ctrl-C ends it)", flush=True)
-                time.sleep(_POLL)
+                time.sleep(_POLL_SECONDS)
     finally:
         _end(server)
-    if not asked:
+    if not received:
         raise PbtDisentError(f"the MLflow server ended by itself with code {server.returncode}; see above")
     return 0
 
@@ -71,10 +70,10 @@ def serve(run_folder: Path, host: str = "127.0.0.1", port: int = 5000) -> int:
 def _check_store(run_folder: Path) -> None:
     if (run_folder / "mlflow.db").exists():
         return
-    first = Spool(run_folder).first
-    if first is not None and first["store"] != "embedded":
-        raise UserError(f"run {run_folder}", f"is recorded at {first['store']}", "open that in a browser")
-    if first is not None:
+    run = Spool(run_folder).first
+    if run is not None and run["store"] != "embedded":
+        raise UserError(f"run {run_folder}", f"is recorded at {run['store']}", "open that in a browser")
+    if run is not None:
         raise UserError(f"run {run_folder}", "has nothing in MLflow yet", "wait for its first generation")
     raise UserError(f"run {run_folder}", "has no MLflow store (mlflow.db)", "run it with tracking.enabled=true")
 
@@ -83,8 +82,8 @@ def _check_port(host: str, port: int) -> None:
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}", "must lie between 1 and 65535", "leave it out for 5000")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
+        family, socket_type, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket_type, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
@@ -93,22 +92,22 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _received_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the list that is yielded."""
-    asked: list[int] = []
+    received: list[int] = []
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
 
-    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield received
     finally:
-        for number, handler in former.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _answers(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=1):
             return True
@@ -117,10 +116,10 @@ def _answers(url: str) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server's group: asked first, then without asking, so that nothing of it is left behind."""
+    """End the server's process group with SIGTERM, then with SIGKILL, so that nothing of it is left behind."""
     _signal(server, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
-        server.wait(_GRACE)
+        server.wait(_GRACE_SECONDS)
     _signal(server, signal.SIGKILL)
     server.wait()
 

@@ -13,9 +13,9 @@ import ray
 from ray.exceptions import RayError
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import StorageFailed
 from pbt_disent.population.executor import ScoreTask, Stopped
 from pbt_disent.population.fitness import MemberScore
-from pbt_disent.store.files import StorageFailed
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TaskKey, TrainOutcome, TrainTask
 from pbt_disent.tune.link import Connection, Link
 from pbt_disent.tune.messages import Job, JobKind, Part, Progress, Result, Statistics

@@ -17,7 +17,7 @@ from types import FrameType
 
 from pbt_disent.config import load_config, read_yaml, validate
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.store.files import explained
+from pbt_disent.files import storage_failure
 from pbt_disent.store.filesystem import below, open_files
 
 __all__ = ["build_parser", "command", "main", "supervise"]
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return attempts.run(command(options.config, options.name, options.runs, extra))
         except OSError as error:
-            print(f"pbt-disent: {explained(error)}", file=sys.stderr)
+            print(f"pbt-disent: {storage_failure(error)}", file=sys.stderr)
             return 1
 
     try:

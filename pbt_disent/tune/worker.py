@@ -13,8 +13,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import storage_failure
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import explained
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.images import SharedImages
 from pbt_disent.tune.messages import Job, Result
@@ -117,7 +117,7 @@ def _portable(error: Exception) -> PbtDisentError:
     if isinstance(error, PbtDisentError):
         return error
     if isinstance(error, OSError):
-        return explained(error)
+        return storage_failure(error)
     return PbtDisentError(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from pbt_disent.errors import PbtDisentError
+from pbt_disent.files import StorageFailed, storage_failure
 from pbt_disent.population import safekeeping
 from pbt_disent.population.events import Observers, Phase
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.files import StorageFailed, explained
 from pbt_disent.store.filesystem import LocalFiles
 from tests.conftest import missing
 from tests.faults.world import play
@@ -75,7 +75,7 @@ def play_on(disk: Path, monkeypatch: pytest.MonkeyPatch, observer: Any = None) -
     try:
         play(disk / "run", observer)
     except OSError as error:  # as pbt_disent.api.execute does
-        raise explained(error) from error
+        raise storage_failure(error) from error
 
 
 @pytest.mark.parametrize("spare", [0, 1_000_000], ids=["hit", "seen in time"])
@@ -153,7 +153,7 @@ def test_errors_of_the_storage_say_what_to_do() -> None:
         errno.EROFS: "mount it for writing",
         errno.EIO: "see to the storage",
     }.items():
-        error = explained(OSError(number, os.strerror(number), "/some/file"))
+        error = storage_failure(OSError(number, os.strerror(number), "/some/file"))
         assert isinstance(error, PbtDisentError)
         assert error.exit_code == 1
         assert str(error).startswith("/some/file: ")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pbt_disent.bench.instant import play_instantly
+from benchmarks.instant import play_instantly
 from pbt_disent.population.journal import RoundJournal, read_manifests
 from pbt_disent.population.manifest import Manifest
 

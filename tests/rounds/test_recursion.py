@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbt_disent.metrics.leaf_mig import leaf_runs_mig
+from pbt_disent.metrics import leaf_runs_mig
 from pbt_disent.population.executor import ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask

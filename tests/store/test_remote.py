@@ -15,6 +15,7 @@ from pbt_disent import api
 from pbt_disent.cli.trained import load_trained
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
+from pbt_disent.files import AlreadyCommitted
 from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Phase
 from pbt_disent.population.journal import RoundJournal
@@ -23,7 +24,6 @@ from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.claims import RemoteLease
 from pbt_disent.store.creating import create_run
 from pbt_disent.store.documents import RemoteDocuments, read_documents
-from pbt_disent.store.files import AlreadyCommitted
 from pbt_disent.store.filesystem import LocalFiles, RemoteFiles, below, open_files
 from pbt_disent.store.finding import find_run, newest_run
 from pbt_disent.store.lease import LeaseLost

@@ -11,9 +11,9 @@ import pytest
 
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
+from pbt_disent.files import AlreadyCommitted, commit_document
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.creating import create_run
-from pbt_disent.store.files import AlreadyCommitted, commit_document
 from pbt_disent.store.finding import find_run, newest_run
 from pbt_disent.store.lease import Lease, LeaseLost
 from pbt_disent.store.log import GrowingLog
@@ -181,11 +181,11 @@ def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_
     kept = blobs.all()
     orphan, given, named = blobs.put(b"orphan"), blobs.put(b"given"), blobs.put(b"named")
     (tmp_path / "rounds.jsonl").write_text(json.dumps({"event": "finished", "best": {"checkpoint": named}}))
-    (tmp_path / "blobs" / ".tmp-torn").write_bytes(b"half")
+    (tmp_path / "blobs" / ".pbt-disent-torn.tmp").write_bytes(b"half")
     assert book.sweep([given]) == len(b"orphan")
     assert blobs.all() == kept | {given, named}
     assert orphan not in blobs
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob(".pbt-disent-*.tmp"))
     lease.release()
 
 

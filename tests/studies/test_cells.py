@@ -9,8 +9,8 @@ import pytest
 
 from pbt_disent.errors import UserError
 from pbt_disent.store.lease import Lease
-from pbt_disent.studies.cells import Cell, finished, run_cells
 from pbt_disent.types import Json
+from studies.cells import Cell, finished, run_cells
 
 
 def cells(power: int = 2) -> list[Cell]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pbt_disent.cli import main
 from pbt_disent.models import OBJECTIVES
-from pbt_disent.studies.ablations import COLUMNS, Claim, Description, brief, table
-from pbt_disent.studies.cells import Cell
-from pbt_disent.studies.contract import STUDIES
-from pbt_disent.studies.objectives import run_cell
 from pbt_disent.types import Json
+from studies.ablations import COLUMNS, Claim, Description, brief, table
+from studies.cells import Cell
+from studies.cli import main
+from studies.contract import STUDIES
+from studies.objectives import run_cell
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def test_the_table_counts_the_seeds_that_show_a_claim() -> None:
 def test_the_verb_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- study:objectives -->\nold\n<!-- /study:objectives -->\nafter\n")
-    arguments = ["study", "objectives", "--table", "--folder", str(tmp_path), "--into", str(page)]
+    arguments = ["objectives", "--table", "--folder", str(tmp_path), "--into", str(page)]
     assert main(arguments) == 0
     text = page.read_text()
     assert text.startswith("before\n<!-- study:objectives -->\n")
@@ -95,5 +95,5 @@ def test_the_verb_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(("option", "value", "said"), [("--arms", "vea", "vae"), ("--seeds", "99", "no seed")])
 def test_unknown_arms_and_seeds(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "objectives", option, value]) == 2
+    assert main(["objectives", option, value]) == 2
     assert said in capsys.readouterr().err

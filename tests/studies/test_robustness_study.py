@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from pbt_disent import api
-from pbt_disent.cli import main
 from pbt_disent.models.contract import Batch
 from pbt_disent.population.events import Observers
 from pbt_disent.store.creating import create_run
 from pbt_disent.store.log import GrowingLog
-from pbt_disent.studies.cells import Cell
-from pbt_disent.studies.contract import STUDIES
-from pbt_disent.studies.robustness import configured, run_cell
-from pbt_disent.studies.spread import Goal, draw_boxes, tabulate
 from pbt_disent.training.group import Group
 from pbt_disent.types import Json
+from studies.cells import Cell
+from studies.cli import main
+from studies.contract import STUDIES
+from studies.robustness import configured, run_cell
+from studies.spread import Goal, draw_boxes, tabulate
 
 STUDY = STUDIES["robustness"]()
 WORLDS = ("rooms", "sprites", "incomplete")
@@ -156,7 +156,7 @@ def test_the_verb_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pyt
     one = cell("fixed")
     row = {"arm": one.arm, "seed": one.seed, "digest": one.digest, "result": figures(0.5)}
     GrowingLog(tmp_path / "robustness.jsonl").append([row])
-    assert main(["study", "robustness", "--table", "--folder", str(tmp_path)]) == 0
+    assert main(["robustness", "--table", "--folder", str(tmp_path)]) == 0
     assert "| rooms | fixed | 1 | 0.50 (0.50–0.50) | 0.50 |" in capsys.readouterr().out
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -10,7 +10,7 @@ from pbt_disent.config import validate
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.creating import create_run
-from pbt_disent.tracking import pace
+from pbt_disent.tracking import uploader
 from pbt_disent.tracking.writer import MlflowWriter
 
 
@@ -25,9 +25,9 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let writers send at once: a minute's rest is longer than a test."""
-    monkeypatch.setattr(pace, "LONGEST_REST", 0.0)
+def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let writers upload at once: a pause of a minute is longer than a test."""
+    monkeypatch.setattr(uploader, "MAX_THROTTLE_SECONDS", 0.0)
 
 
 @pytest.fixture

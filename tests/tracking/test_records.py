@@ -5,8 +5,8 @@ import pytest
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, with_interval
-from pbt_disent.tracking.describe import note
-from pbt_disent.tracking.records import finished_record, generation_record, moving_names, trace
+from pbt_disent.tracking.records import finished_record, generation_record, trace_origins, varying_hyperparameters
+from pbt_disent.tracking.round_page import round_note
 from tests.simulated import simulate
 
 BASE = {"checkpoints": (), "codes": (), "images": 500, "error": None}
@@ -49,7 +49,7 @@ def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> Non
         "hp/lr": 0.01,
         "lineage/parent": 0.0,
         "lineage/exploited": 0.0,
-        "lineage/images": 500.0,
+        "lineage/image_passes": 500.0,
         "fitness/score": 0.3,
         "lineage/rank": 2.0,
         "replicas/score_0": 0.3 - 0.1,
@@ -58,11 +58,16 @@ def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> Non
         "latents/learned": 1.5,
         "latents/information": 2.75,
     }
-    assert bad["metrics"] == {"hp/lr": 0.02, "lineage/parent": 1.0, "lineage/exploited": 0.0, "lineage/images": 500.0}
-    told = [best["metrics"][f"lineage/{name}"] for name in ("parent", "exploited", "rank")]
-    assert told == [0.0, 1.0, 1.0]
-    came = {"operation": "exploit", "parent": "m00", "origin": "m00"}
-    assert best["tags"] == {"status": "ok", "objective": "betatcvae", "rank": "1", **came}
+    assert bad["metrics"] == {
+        "hp/lr": 0.02,
+        "lineage/parent": 1.0,
+        "lineage/exploited": 0.0,
+        "lineage/image_passes": 500.0,
+    }
+    lineage = [best["metrics"][f"lineage/{name}"] for name in ("parent", "exploited", "rank")]
+    assert lineage == [0.0, 1.0, 1.0]
+    ancestry = {"operation": "exploit", "parent": "m00", "origin": "m00"}
+    assert best["tags"] == {"status": "ok", "objective": "betatcvae", "rank": "1", **ancestry}
     assert (bad["tags"]["status"], bad["tags"]["rank"]) == ("nan", "none")
 
 
@@ -70,7 +75,7 @@ def test_the_population_is_told_in_numbers() -> None:
     generation = manifest(0, member(0, 0.3), member(1, None), member(2, 0.7), member(3, 0.4), replaced=1)
     record = generation_record(1, generation, None, dict.fromkeys(range(4), "x"), 1.0)
     assert record["metrics"] == {
-        "population/images": 3000.0,
+        "population/image_passes": 3000.0,
         "population/replaced": 1.0,
         "population/failed": 1.0,
         "fitness/best": 0.7,
@@ -85,40 +90,44 @@ def test_start_values_are_params_of_the_first_generation_only() -> None:
     later = generation_record(1, manifest(1, member(0, 0.3)), started, {0: "m00"}, 1.0)
     assert first["members"][0]["params"] == {"init/lr": "0.01"}
     assert later["members"][0]["params"] == {}
-    expected = {"members": 1, "replicas": 2, "images": 40, "images_per_generation": 1000}
+    expected = {"members": 1, "replicas": 2, "num_images": 40, "image_passes_per_generation": 1000}
     assert first["params"] == later["params"] == expected
     assert first["members"][0]["tags"]["parent"] == "none"
 
 
-def test_what_stays_is_a_param_and_what_moves_a_metric() -> None:
+def test_what_stays_is_a_param_and_what_varies_a_metric() -> None:
     plain = manifest(0, member(0, 0.3, "start"), member(1, 0.4, "start"))
     members = [
         one.model_copy(update={"hyperparameters": {**one.hyperparameters, "batch": 64.0}}) for one in plain.members
     ]
     first = plain.model_copy(update={"members": tuple(members)})
-    moving = moving_names(first, set())
-    assert moving == {"lr"}
-    told = generation_record(1, first, None, {0: "m00", 1: "m01"}, 1.0, moving=moving)["members"][1]
-    assert told["params"] == {"init/lr": "0.02", "fixed/batch": "64.0"}
-    assert {name for name in told["metrics"] if name.startswith("hp/")} == {"hp/lr"}
-    assert moving_names(plain.model_copy(update={"members": plain.members[:1]}), moving) == {"lr"}, (
-        "once moved is moved"
+    varying = varying_hyperparameters(first, set())
+    assert varying == {"lr"}
+    record = generation_record(1, first, None, {0: "m00", 1: "m01"}, 1.0, varying=varying)["members"][1]
+    assert record["params"] == {"init/lr": "0.02", "fixed/batch": "64.0"}
+    assert {name for name in record["metrics"] if name.startswith("hp/")} == {"hp/lr"}
+    assert varying_hyperparameters(plain.model_copy(update={"members": plain.members[:1]}), varying) == {"lr"}, (
+        "what varied once stays a metric"
     )
 
 
 def test_the_load_of_the_machine_stands_among_the_population_s_numbers() -> None:
     load = {"system/cpu_utilization_percentage": 93.0, "system/odd": float("nan")}
-    told = generation_record(1, manifest(0, member(0, 0.3)), None, {0: "m00"}, 1.0, load=load)["metrics"]
-    assert told["system/cpu_utilization_percentage"] == 93.0
-    assert "system/odd" not in told
+    metrics = generation_record(1, manifest(0, member(0, 0.3)), None, {0: "m00"}, 1.0, system_metrics=load)["metrics"]
+    assert metrics["system/cpu_utilization_percentage"] == 93.0
+    assert "system/odd" not in metrics
 
 
 def test_origins_follow_the_weights() -> None:
-    start = trace({}, manifest(0, member(0, 0.1, "start"), member(1, 0.2, "start"), member(2, 0.3, "start")))
+    start = trace_origins({}, manifest(0, member(0, 0.1, "start"), member(1, 0.2, "start"), member(2, 0.3, "start")))
     assert start == {0: "m00", 1: "m01", 2: "m02"}
-    swapped = trace(start, manifest(1, member(0, 0.1, "exploit", 2), member(1, 0.2), member(2, 0.3, "exploit", 0)))
+    swapped = trace_origins(
+        start, manifest(1, member(0, 0.1, "exploit", 2), member(1, 0.2), member(2, 0.3, "exploit", 0))
+    )
     assert swapped == {0: "m02", 1: "m01", 2: "m00"}, "parents are those of the generation before, all at once"
-    restarted = trace(swapped, manifest(2, member(0, 0.1), member(1, 0.2, "restart"), member(2, 0.1, "exploit", 1)))
+    restarted = trace_origins(
+        swapped, manifest(2, member(0, 0.1), member(1, 0.2, "restart"), member(2, 0.1, "exploit", 1))
+    )
     assert restarted == {0: "m02", 1: "m01@2", 2: "m01"}
 
 
@@ -127,7 +136,7 @@ def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
     other = generation.model_copy(update={"identity": "e" * 64})
     one, two = (generation_record(1, each, None, {0: "m00"}, 1.0)["key"] for each in (generation, other))
     assert one != two
-    assert finished_record(1, generation, "converged", {})["key"] != finished_record(1, other, "converged", {})["key"]
+    assert finished_record(1, generation, "converged")["key"] != finished_record(1, other, "converged")["key"]
     assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == one, "the time is no part of the key"
 
 
@@ -140,4 +149,4 @@ def test_the_note_of_a_round_says_how_sure_its_best_score_is(replicas: int) -> N
     assert (interval is None) == (replicas == 1)
     assert generation.best is not None
     score = with_interval(generation.best.score or 0.0, interval)
-    assert f": udr {score} at best (" in note(record, "1", "run", [], pictured=False)
+    assert f": udr {score} at best (" in round_note(record, "1", "run", [], has_figure=False)

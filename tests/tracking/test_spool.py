@@ -43,7 +43,7 @@ def test_each_store_has_its_own_place_in_the_queue(tmp_path: Path) -> None:
     again = Spool(tmp_path)
     assert keys(again, again.acknowledged("here")) == ["c"]
     assert keys(again, again.acknowledged("there")) == ["b", "c"]
-    assert [again.behind(store) for store in ("here", "there", "nowhere")] == [1, 2, 3]
+    assert [again.count_pending(store) for store in ("here", "there", "nowhere")] == [1, 2, 3]
 
 
 def test_a_place_beyond_the_end_counts_as_the_end(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pbt_disent.errors import PbtDisentError
-from pbt_disent.tracking.delivery import sync
-from pbt_disent.tracking.destination import ENVIRONMENT
+from pbt_disent.tracking.tracking_store import TRACKING_URI
+from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.conftest import missing
 from tests.simulated import simulate
@@ -53,27 +53,27 @@ def recorded(store: str, name: str) -> list[Run]:
 
 
 def steps(store: str, run: Run) -> list[int]:
-    name = "population/images" if run.data.tags["kind"] == "round" else "lineage/images"
+    name = "population/image_passes" if run.data.tags["kind"] == "round" else "lineage/image_passes"
     return [point.step for point in MlflowClient(tracking_uri=store).get_metric_history(run.info.run_id, name)]
 
 
 def settle(writer: MlflowWriter) -> None:
     until = time.monotonic() + PATIENCE
-    while writer.backlog().records and time.monotonic() < until:
+    while writer.pending().records and time.monotonic() < until:
         time.sleep(0.1)
-    assert writer.backlog().records == 0
+    assert writer.pending().records == 0
 
 
 def test_a_server_with_a_password_named_in_the_environment(
     known: Server, run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ENVIRONMENT, known.uri)
+    monkeypatch.setenv(TRACKING_URI, known.uri)
     (run_folder / "report.html").write_text("<p>found</p>")
     with MlflowWriter(run_folder, None, "welcome", "dots") as writer:
-        assert writer.description == f"MLflow at {known.uri} (from {ENVIRONMENT})"
+        assert writer.description == f"MLflow at {known.uri} (from {TRACKING_URI})"
         play(writer, simulate(members=3, generations=2))
         writer.finish()
-    assert writer.backlog().records == 0
+    assert writer.pending().records == 0
     found = recorded(known.store, "welcome")
     assert len(found) == 4
     assert all(steps(known.store, run) == [0, 1] for run in found)
@@ -116,9 +116,9 @@ def test_a_server_that_dies_and_comes_back_has_everything(
     known.kill()
     play(writer, manifests[:4], reason=None, done=2)
     until = time.monotonic() + PATIENCE
-    while writer.backlog().failure is None and time.monotonic() < until:
+    while writer.pending().failure is None and time.monotonic() < until:
         time.sleep(0.05)
-    assert writer.backlog().records == 2
+    assert writer.pending().records == 2
     assert "training goes on: it does not answer" in caplog.text
     known.start()
     play(writer, manifests, done=4)
@@ -157,7 +157,7 @@ def test_a_store_in_postgresql(run_folder: Path, play: Play, tmp_path_factory: p
         with postgres(programs, folder) as uri:
             with MlflowWriter(run_folder, uri, "elephant", "dots") as writer:
                 play(writer, simulate(members=3, generations=3))
-            assert writer.backlog().records == 0
+            assert writer.pending().records == 0
             found = recorded(uri, "elephant")
             assert len(found) == 4
             assert all(steps(uri, run) == [0, 1, 2] for run in found)

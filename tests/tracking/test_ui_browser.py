@@ -39,14 +39,14 @@ def population(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
     for manifest in manifests:
         (folder / f"generation-{manifest.generation:04d}.json").write_bytes(manifest.to_bytes())
     with running(Server(root)) as server:
-        with MlflowWriter(run.path, server.uri, "shown", "dots", picture=population_picture) as writer:
+        with MlflowWriter(run.path, server.uri, "shown", "dots", draw_population=population_picture) as writer:
             from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 
             writer.notify(RoundStarted("0", 8, 2, 4, 40, 1000, "udr", 0))
             for manifest in manifests:
                 writer.notify(GenerationCommitted(manifest, replayed=False))
             writer.notify(RoundFinished("0", "converged"))
-        assert writer.backlog().records == 0
+        assert writer.pending().records == 0
         yield server
 
 
@@ -106,12 +106,12 @@ def test_parallel_coordinates_show_start_values_against_fitness(
 
 
 def test_members_are_found_by_their_lineage(browser: webdriver.Chrome, population: Server) -> None:
-    last = simulate(members=8, generations=4)
-    from pbt_disent.tracking.records import trace
+    from pbt_disent.tracking.records import trace_origins
 
+    last = simulate(members=8, generations=4)
     origins: dict[int, str] = {}
     for manifest in last:
-        origins = trace(origins if manifest.generation else {}, manifest)
+        origins = trace_origins(origins if manifest.generation else {}, manifest)
     founder = max(set(origins.values()), key=list(origins.values()).count)
     expected = {f"0 m{member:02d}" for member, origin in origins.items() if origin == founder}
     assert 1 < len(expected) < 8

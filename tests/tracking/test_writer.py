@@ -13,8 +13,8 @@ from mlflow.entities import Run
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.events import GenerationCommitted
 from pbt_disent.population.manifest import DataIdentity
-from pbt_disent.tracking.delivery import Courier, sync
 from pbt_disent.tracking.spool import Spool
+from pbt_disent.tracking.uploader import Uploader, sync
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.simulated import simulate
 from tests.tracking.servers import wait_for_writers
@@ -41,7 +41,7 @@ def history(folder: Path, run: Run, metric: str) -> list[tuple[int, float]]:
 
 def passes(folder: Path, run: Run) -> list[tuple[int, float]]:
     kind = "population" if run.data.tags["kind"] == "round" else "lineage"
-    return history(folder, run, f"{kind}/images")
+    return history(folder, run, f"{kind}/image_passes")
 
 
 def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_step(
@@ -56,8 +56,8 @@ def test_a_population_is_a_parent_and_a_child_per_slot_with_the_generation_as_st
     assert parent.data.params == {
         "members": "4",
         "replicas": "2",
-        "images": "40",
-        "images_per_generation": "1000",
+        "num_images": "40",
+        "image_passes_per_generation": "1000",
         "fitness": "udr",
     }
     tags = parent.data.tags
@@ -147,7 +147,7 @@ def test_a_resumed_run_adds_only_what_is_new(ready_folder: Path, play: Play) -> 
     assert {run.info.status for run in found} == {"FINISHED"}
     assert all([step for step, _ in passes(ready_folder, run)] == [0, 1, 2, 3] for run in found)
     kinds = [record.content["kind"] for record in Spool(ready_folder).records(0)]
-    assert kinds == ["run", "generation", "generation", "closed", "generation", "generation", "finished"]
+    assert kinds == ["run", "generation", "generation", "stopped", "generation", "generation", "finished"]
 
 
 def test_a_generation_that_a_crash_kept_out_of_the_spool_is_noted_on_resume(ready_folder: Path, play: Play) -> None:
@@ -157,7 +157,7 @@ def test_a_generation_that_a_crash_kept_out_of_the_spool_is_noted_on_resume(read
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, manifests, done=2)
     parent = runs(ready_folder, "tags.kind = 'round'")[0]
-    assert [step for step, _ in history(ready_folder, parent, "population/images")] == [0, 1, 2]
+    assert [step for step, _ in history(ready_folder, parent, "population/image_passes")] == [0, 1, 2]
 
 
 def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> None:
@@ -177,12 +177,12 @@ def test_files_go_to_the_round_that_was_last(ready_folder: Path, play: Play) -> 
 def test_the_caller_never_waits(run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck, release, delivered = threading.Event(), threading.Event(), threading.Event()
 
-    def deliver(_self: Courier, _go_on: object) -> None:
+    def upload(_self: Uploader, _should_continue: object) -> None:
         stuck.set()
         release.wait(PATIENCE)
         delivered.set()
 
-    monkeypatch.setattr(Courier, "deliver", deliver)
+    monkeypatch.setattr(Uploader, "upload", upload)
     writer = MlflowWriter(run_folder, None, "one", "dots")
     play(writer, simulate(members=3, generations=1), reason=None)
     assert stuck.wait(PATIENCE)
@@ -221,7 +221,7 @@ def test_what_mlflow_refuses_is_left_out_and_the_rest_goes_on(
         writer.notify(GenerationCommitted(broken, replayed=False))
         play(writer, simulate("final", members=2, generations=1))
     assert "MLflow refused generation:0:" in caplog.text
-    assert writer.backlog().records == 0
+    assert writer.pending().records == 0
     assert len(runs(ready_folder, "tags.round = 'final'")) == 3
 
 
@@ -230,14 +230,14 @@ def test_a_run_that_somebody_deleted_is_made_again(ready_folder: Path, play: Pla
     writer = MlflowWriter(ready_folder, None, "one", "dots")
     play(writer, manifests[:1], reason=None)
     until = time.monotonic() + PATIENCE
-    while writer.backlog().records and time.monotonic() < until:
+    while writer.pending().records and time.monotonic() < until:
         time.sleep(0.05)
     for run in runs(ready_folder):
         client(ready_folder).delete_run(run.info.run_id)
     play(writer, manifests, done=1)
     assert writer.close(PATIENCE).records == 0
     parent = runs(ready_folder, "tags.kind = 'round'")[0]
-    assert [step for step, _ in history(ready_folder, parent, "population/images")] == [1]
+    assert [step for step, _ in history(ready_folder, parent, "population/image_passes")] == [1]
 
 
 def test_sync_asks_for_a_password_that_it_was_not_told(ready_folder: Path, play: Play) -> None:

@@ -15,14 +15,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from pbt_disent.data.atomic import writing
 from pbt_disent.data.base import Indices, as_indices, fingerprint_of
-from pbt_disent.data.cache import cache_folder
 from pbt_disent.data.classes import class_ids
 from pbt_disent.data.damage import DAMAGE, parts, reading
 from pbt_disent.data.fingerprint import file_fingerprint
 from pbt_disent.data.readers import READERS, Match, Reader
 from pbt_disent.errors import UserError
+from pbt_disent.files import cache_folder, writing
 from pbt_disent.types import IntArray, UInt8Array
 
 __all__ = ["SmallNorb", "read_matrix"]
@@ -140,7 +139,7 @@ def _unpacked(path: Path, cache: Path | str | None) -> Path:
     name = f"{file_fingerprint(path)[:32]}.mat"
     if not (folder / name).exists():
         size = path.stat().st_size
-        with writing(folder, size, name) as temporary, temporary.open("wb") as file:
+        with writing(folder / name, size) as temporary, temporary.open("wb") as file:
             file.writelines(parts(path, NO_MATRIX, partial(gzip.open, path)))
     return folder / name
 

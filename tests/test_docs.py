@@ -1,0 +1,51 @@
+"""What the generated pages of the site say, and what the site refuses. `make docs` builds it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+pytest.importorskip("mkdocs")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_option_of_the_config_is_on_the_page(generate: ModuleType) -> None:
+    from pbt_disent.config import Config
+
+    page = generate.options_page()
+    for name, section in [("", Config), *generate.sections(Config)]:
+        assert f"## {name}" in page
+        for key in section.model_fields:
+            assert f"`{key}`" in page or f"## {name}.{key}".replace("## .", "## ") in page
+
+
+def test_a_page_that_loads_something_from_another_host_is_refused(generate: ModuleType) -> None:
+    from mkdocs.exceptions import PluginError
+
+    page = cast(Any, SimpleNamespace(file=SimpleNamespace(src_uri="index.md")))
+    link = '<a href="https://arxiv.org/abs/2010.13527">source</a> <img src="images/report.png">'
+    assert generate.on_post_page(link, page, cast(Any, None)) == link
+    with pytest.raises(PluginError, match=r"index\.md loads something from another host: <script src"):
+        generate.on_post_page('<script src="https://unpkg.com/mermaid.js">', page, cast(Any, None))
+
+
+def test_the_notebook_becomes_text_code_and_output(generate: ModuleType) -> None:
+    page = generate.notebook_page(ROOT / "docs" / "estimator.ipynb")
+    assert page.startswith("# ")
+    assert "```python\n" in page
+    assert "```text\n" in page
+    assert 'src="data:image/png;base64,' in page
