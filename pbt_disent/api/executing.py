@@ -5,115 +5,114 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from pbt_disent.api.preparing import Prepared
+from pbt_disent.api.preparing import PreparedRun
 from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
 from pbt_disent.models.latent_names import kept_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
-from pbt_disent.population.executor import Executor, InProcessExecutor
+from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.safekeeping import Safekeeping
-from pbt_disent.rounds.chosen import chosen_intervals
-from pbt_disent.rounds.held_out import score_held_out
-from pbt_disent.rounds.method import Result, run_method, with_sound_models
+from pbt_disent.population.launcher import Launcher
+from pbt_disent.population.recovery import RecoveringExecutor
+from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
+from pbt_disent.rounds.method import RunResult, run_method, with_intact_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import GrowingLog
 from pbt_disent.store.run_folder import RunFolder
-from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import Json
 
-__all__ = ["Launch", "Outcome", "execute", "in_process"]
+__all__ = ["SCORES_FORMAT", "RunOutcome", "execute"]
 
-Launch = Callable[[WorkerContext, Callable[[Executor], Result]], Result]
+SCORES_FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A finished run: its rounds, its model (none where nothing was learned), and the scores that were written.
+class RunOutcome:
+    """A finished run.
 
-    `told` says whether the run was given labels or pairs.
+    Args:
+        result: Its rounds.
+        model: The final model, or None where nothing was learned.
+        scores: The scores that were written.
+        is_supervised: Whether the run used labels or pairs of the data set.
     """
 
-    result: Result
+    result: RunResult
     model: LatentModel | None
     scores: Json
-    told: bool = False
+    is_supervised: bool = False
 
 
-def in_process(context: WorkerContext, main: Callable[[Executor], Result]) -> Result:
-    """Launch without Ray: everything in this process, one task after another."""
-    return main(InProcessExecutor(context))
-
-
-def execute(prepared: Prepared, launch: Launch, observer: Observer) -> Outcome:
+def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None = None) -> RunOutcome:
     """Run the method, from wherever its record stands, then export and score the final model.
 
     Args:
-        prepared: the run.
-        launch: brings up workers, calls back with their executor, and takes them down.
-        observer: who watches.
+        prepared: The run.
+        observer: Who watches.
+        launcher: What brings up the workers; the default is what the config names.
 
     Raises:
-        UserError: a living driver holds the run.
-        Stopped: the run was stopped; executing again goes on.
+        UserError: A living driver holds the run.
+        Stopped: The run was stopped; executing again goes on.
     """
     folder, config = prepared.folder, prepared.config
+    launcher = config.resources.executor if launcher is None else launcher
     blobs, changed = BlobStore(folder.blobs), threading.Event()
     with _explained(), contextlib.ExitStack() as stack:
         lease = folder.lease()
         stack.callback(lease.release)
         stack.enter_context(folder.published(changed))
-        observer = Observers([observer, _Bell(changed)])
+        observer = Observers([observer, _CommitSignal(changed)])
         journal = RoundJournal(folder.path, blobs, lease, folder.documents(lease.epoch))
-        journal.sweep([digest for digest in (*prepared.given.values(), prepared.ranking) if digest])
+        journal.sweep([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
 
-        def main(executor: Executor) -> Result:
-            keeper = Safekeeping(executor, journal, blobs, GrowingLog(folder.path / "incidents.jsonl"))
+        def main(executor: Executor) -> RunResult:
+            incidents = GrowingLog(folder.path / "incidents.jsonl")
+            recovering = RecoveringExecutor(executor, journal, blobs, incidents)
             setup = RunSetup(
                 config=config,
                 images=prepared.training,
-                size=len(prepared.images) if prepared.training is None else len(prepared.training),
-                kinds=prepared.kinds,
-                context={
-                    "settings": [one.settings for one in prepared.objectives],
-                    **prepared.given,
-                },
+                num_images=len(prepared.images) if prepared.training is None else len(prepared.training),
+                objectives=prepared.objectives_by_label,
+                supervision=prepared.supervision,
                 data=prepared.identity,
+                image_shape=prepared.images.shape,
                 blobs=blobs,
                 journal=journal,
                 log=GrowingLog(folder.path / "rounds.jsonl"),
-                executor=keeper,
+                executor=recovering,
                 observer=observer,
                 ranking=prepared.ranking,
-                shape=prepared.images.shape,
                 together=prepared.together,
             )
-            return with_sound_models(run_method(setup, folder.labels), keeper.sound, prepared.held_out is not None)
+            result = run_method(setup, folder.labels)
+            return with_intact_models(result, recovering.intact, prepared.held_out is not None)
 
-        result = launch(prepared.context, main)
+        largest = max(config.population.first_size, config.final.size * config.final.oversize)
+        result = launcher.launch(main, prepared.context, config.resources, folder.name, largest)
         model = _export(folder, blobs, result)
-        intervals = chosen_intervals(config, result, journal, blobs, prepared.images.array, prepared.ranking)
+        intervals = selection_intervals(config, result, journal, blobs, prepared.images.array, prepared.ranking)
         scores = _scores(result, model, intervals)
         scores["held_out"] = score_held_out(config, result, blobs, prepared.images.array, prepared.held_out)
         write_atomically(folder.scores, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
-    return Outcome(result, model, scores, told=bool(prepared.told))
+    return RunOutcome(result, model, scores, is_supervised=bool(prepared.supervision_summary))
 
 
-class _Bell:
-    """Rings whenever a generation is committed."""
+class _CommitSignal:
+    """Sets an event whenever a generation is committed."""
 
-    def __init__(self, bell: threading.Event) -> None:
-        self._bell = bell
+    def __init__(self, committed: threading.Event) -> None:
+        self._committed = committed
 
     def notify(self, event: Event) -> None:
         if isinstance(event, GenerationCommitted):
-            self._bell.set()
+            self._committed.set()
 
 
 @contextlib.contextmanager
@@ -125,7 +124,7 @@ def _explained() -> Iterator[None]:
         raise storage_failure(error) from error
 
 
-def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel | None:
+def _export(folder: RunFolder, blobs: BlobStore, result: RunResult) -> LatentModel | None:
     best = result.last.best
     if best is None:
         return None
@@ -135,11 +134,11 @@ def _export(folder: RunFolder, blobs: BlobStore, result: Result) -> LatentModel 
     return model
 
 
-def _scores(result: Result, model: LatentModel | None, intervals: Json) -> Json:
+def _scores(result: RunResult, model: LatentModel | None, intervals: Json) -> Json:
     best = result.last.best
     first = result.first.best
     return {
-        "format": 1,
+        "format": SCORES_FORMAT,
         "first": None if first is None else {"reason": result.first.reason, "score": first.score, **intervals["first"]},
         "final": None
         if best is None or model is None
@@ -156,6 +155,6 @@ def _scores(result: Result, model: LatentModel | None, intervals: Json) -> Json:
             {"leaf": leaf.number, "levels": [len(level.latents) for level in leaf.levels], "reason": leaf.reason}
             for leaf in result.leaves
         ],
-        "images": result.images,
+        "image_passes": result.image_passes,
         "true_factors": None,
     }

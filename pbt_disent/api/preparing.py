@@ -1,111 +1,114 @@
-"""A run that is ready to be executed: its images lie on disk, its objectives are checked."""
+"""A run that is ready to be executed: config, data and objectives fit each other, and the images lie on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pbt_disent.api.checking import check
-from pbt_disent.config import Config
+from pbt_disent import data as data_module
+from pbt_disent.config import RECURSIVE, Config, load_config
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.splits import split
 from pbt_disent.data.storage import Progress, StoredImages, materialise
-from pbt_disent.models import ResolvedObjective
-from pbt_disent.population.engine import Kind
+from pbt_disent.errors import UserError
+from pbt_disent.models import ObjectiveOptions
 from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.rounds.budget import check_budget
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.calibrate import choose_stacked
-from pbt_disent.training.given import given_to, labelled_factors, ranking_labels
-from pbt_disent.training.tasks import WorkerContext
-from pbt_disent.types import IntArray
+from pbt_disent.training.supervision import labelled_factors, ranking_labels, store_supervision, with_classes
+from pbt_disent.training.tasks import NO_SUPERVISION, SupervisionDigests, WorkerContext
+from pbt_disent.types import IntArray, Json
 
-__all__ = ["Prepared", "kind_labels", "prepare"]
+__all__ = ["PreparedRun", "check", "extend", "objective_labels", "prepare"]
+
+EXTENDABLE = ("population.max_generations", "rounds.leaf_max_generations", "final.generations")
+CHANGEABLE = ("resources.", "tracking.")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run whose images lie on disk and whose objective is checked.
+class PreparedRun:
+    """A run whose images lie on disk and whose objectives are checked.
 
     Args:
-        folder: of the run.
-        config: resolved.
-        data: the images with all that is known of them; true factors are for evaluation only.
-        images: the same images, memory-mapped, without factors.
-        objectives: complete and checked; several in a mixed population.
-        device: what workers train on.
-        given: digests of the labels and partners that the objective is told, by their names in `WorkerContext`.
-        stacked: whether the replicas of a member train as one model.
+        folder: The folder of the run.
+        config: The resolved config.
+        data: The images with all that is known of them; true factors are for evaluation only.
+        images: The same images, memory-mapped, without factors.
+        objectives: The options of the objectives, resolved; several in a mixed population.
+        device: What workers train on.
+        supervision: What the objectives learn from beside the images.
+        stacked: Whether the replicas of a member train as one model.
     """
 
     folder: RunFolder
     config: Config
     data: ImageData
     images: StoredImages
-    objectives: tuple[ResolvedObjective, ...]
+    objectives: tuple[ObjectiveOptions, ...]
     device: str = "cpu"
-    given: dict[str, str] = field(default_factory=dict)
+    supervision: SupervisionDigests = NO_SUPERVISION
     stacked: bool = False
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def objectives_by_label(self) -> Mapping[str, ObjectiveOptions]:
         """The objectives as the populations know them."""
-        labels = kind_labels([one.name for one in self.objectives])
-        kinds = []
-        for label, one in zip(labels, self.objectives, strict=True):
-            defaults = one.complete({key: mutable.default for key, mutable in one.space.items()})
-            fixed = self.config.method == "fixed"
-            kinds.append(Kind(label, {}, defaults) if fixed else Kind(label, one.space, one.fixed))
-        return tuple(kinds)
+        labels = objective_labels([options.name for options in self.objectives])
+        fixed = self.config.method == "fixed"
+        return {
+            label: options.with_defaults() if fixed else options
+            for label, options in zip(labels, self.objectives, strict=True)
+        }
 
     @property
     def identity(self) -> DataIdentity:
         """The whole set of images, held-out ones included."""
         return DataIdentity(
-            name=self.data.name, fingerprint=self.data.fingerprint, subset=None, images=len(self.images)
+            name=self.data.name, fingerprint=self.data.fingerprint, subset=None, num_images=len(self.images)
         )
 
     @property
     def training(self) -> IntArray | None:
-        """Indices of the images that are trained on; none for all."""
+        """The indices of the images that are trained on, or None for all."""
         return split(len(self.images), self.config.data.held_out)[0] if self.config.data.held_out else None
 
     @property
     def held_out(self) -> IntArray | None:
-        """Indices of the images that are never trained on; none where there are none."""
+        """The indices of the images that are never trained on, or None where there are none."""
         return split(len(self.images), self.config.data.held_out)[1] if self.config.data.held_out else None
 
     @property
     def ranking(self) -> str | None:
-        """Digest of the labels that members are ranked by; none where they are ranked without labels."""
-        if self.config.method != "pbt-vae":
+        """The digest of the labels that members are ranked by, or None where they are ranked without labels."""
+        if not self.config.population.fitness.uses_labels:
             return None
         return ranking_labels(self.config.supervision, self.data, self.training, BlobStore(self.folder.blobs))
 
     @property
     def reported(self) -> IntArray | None:
-        """Indices of the images that true factors are compared on: neither trained on nor ranked by, where possible."""
+        """The indices of the images that true factors are compared on, if possible neither trained on nor ranked by."""
         if self.held_out is not None or self.ranking is None or self.config.supervision.share == 1:
             return self.held_out
         labels = np.asarray(BlobStore(self.folder.blobs).get_array(self.ranking), dtype=np.int64)
         return np.flatnonzero((labels < 0).all(axis=1))
 
     @property
-    def told(self) -> str:
-        """One line on the labels that the objective learns from; empty where it learns from images alone."""
-        supervision = self.config.supervision
-        ranked = self.config.method == "pbt-vae"
-        if not (self.given or ranked):
+    def supervision_summary(self) -> str:
+        """One line on the labels that the run ranks by or learns from; empty where it sees images alone."""
+        config, fitness = self.config.supervision, self.config.population.fitness
+        learns_labels, learns_pairs = self.supervision.labels is not None, self.supervision.partners is not None
+        if not (fitness.uses_labels or learns_labels or learns_pairs):
             return ""
-        columns = labelled_factors(supervision, self.data, enumerated="labels" in self.given)
+        columns = labelled_factors(config, self.data, enumerated=learns_labels)
         names = ", ".join(self.data.factor_names[column] for column in columns)
-        if ranked:
-            return f"ranks by {supervision.metric} on the labels of {supervision.share:.0%} of the images: {names}"
-        if "labels" in self.given:
-            return f"learns from the labels of {supervision.share:.0%} of the images: {names}"
-        return f"learns from pairs that agree in all but {supervision.differing} of: {names}"
+        if fitness.uses_labels:
+            return f"ranks by {fitness.name} on the labels of {config.share:.0%} of the images: {names}"
+        if learns_labels:
+            return f"learns from the labels of {config.share:.0%} of the images: {names}"
+        return f"learns from pairs that agree in all but {config.differing} of: {names}"
 
     @property
     def together(self) -> bool:
@@ -117,36 +120,80 @@ class Prepared:
         """What workers need to know."""
         return WorkerContext(
             store=self.folder.blobs,
-            images=str(self.images.folder),
-            objective=self.objectives[0].name,
-            settings=self.objectives[0].settings,
+            images_dir=str(self.images.folder),
             device=self.device,
-            others=tuple((one.name, one.settings) for one in self.objectives[1:]),
             stacked=self.stacked,
             bf16=self.config.resources.precision == "bf16",
             compiled=self.config.resources.compile,
-            **self.given,
         )
 
 
-def kind_labels(names: Sequence[str]) -> list[str]:
-    """Return what a population calls its objectives: by their names, numbered where one comes more than once."""
+def objective_labels(names: Sequence[str]) -> list[str]:
+    """Return what a population calls its objectives: by their names, numbered where one comes more than once.
+
+    >>> objective_labels(["vae", "betavae", "vae"])
+    ['vae-1', 'betavae', 'vae-2']
+    """
     return [
         name if names.count(name) == 1 else f"{name}-{names[:index].count(name) + 1}"
         for index, name in enumerate(names)
     ]
 
 
-def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str = "cpu") -> Prepared:
+def check(config: Config, progress: Progress | None = None) -> tuple[ImageData, tuple[ObjectiveOptions, ...]]:
+    """Open the data and check the objectives, the labels and the budget against it, before anything is written.
+
+    Args:
+        config: The config of the run.
+        progress: Called with images done and images in all, as by `pbt_disent.data.load`.
+
+    Returns:
+        The images, and the options of the objectives with everything filled in that depends on them.
+
+    Raises:
+        UserError: The data cannot be read or are too few, or an objective, its labels or the budget do not fit them.
+    """
+    data = data_module.load(config.data.name, progress, **config.data.options)
+    if len(data) < 2:
+        raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
+    objectives = tuple(
+        with_classes(options, config.supervision, data).resolve(data.shape) for options in config.objectives
+    )
+    final = config.final.objective
+    if final is not None:  # how many classes it has is known only once labels are found
+        final = (final if getattr(final, "classes", ()) else final.with_classes([2])).resolve(data.shape)
+    if config.population.fitness.uses_labels:
+        labelled_factors(config.supervision, data, enumerated=False)
+    num_images = len(split(len(data), config.data.held_out)[0]) if config.data.held_out else len(data)
+    _check_num_images(config, num_images, [*objectives, *([] if final is None else [final])])
+    check_budget(config, num_images)
+    return data, objectives
+
+
+def _check_num_images(config: Config, num_images: int, objectives: Sequence[ObjectiveOptions]) -> None:
+    """Check that models can be ranked by so many images: no score has a meaning on fewer points than latents."""
+    fewest = config.population.fitness.min_points
+    if config.method in RECURSIVE:
+        fewest = max(fewest, config.final.fitness.min_points)
+    least = max(fewest, *(options.latents for options in objectives))
+    if num_images < least:
+        raise UserError(
+            f"data {config.data.name}",
+            f"has {num_images} images to train on, where at least {least} are needed to rank models",
+            "add images, or lower objective.latents" if least > fewest else "add images",
+        )
+
+
+def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str = "cpu") -> PreparedRun:
     """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
 
     Args:
-        folder: of the run.
-        progress: called with images done and images in all.
+        folder: The folder of the run.
+        progress: Called with images done and images in all.
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: the data cannot be read, or the objective does not fit it.
+        UserError: The data cannot be read, or an objective does not fit it.
     """
     config = folder.config()
     data, objectives = check(config, progress)
@@ -154,22 +201,62 @@ def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str 
     folder.describe(
         data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}
     )
-    prepared = Prepared(folder, config, data, images, objectives, device)
+    prepared = PreparedRun(folder, config, data, images, objectives, device)
     blobs = BlobStore(folder.blobs)
-    told = given_to([one.name for one in objectives], config.supervision, data, prepared.training, blobs)
-    prepared = replace(prepared, given=told)
-    return replace(prepared, stacked=_stacked(prepared))
+    supervision = store_supervision(objectives, config.supervision, data, prepared.training, blobs)
+    prepared = replace(prepared, supervision=supervision)
+    return replace(prepared, stacked=_is_stacked(prepared))
 
 
-def _stacked(prepared: Prepared) -> bool:
+def _is_stacked(prepared: PreparedRun) -> bool:
     """Return how replicas train, as `auto` found it when the run was prepared first; the run keeps to that."""
     folder, resources = prepared.folder, prepared.config.resources
-    known = folder.description().get("replicas")
-    if resources.replicas == "auto" and known is not None:
-        return bool(known == "stacked")
-    first = prepared.objectives[0]
-    values = first.complete({name: mutable.default for name, mutable in first.space.items()})
-    replicas = prepared.config.population.replicas
-    stacked = choose_stacked(resources, prepared.context, len(prepared.images), values, replicas)
+    recorded = folder.description().get("replicas")
+    if resources.replicas == "auto" and recorded is not None:
+        return bool(recorded == "stacked")
+    stacked = choose_stacked(
+        resources,
+        prepared.context,
+        prepared.objectives,
+        len(prepared.images),
+        prepared.config.population.replicas,
+        supervision=prepared.supervision,
+    )
     folder.describe(replicas="stacked" if stacked else "looped")
     return stacked
+
+
+def extend(folder: RunFolder, overrides: list[str]) -> Config:
+    """Change a run's config before it is resumed, where that cannot change what is on record.
+
+    Numbers of generations may grow; resources and tracking may change.
+
+    Raises:
+        UserError: Any other change.
+    """
+    before = folder.config()
+    if not overrides:
+        return before
+    after = load_config(folder.path / "config.yaml", overrides)
+    old, new = _flat(before.dump()), _flat(after.dump())
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key) or key.startswith(CHANGEABLE):
+            continue
+        option = f"--set {key}={new.get(key)}"
+        if key not in EXTENDABLE:
+            raise UserError(option, "may not change in a resumed run", "start a new run with it")
+        if old.get(key) is not None and (new.get(key) is None or new[key] < old[key]):
+            raise UserError(option, f"may only grow beyond {old[key]}", "start a new run with it")
+    folder.write_config(after)
+    folder.describe(config_digest=after.digest)
+    return after
+
+
+def _flat(tree: Json, prefix: str = "") -> Json:
+    flat: Json = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

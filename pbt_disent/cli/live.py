@@ -13,7 +13,7 @@ from rich.table import Table
 from pbt_disent.cli.common import duration
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 
 __all__ = ["Progress", "describe"]
 
@@ -138,7 +138,7 @@ def describe(manifest: Manifest, fitness: str, against: str) -> tuple[str, str, 
     return (
         manifest.round,
         str(manifest.generation + 1),
-        with_interval(max(scores), member_interval(manifest, manifest.best, fitness, against)) if scores else "none",
+        score_text(max(scores), member_interval(manifest, manifest.best, fitness, against)) if scores else "none",
         f"{statistics.median(scores):.3f}" if scores else "none",
         f"{len(replaced)} members" if len(replaced) > MOST_NAMED else ", ".join(replaced) or "none",
     )

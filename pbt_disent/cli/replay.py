@@ -61,7 +61,7 @@ def call(options: argparse.Namespace) -> int:
 def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
     """Return the winner's score with its interval, by the models of all members of its generation."""
     from pbt_disent.metrics import interval_over_replicas
-    from pbt_disent.population.uncertainty import with_interval
+    from pbt_disent.population.uncertainty import score_text
 
     models = {
         row["member"]: row.get("replica_scores", [])
@@ -70,7 +70,7 @@ def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
     }
     own = models.pop(schedule.member, [])
     compared = source.udr.against == "replicas"
-    return with_interval(schedule.score, interval_over_replicas(own, compared=compared, alike=list(models.values())))
+    return score_text(schedule.score, interval_over_replicas(own, compared=compared, alike=list(models.values())))
 
 
 def _lineage(options: argparse.Namespace) -> tuple[Path, Config]:

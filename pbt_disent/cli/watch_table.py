@@ -12,7 +12,7 @@ from pbt_disent.cli.common import duration
 from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
 from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 
 __all__ = ["draw", "headline"]
 
@@ -73,7 +73,7 @@ def _figures(manifests: list[Manifest], fitness: str, against: str) -> tuple[str
     if not scores:
         return "none", "none"
     interval = member_interval(manifests[-1], manifests[-1].best, fitness, against)
-    return with_interval(max(scores), interval), f"{statistics.median(scores):.3f}"
+    return score_text(max(scores), interval), f"{statistics.median(scores):.3f}"
 
 
 def _course(manifests: list[Manifest]) -> str:

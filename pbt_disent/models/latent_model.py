@@ -13,10 +13,9 @@ import numpy.typing as npt
 import torch
 
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.files import write_atomically
 from pbt_disent.models.build import build
 from pbt_disent.models.contract import OBJECTIVES, Objective
-from pbt_disent.files import write_atomically
-from pbt_disent.models.contract import Objective
 from pbt_disent.models.encoding import Encoded, encode
 from pbt_disent.models.latent_names import check_names, default_names
 from pbt_disent.models.tensor_file import pack, unpack

@@ -20,9 +20,8 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.explore import Observation
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Source, Window
-from pbt_disent.population.plan import decide_records, first_plan
+from pbt_disent.population.plan import decide_records, first_plan, record_of, score_task, tasks_of
 from pbt_disent.population.spec import RoundSpec
-from pbt_disent.population.work import record_of, score_task, tasks_of
 from pbt_disent.training.tasks import TrainOutcome
 
 __all__ = ["windows"]
@@ -55,11 +54,11 @@ class _Members:
         self._spec, self._executor, self._observer = spec, executor, observer
         last = history[-1] if history else None
         size = spec.population.size
-        self._plan = {one.member: one for one in (last.next if last else first_plan(spec))}
+        self._plan = {plan.member: plan for plan in (last.next if last else first_plan(spec))}
         self._records = {record.member: record for record in last.members} if last else {}
         self._turns = dict(enumerate(last.window.turns)) if last and last.window else dict.fromkeys(range(size), 0)
-        self._paid = last.images if last else 0
-        self._seen: dict[str, list[Observation]] = {}
+        self._paid = last.image_passes if last else 0
+        self._observations: dict[str, list[Observation]] = {}
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"members-{spec.path}")
         self._running: dict[Future[Turn], int] = {}
 
@@ -113,40 +112,42 @@ class _Members:
         """Put a member's result beside those of the others, and plan its next turn."""
         outcomes, score = turn
         for outcome in outcomes:
-            self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.images))
+            self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.image_passes))
         record = record_of(self._plan[member], outcomes, score)
         self._observe(record)
         self._records[member] = record
         self._turns[member] += 1
-        self._paid += record.images
+        self._paid += record.image_passes
         if len(self._records) == self._spec.population.size:
             self._plan[member] = self._next(member, record)
         return record
 
     def _next(self, member: int, record: MemberRecord) -> Assignment:
         spec = self._spec
-        known = [self._records[one] for one in sorted(self._records)]
-        seen = self._seen if spec.population.explore == "pb2" else {}
-        decision = decide_records(spec, spec.population, self._turns[member], known, seen)[member]
-        parent = None if decision.parent is None else known[decision.parent]
+        records = [self._records[index] for index in sorted(self._records)]
+        population = spec.population
+        observations = self._observations if population.explore.needs_observations else {}
+        decision = decide_records(spec, population.exploit, self._turns[member], records, observations)[member]
+        parent = None if decision.parent is None else records[decision.parent]
         return Assignment(
             member=member,
             operation=decision.operation,
             parent=None if parent is None else parent.member,
             origins=(None,) * spec.population.replicas if parent is None else parent.checkpoints,
             hyperparameters=decision.hyperparameters,
-            kind=record.kind if parent is None else parent.kind,
+            objective=record.objective if parent is None else parent.objective,
         )
 
     def _observe(self, record: MemberRecord) -> None:
         before = None if record.parent is None else self._records.get(record.parent)
         if before is not None and before.score is not None and record.score is not None:
-            one = Observation(self._turns[record.member], record.hyperparameters, before.score, record.score)
-            self._seen.setdefault(record.kind, []).append(one)
+            values = record.hyperparameters
+            observation = Observation(self._turns[record.member], values, before.score, record.score)
+            self._observations.setdefault(record.objective, []).append(observation)
 
     def _manifest(self, generation: int, ended: Sequence[tuple[MemberRecord, Source]]) -> tuple[Manifest, Window]:
         members = range(self._spec.population.size)
-        stand = [self._records[member] for member in members]
+        current = [self._records[member] for member in members]
         latest = {record.member: (record, source) for record, source in ended}
         overtaken = [(record, source) for record, source in ended if latest[record.member][0] is not record]
         waiting = tuple(member for member in members if member not in latest)
@@ -162,9 +163,12 @@ class _Members:
             identity=self._spec.identity,
             data=self._spec.data,
             generation=generation,
-            members=tuple(one.model_copy(update={"images": 0}) if one.member in waiting else one for one in stand),
+            members=tuple(
+                record.model_copy(update={"image_passes": 0}) if record.member in waiting else record
+                for record in current
+            ),
             next=tuple(self._plan[member] for member in members),
-            images=self._paid,
+            image_passes=self._paid,
             window=window,
         )
         return manifest, window

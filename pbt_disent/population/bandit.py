@@ -5,7 +5,8 @@ Parker-Holder, Nguyen, Roberts, "Provably efficient online hyperparameter optimi
 the values, times a factor that forgets: (1 - epsilon) to the half of the generations between. It is fitted to the
 change of the score in each member's generation; a copy gets the values with the highest upper confidence bound.
 
-N observations, D searched values; a row of X holds the generation, the score before, and a point of the unit cube, one coordinate for each searched value.
+N observations, D searched values; a row of X holds the generation, the score before,
+and a point of the unit cube with one coordinate for each searched value.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process import kernels
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from sklearn.gaussian_process.kernels import Kernel, WhiteKernel
 
 from pbt_disent.config import Hyperparameter

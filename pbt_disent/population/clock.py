@@ -69,7 +69,7 @@ class Clock:
             self._next(event.path)
         elif isinstance(event, TaskDone):
             one = self._under_way[event.path]
-            one.paid += event.images
+            one.paid += event.image_passes
             if self._now() - one.beat >= _BEAT_SECONDS:
                 one.beat = self._now()
                 self._write("beat", path=event.path, generation=event.generation, images=one.paid)

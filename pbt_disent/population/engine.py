@@ -12,20 +12,19 @@ from dataclasses import dataclass
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.asynchronous import windows
-from pbt_disent.population.convergence import verdict
 from pbt_disent.population.events import GenerationCommitted, Observer, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.plan import first_plan, next_plan
-from pbt_disent.population.spec import Kind, RoundSpec
-from pbt_disent.population.work import record_of, score_task, tasks_of
+from pbt_disent.population.plan import first_plan, next_plan, record_of, score_task, tasks_of
+from pbt_disent.population.rule import StopReason, stop_reason
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["Best", "Kind", "PopulationResult", "RoundSpec", "run_population"]
+__all__ = ["Best", "PopulationResult", "run_population"]
 
-_REMEMBERED = 3
+_WHOLE_GENERATIONS = 3
 """Whole generations in memory: the journal drops the checkpoints of the one before the last two."""
 
 
@@ -48,18 +47,18 @@ class PopulationResult:
     """How a population ended.
 
     Args:
-        path: of the round.
-        reason: a verdict of `pbt_disent.population.convergence`.
-        best: none if no member ever had a score.
-        generations: how many were trained.
-        images: image passes paid, over all models.
+        path: The path of the round.
+        reason: Why it ended.
+        best: The best model, or None if no member ever had a score.
+        generations: The number of generations that were trained.
+        image_passes: The image passes paid, over all models.
     """
 
     path: str
-    reason: str
+    reason: StopReason
     best: Best | None
     generations: int
-    images: int
+    image_passes: int
 
 
 def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, observer: Observer) -> PopulationResult:
@@ -78,37 +77,37 @@ def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, o
             population.replicas,
             population.max_generations,
             spec.set_size,
-            population.images_per_generation,
+            population.image_passes_per_generation,
             spec.fitness,
             len(history),
         )
     )
     for place, manifest in enumerate(history):
         observer.notify(GenerationCommitted(manifest, replayed=True))
-        _forget(spec, history, place)
+        _outline_old(spec, history, place)
     if population.mode == "synchronous" or spec.schedule:
         generations = _generations(spec, history, executor, observer)
     else:
         generations = windows(spec, history, executor, observer)
     with contextlib.closing(generations):
-        while (reason := verdict(_best_scores(history), population)) is None:
+        while (reason := stop_reason(_best_scores(history), population)) is None:
             manifest, spent = next(generations)
             journal.commit(manifest, history, spent)
             history.append(manifest)
-            _forget(spec, history, len(history) - 1)
+            _outline_old(spec, history, len(history) - 1)
             observer.notify(Phase(spec.path, manifest.generation, "committed"))
             observer.notify(GenerationCommitted(manifest, replayed=False))
     considered = history[: population.max_generations]
     best = _best(considered[-1:] if spec.schedule else considered)
-    result = PopulationResult(spec.path, reason, best, len(considered), considered[-1].images)
+    result = PopulationResult(spec.path, reason, best, len(considered), considered[-1].image_passes)
     observer.notify(RoundFinished(spec.path, reason))
     return result
 
 
-def _forget(spec: RoundSpec, history: list[Manifest], newest: int) -> None:
-    """Keep no more than an outline of the generation that has just got too old for the journal; PB2 needs them all."""
-    if newest >= _REMEMBERED and spec.population.explore != "pb2":
-        history[newest - _REMEMBERED] = history[newest - _REMEMBERED].outline()
+def _outline_old(spec: RoundSpec, history: list[Manifest], newest: int) -> None:
+    """Keep an outline of the generation that just got too old for the journal, unless the explore rule needs all."""
+    if newest >= _WHOLE_GENERATIONS and not spec.population.explore.needs_observations:
+        history[newest - _WHOLE_GENERATIONS] = history[newest - _WHOLE_GENERATIONS].outline()
 
 
 def _best_scores(history: Sequence[Manifest]) -> list[float | None]:
@@ -147,18 +146,20 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     plan = history[-1].next if history else first_plan(spec)
     outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
     tasks = tasks_of(spec, generation, plan)
-    for outcome in executor.train(tasks, lambda one: observer.notify(TaskDone(spec.path, generation, one.images))):
+    for outcome in executor.train(
+        tasks, lambda done: observer.notify(TaskDone(spec.path, generation, done.image_passes))
+    ):
         outcomes[outcome.key.member].append(outcome)
     observer.notify(Phase(spec.path, generation, "trained"))
     task = score_task(spec, generation, outcomes)
     scores = {} if task is None else {score.member: score for score in executor.score(task)}
     observer.notify(Phase(spec.path, generation, "scored"))
-    records = tuple(record_of(one, outcomes[one.member], scores.get(one.member)) for one in plan)
+    records = tuple(record_of(a, outcomes[a.member], scores.get(a.member)) for a in plan)
     if all(record.status == "failed" for record in records):
         raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
     following = next_plan(spec, history, records)
     observer.notify(Phase(spec.path, generation, "decided"))
-    paid = (history[-1].images if history else 0) + sum(record.images for record in records)
+    paid = (history[-1].image_passes if history else 0) + sum(record.image_passes for record in records)
     return Manifest(
         round=spec.path,
         identity=spec.identity,
@@ -166,5 +167,5 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
         generation=generation,
         members=records,
         next=following,
-        images=paid,
+        image_passes=paid,
     )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.types import Json
 
 __all__ = [
     "Event",
@@ -30,33 +30,33 @@ class RoundStarted:
     """A round begins, or goes on after `done` committed generations.
 
     Args:
-        path: of the round.
-        members: size of the population.
-        replicas: models per member.
-        max_generations: at most so many generations.
-        images: size of the image set that it trains on.
-        images_per_generation: image passes of one replica in a generation.
-        fitness: name of what it ranks by.
-        done: generations that were committed before.
+        path: The path of the round.
+        members: The number of members.
+        replicas: The number of models per member.
+        max_generations: The largest number of generations.
+        num_images: The number of images in the set that it trains on.
+        image_passes_per_generation: The image passes of one replica in a generation.
+        fitness: What members are ranked by.
+        done: The number of generations that were committed before.
     """
 
     path: str
     members: int
     replicas: int
     max_generations: int
-    images: int
-    images_per_generation: int
-    fitness: str
+    num_images: int
+    image_passes_per_generation: int
+    fitness: Fitness
     done: int
 
 
 @dataclass(frozen=True)
 class TaskDone:
-    """A training task of the current generation has ended; `images` passes were paid."""
+    """A training task of the current generation has ended, and this number of image passes was paid."""
 
     path: str
     generation: int
-    images: int
+    image_passes: int
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,10 @@ class GenerationCommitted:
 
 @dataclass(frozen=True)
 class RoundFinished:
-    """A round has ended; `summary` is its entry in the log of rounds."""
+    """A round has ended."""
 
     path: str
     reason: str
-    summary: Json = field(default_factory=dict)
 
 
 Event = RoundStarted | TaskDone | Phase | GenerationCommitted | RoundFinished

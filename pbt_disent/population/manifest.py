@@ -178,16 +178,33 @@ def lineage_events(manifest: Manifest) -> list[Json]:
         if window is not None:
             rows.extend(_replacement(who, record))
         if record.operation in {"start", "restart"}:
-            rows.append({**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters})
+            rows.append(
+                {**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters}
+            )
         if record.status == "ok":
-            rows.append({**who, "event": "trained", "image_passes": record.image_passes, "checkpoints": list(record.checkpoints)})
+            rows.append(
+                {
+                    **who,
+                    "event": "trained",
+                    "image_passes": record.image_passes,
+                    "checkpoints": list(record.checkpoints),
+                }
+            )
         else:
             rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
         rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
     for assignment in manifest.next if window is None else ():
         rows.extend(_replacement({**place, "member": assignment.member}, assignment))
     data = None if manifest.data is None else manifest.data.model_dump()
-    rows.append({**place, "event": "finished", "image_passes": manifest.image_passes, "identity": manifest.identity, "data": data})
+    rows.append(
+        {
+            **place,
+            "event": "finished",
+            "image_passes": manifest.image_passes,
+            "identity": manifest.identity,
+            "data": data,
+        }
+    )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What the members of a population train next: first draws, the rule applied to what is on record, tasks and records."""
+"""What the members of a population train next: first draws, the rule applied to the record, tasks and records."""
 
 from __future__ import annotations
 

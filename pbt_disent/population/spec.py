@@ -12,7 +12,7 @@ from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.population.executor import ProbeLabels
 from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import DataIdentity
-from pbt_disent.training.tasks import SupervisionDigests
+from pbt_disent.training.tasks import NO_SUPERVISION, SupervisionDigests
 from pbt_disent.types import Hyperparameters
 
 __all__ = ["RoundSpec"]
@@ -49,7 +49,7 @@ class RoundSpec:
     probe: str
     data: DataIdentity
     labels: ProbeLabels = ()
-    supervision: SupervisionDigests = SupervisionDigests()
+    supervision: SupervisionDigests = NO_SUPERVISION
     together: bool = False
     schedule: tuple[Hyperparameters, ...] = ()
 

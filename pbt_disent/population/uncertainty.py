@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pbt_disent.metrics import Interval, interval_over_replicas
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest, MemberRecord
 
-__all__ = ["member_interval", "with_interval"]
+__all__ = ["member_interval", "score_text"]
 
 
-def member_interval(
-    manifest: Manifest, record: MemberRecord | None, fitness: str, against: str = "replicas"
-) -> Interval | None:
+def member_interval(manifest: Manifest, record: MemberRecord | None, fitness: Fitness) -> Interval | None:
     """Return where a member's score would lie with other replicas, in 95 of 100 such members.
 
     All members of a generation are taken to spread alike, for a few replicas alone say next to nothing of their spread:
@@ -19,23 +18,23 @@ def member_interval(
     among many.
 
     Args:
-        manifest: its generation.
-        record: the member; none has no score.
-        fitness: what its round ranks by.
-        against: `UdrConfig.against`: whether UDR compares replicas with each other or with the population.
+        manifest: The generation of the member.
+        record: The record of the member, or None.
+        fitness: What its round ranks by.
 
     Returns:
-        None for a single replica, and for two that are compared with each other, whose two scores are one number.
+        None without a score, for a single replica, and for two that are compared with each other, whose two scores are
+        one number.
     """
     if record is None or record.score is None:
         return None
     return interval_over_replicas(
         record.replica_scores,
-        compared=fitness == "udr" and against == "replicas",
-        alike=[other.replica_scores for other in manifest.members if other is not record],
+        compared=fitness.compares_replicas,
+        alike=[member.replica_scores for member in manifest.members if member is not record],
     )
 
 
-def with_interval(score: float, interval: Interval | None) -> str:
+def score_text(score: float, interval: Interval | None) -> str:
     """Return a score with its interval, such as ``0.692 [0.202 to 1.000]``, as it is printed everywhere."""
     return f"{score:.3f}" if interval is None else f"{score:.3f} [{interval.low:.3f} to {interval.high:.3f}]"

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from pbt_disent.metrics import Interval
 from pbt_disent.population.clock import Spent
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement
 from pbt_disent.report.found import FoundLatent
@@ -210,7 +210,7 @@ def _in_words(view: RoundView, best: Step | None, against: str) -> str:
 
 def _score(view: RoundView, best: Step, against: str) -> str:
     score = view.manifests[best.generation].members[best.member].score
-    return "none" if score is None else with_interval(score, _interval(view, best, against))
+    return "none" if score is None else score_text(score, _interval(view, best, against))
 
 
 def _interval(view: RoundView, best: Step, against: str) -> Interval | None:

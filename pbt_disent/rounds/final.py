@@ -1,7 +1,8 @@
 """The final population: one model per member on all images, ranked by the labels that the leaf runs found.
 
-As published, the labels never enter a loss: they act by selection alone (Estermann et al. 2020; papers.md 4.1 and 4.6).
-With `final.objective` they are learned from as well.
+As published, the labels act by selection alone (Estermann et al. 2020, arXiv 2010.13527). With `final.objective` they
+are weak supervision as well: Ada-GVAE (Locatello et al. 2020, arXiv 2002.02886) takes pairs that agree in all labels
+but a few, the semi-supervised model (Siddharth et al. 2017, arXiv 1706.00400) the labels themselves.
 """
 
 from __future__ import annotations
@@ -9,57 +10,149 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from pbt_disent.metrics import MINIMUM_POINTS
+from pbt_disent.config import SupervisionConfig
+from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.population.engine import PopulationResult
-from pbt_disent.rounds.populations import final_population
-from pbt_disent.rounds.recursion import Leaf
+from pbt_disent.population.executor import LabelLevel
+from pbt_disent.population.fitness import Fitness
+from pbt_disent.rounds.budget import final_population
+from pbt_disent.rounds.recursion import LabelledSet, Leaf
 from pbt_disent.rounds.setup import RunSetup
-from pbt_disent.rounds.teaching import teach
-from pbt_disent.types import Json
+from pbt_disent.seeds import Streams
+from pbt_disent.training.supervision import MAX_COMBINATIONS, draw_partners
+from pbt_disent.training.tasks import SupervisionDigests
+from pbt_disent.types import IntArray
 
-__all__ = ["final_round"]
+__all__ = ["final_round", "found_labels", "weak_supervision"]
 
 
 def final_round(setup: RunSetup, leaves: Sequence[Leaf], allowance: int | None = None) -> PopulationResult:
-    """Run the final population. Levels too small to be scored (fewer than 20 images, or latents) take no part.
+    """Run the final population. Levels with too few images to be scored, or fewer than latents, take no part.
 
     Args:
-        setup: the run.
-        leaves: leaf runs with at least one level each.
-        allowance: image passes that it may pay, at least the cost of the configured generations; none for no limit.
+        setup: The run.
+        leaves: Leaf runs with at least one level each.
+        allowance: The image passes that it may pay, at least the cost of the configured generations; None for no limit.
     """
-    final = setup.config.final
-    taught = teach(setup, leaves)
-    least = max(MINIMUM_POINTS, setup.latents if taught is None else int(taught[1].settings["latents"]))
-    chosen = [
+    fitness: Fitness = setup.config.final.fitness
+    objective, supervision = weak_supervision(setup, leaves)
+    max_latents = setup.max_latents if objective is None else objective.latents
+    levels = [
         [
-            (level, setup.sample(np.arange(len(level.images)), final.points, "final", leaf.number, level.path))
+            (level, setup.sample(np.arange(len(level.images)), fitness.points, "final", leaf.number, level.path))
             for level in leaf.levels
-            if len(level.images) >= least
+            if len(level.images) >= max(fitness.min_points, max_latents)
         ]
         for leaf in leaves
     ]
-    probe = np.unique(np.concatenate([level.images[rows] for leaf in chosen for level, rows in leaf]))
-    options: list[list[Json]] = [
-        [
-            {
-                "rows": setup.blobs.put_array(np.searchsorted(probe, level.images[rows])),
-                "labels": setup.blobs.put_array(level.values[rows]),
-            }
+    probe = np.unique(np.concatenate([level.images[rows] for leaf in levels for level, rows in leaf]))
+    labels = tuple(
+        tuple(
+            LabelLevel(
+                setup.blobs.put_array(np.searchsorted(probe, level.images[rows])),
+                setup.blobs.put_array(level.values[rows]),
+            )
             for level, rows in leaf
-        ]
-        for leaf in chosen
-    ]
-    population = setup.afford(final_population(setup.config), allowance, setup.size, last=True, taught=taught)
+        )
+        for leaf in levels
+    )
+    population = setup.afford(
+        final_population(setup.config), allowance, setup.num_images, last=True, objective=objective
+    )
     if population is None:
         raise AssertionError("what the final round costs was kept for it")
     return setup.run(
         "final",
         population,
+        fitness=fitness,
         subset=setup.images,
         probe=probe,
-        fitness="leaf_mig",
-        options={"leaves": options, "bins": final.bins},
-        taught=taught,
+        labels=labels,
+        objectives=None if objective is None else {objective.name: objective},
+        supervision=supervision,
     )
+
+
+def weak_supervision(
+    setup: RunSetup, leaves: Sequence[Leaf]
+) -> tuple[ObjectiveOptions | None, SupervisionDigests | None]:
+    """Return the final objective with what it learns from; None where the run has no other one, or found no segments.
+
+    Raises:
+        UserError: The objective does not fit the images.
+    """
+    objective: ObjectiveOptions | None = setup.config.final.objective
+    if objective is None:
+        return None, None
+    labels = found_labels(leaves, setup.data.num_images)
+    if labels.shape[1] == 0:
+        setup.record("not_taught", "final", reason="no latent was cut into segments")
+        return None, None
+    label_digest = partner_digest = None
+    if "labels" in objective.needs:
+        columns = _few_enough(labels, most=objective.latents - 1)
+        label_digest = setup.blobs.put_array(labels[:, columns])
+        objective = objective.with_classes([int(top) + 1 for top in labels[:, columns].max(0)])
+    if "partner" in objective.needs:
+        partner_digest = setup.blobs.put_array(_partners(setup, leaves, setup.data.num_images))
+    setup.record("taught", "final", objective=objective.name, labels=labels.shape[1])
+    return objective.resolve(setup.image_shape), SupervisionDigests(label_digest, partner_digest)
+
+
+def found_labels(leaves: Sequence[Leaf], num_images: int) -> npt.NDArray[np.int64]:
+    """Return the segments (N, L) of all latents that were cut into two or more, -1 where an image is in none.
+
+    The first level comes once, for all leaf runs share it; a deeper level says something of its own subset alone.
+
+    Args:
+        leaves: Leaf runs with at least one level each.
+        num_images: The number of images of the whole set, N.
+    """
+    levels: list[LabelledSet] = [leaves[0].levels[0], *(level for leaf in leaves for level in leaf.levels[1:])]
+    columns = []
+    for level in levels:
+        for segments in level.segments.T:
+            if len(np.unique(segments[segments >= 0])) > 1:
+                column = np.full(num_images, -1, dtype=np.int64)
+                column[level.images] = segments
+                columns.append(column)
+    return np.stack(columns, axis=1) if columns else np.empty((num_images, 0), dtype=np.int64)
+
+
+def _few_enough(labels: IntArray, most: int) -> list[int]:
+    """Return the columns, at most so many, those known for most images first, whose combinations can be enumerated."""
+    columns: list[int] = []
+    combinations = 1
+    for column in np.argsort(-(labels >= 0).sum(axis=0), kind="stable"):
+        size = int(labels[:, column].max()) + 1
+        if not columns or (combinations * size <= MAX_COMBINATIONS and len(columns) < most):
+            columns.append(int(column))
+            combinations *= size
+    return sorted(columns)
+
+
+def _partners(setup: RunSetup, leaves: Sequence[Leaf], num_images: int) -> npt.NDArray[np.int64]:
+    """Return partners (N, P): images that agree in all labels that are known of both but some; else the image itself.
+
+    On all images these are the labels of the first level. An image in a deeper level has half of its partners in that
+    level's subset, where the latents above are constant: there a pair says something of the deeper ones.
+    """
+    supervision: SupervisionConfig = setup.config.supervision
+    partners = np.tile(np.arange(num_images)[:, None], supervision.partners)
+    deeper = [level for leaf in leaves for level in leaf.levels[1:]]
+    for number, level in enumerate([leaves[0].levels[0], *deeper]):
+        cut = [
+            column for column, segments in enumerate(level.segments.T) if len(np.unique(segments[segments >= 0])) > 1
+        ]
+        known = (level.segments[:, cut] >= 0).all(axis=1)
+        images = level.images[known]
+        if not cut or len(images) < 2:
+            continue
+        count = supervision.partners if number == 0 else supervision.partners // 2
+        generator = Streams(setup.config.seed).generator("final", "partners", *([level.path] if number else []))
+        differing = min(supervision.differing, len(cut) - 1)
+        drawn = draw_partners(level.segments[known][:, cut], max(count, 1), differing, generator)
+        partners[images, : drawn.shape[1]] = images[drawn]
+    return partners

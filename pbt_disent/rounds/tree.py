@@ -12,7 +12,7 @@ import numpy as np
 from pbt_disent.errors import UserError
 from pbt_disent.files import write_atomically
 from pbt_disent.rounds.joining import Column, Factor, Place, join
-from pbt_disent.rounds.recursion import Leaf, Level
+from pbt_disent.rounds.recursion import LabelledSet, Leaf
 from pbt_disent.rounds.scale import Scale
 from pbt_disent.types import FloatArray, IntArray, Json
 
@@ -143,13 +143,13 @@ def label_images(tree: Tree, encode: Encode, images: IntArray) -> list[Leaf]:
     return labelled
 
 
-def _labelled(level: Level, codes: FloatArray, images: IntArray) -> tuple[Level, IntArray]:
+def _labelled(level: LabelledSet, codes: FloatArray, images: IntArray) -> tuple[LabelledSet, IntArray]:
     """Return a level with the labels of these images, and the places of those that are in its chosen cell."""
     segments = np.full((len(images), codes.shape[1]), -1, dtype=np.int64)
     sure = np.zeros(codes.shape)
     inside = np.ones(len(images), dtype=bool) if level.cell else np.zeros(len(images), dtype=bool)
     for place, scale in enumerate(level.scales):
-        found, confidence = scale.read(codes)
+        found, confidence = scale.assign(codes)
         for latent in scale.latents:
             segments[:, latent], sure[:, latent] = found, confidence
         if level.cell:
@@ -165,7 +165,7 @@ def _labelled(level: Level, codes: FloatArray, images: IntArray) -> tuple[Level,
     return now, np.flatnonzero(inside)
 
 
-def _described(level: Level) -> Json:
+def _described(level: LabelledSet) -> Json:
     return {
         "path": level.path,
         "checkpoint": level.checkpoint,
@@ -175,10 +175,10 @@ def _described(level: Level) -> Json:
     }
 
 
-def _level(given: Json) -> Level:
+def _level(given: Json) -> LabelledSet:
     latents = tuple(given["latents"])
     empty = np.empty((0, len(latents)))
-    return Level(
+    return LabelledSet(
         path=given["path"],
         images=np.empty(0, dtype=np.int64),
         latents=latents,

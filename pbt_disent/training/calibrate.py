@@ -16,7 +16,7 @@ from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.member import Trainer
-from pbt_disent.training.tasks import SupervisionDigests, TaskKey, TrainTask, WorkerContext
+from pbt_disent.training.tasks import NO_SUPERVISION, SupervisionDigests, TaskKey, TrainTask, WorkerContext
 
 __all__ = ["Calibration", "calibrate", "choose_stacked", "scratch_store"]
 
@@ -50,7 +50,7 @@ def calibrate(
     seconds: float,
     *,
     replicas: int = 1,
-    supervision: SupervisionDigests = SupervisionDigests(),
+    supervision: SupervisionDigests = NO_SUPERVISION,
 ) -> Calibration:
     """Train replicas for about so many seconds, in longer and longer tasks, and time the last one.
 
@@ -87,7 +87,7 @@ def choose_stacked(
     num_images: int,
     replicas: int,
     *,
-    supervision: SupervisionDigests = SupervisionDigests(),
+    supervision: SupervisionDigests = NO_SUPERVISION,
     seconds: float = 1.0,
 ) -> bool:
     """Return whether the replicas of a member train as one stacked model.

@@ -57,7 +57,9 @@ def restore(content: bytes, objective: Objective, optimizers: Optimizers) -> int
     options = objective.options
     for key, expected in {"format": FORMAT, "objective": options.name, "settings": options.settings}.items():
         if header.get(key) != expected:
-            raise UserError(f"checkpoint with {key} {header.get(key)}", f"must have {key} {expected}", "start a new run")
+            raise UserError(
+                f"checkpoint with {key} {header.get(key)}", f"must have {key} {expected}", "start a new run"
+            )
     objective.load_state_dict(
         {k.removeprefix(MODEL_PREFIX): t for k, t in tensors.items() if k.startswith(MODEL_PREFIX)}
     )

@@ -83,7 +83,9 @@ class Supervision:
             _check_classes(arrays["labels"], list(getattr(options, "classes", ())))
         return cls(**arrays)
 
-    def batch(self, images: UInt8Array, indices: npt.NDArray[Any], device: str, generator: np.random.Generator) -> Batch:
+    def batch(
+        self, images: UInt8Array, indices: npt.NDArray[Any], device: str, generator: np.random.Generator
+    ) -> Batch:
         """Return a batch on a device, with its labels and partners.
 
         Args:

@@ -13,6 +13,7 @@ from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.types import Hyperparameters
 
 __all__ = [
+    "NO_SUPERVISION",
     "EncodeOutcome",
     "EncodeTask",
     "Status",
@@ -65,6 +66,9 @@ class SupervisionDigests:
         return tuple(digest for digest in (self.labels, self.partners) if digest is not None)
 
 
+NO_SUPERVISION = SupervisionDigests()
+
+
 @dataclass(frozen=True)
 class TrainTask:
     """Train the replicas of one member for one generation, then encode the probe images.
@@ -90,7 +94,7 @@ class TrainTask:
     image_passes: int
     subset: str | None
     probe: str
-    supervision: SupervisionDigests = SupervisionDigests()
+    supervision: SupervisionDigests = NO_SUPERVISION
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class TrainOutcome:
         status: ``ok``, ``nan`` (a loss or a code is not finite) or ``failed`` (the task raised; see `error`).
         checkpoints: The digest of each replica's checkpoint; empty unless ok.
         codes: The digest of the float32 array (replicas, N, Z) of probe codes; None unless ok.
-        information: The information of each latent in nats, by each replica on the probe, (replicas, Z); empty unless ok.
+        information: The information of each latent in nats, by each replica, (replicas, Z); empty unless ok.
         losses: The mean of each loss term over the generation, one dictionary per replica.
         image_passes: The image passes paid, over all replicas, partners included.
         error: One line on what went wrong, if anything did.

@@ -12,7 +12,7 @@ from pbt_disent.cli.replay import call
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 from pbt_disent.population.manifest import lineage_events
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
 from tests.simulated import simulate
@@ -75,7 +75,7 @@ def test_another_round_more_replicas_and_changes(
     generation, best = max(scored, key=lambda pair: pair[1].score or 0)
     interval = member_interval(generation, best, "udr")
     assert interval is not None
-    assert f"score {with_interval(best.score or 0, interval)}, " in capsys.readouterr().out
+    assert f"score {score_text(best.score or 0, interval)}, " in capsys.readouterr().out
     assert begun[0].name == "mine"
     assert (config.seed, config.population.replicas, config.resources.cpus) == (9, 4, 1)
     assert config.population.images_per_generation == source.config().population.images_per_generation

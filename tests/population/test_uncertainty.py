@@ -10,7 +10,7 @@ from scipy import stats
 
 from pbt_disent.cli.live import describe
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.report.page_rounds import population_parts, tree_parts
 from pbt_disent.report.run_reader import RoundView, RunView
 from tests.simulated import simulate
@@ -53,12 +53,12 @@ def test_without_an_interval_none_is_made_up(manifest: Manifest) -> None:
     two = simulate(members=3, generations=1, replicas=2)[0]
     assert member_interval(two, two.best, "udr") is None
     assert member_interval(two, two.best, "udr", "population") is not None
-    assert with_interval(0.25, None) == "0.250"
+    assert score_text(0.25, None) == "0.250"
 
 
 @pytest.mark.parametrize("against", ["replicas", "population"])
 def test_lines_and_report_print_it(manifest: Manifest, against: str) -> None:
-    said = with_interval(0.8, member_interval(manifest, manifest.best, "udr", against))
+    said = score_text(0.8, member_interval(manifest, manifest.best, "udr", against))
     assert said.startswith("0.800 [")
     assert describe(manifest, "udr", against)[2] == said
     view = RoundView("0", [manifest], {"started": {"fitness": "udr", "images": 96}})

@@ -4,7 +4,7 @@ import pytest
 
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, with_interval
+from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.tracking.records import finished_record, generation_record, trace_origins, varying_hyperparameters
 from pbt_disent.tracking.round_page import round_note
 from tests.simulated import simulate
@@ -148,5 +148,5 @@ def test_the_note_of_a_round_says_how_sure_its_best_score_is(replicas: int) -> N
     interval = member_interval(generation, generation.best, "udr")
     assert (interval is None) == (replicas == 1)
     assert generation.best is not None
-    score = with_interval(generation.best.score or 0.0, interval)
+    score = score_text(generation.best.score or 0.0, interval)
     assert f": udr {score} at best (" in round_note(record, "1", "run", [], has_figure=False)

@@ -1,4 +1,4 @@
-"""How the hyperparameters of a copy change: the explore step of population-based training, one pure rule in each file."""
+"""How the hyperparameters of a copy change: the explore step of population-based training, one rule in each file."""
 
 from __future__ import annotations
 

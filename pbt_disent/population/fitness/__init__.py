@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pbt_disent.metrics import MINIMUM_POINTS
 from pbt_disent.registry import Component, Registry
 from pbt_disent.types import FloatArray, IntArray
 

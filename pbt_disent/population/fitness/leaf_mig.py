@@ -32,7 +32,9 @@ class LeafMIGFitness(Fitness):
         for member in members:
             replica_scores = tuple(
                 float(
-                    leaf_runs_mig([[(codes[rows], values) for rows, values in leaf] for leaf in labels], bins=self.bins).score
+                    leaf_runs_mig(
+                        [[(codes[rows], values) for rows, values in leaf] for leaf in labels], bins=self.bins
+                    ).score
                 )
                 for codes in member.codes
             )

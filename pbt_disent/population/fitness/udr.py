@@ -102,9 +102,7 @@ class UDRFitness(Fitness):
         if self.weight == "coverage":
             coverage = coverage_udr(ranking)
             latents = ranking.active.shape[1]
-            return replace(
-                ranking, pairwise=coverage.pairwise / latents, model_scores=coverage.model_scores / latents
-            )
+            return replace(ranking, pairwise=coverage.pairwise / latents, model_scores=coverage.model_scores / latents)
         if self.weight == "matching":
             matched = matched_udr(ranking)
             return replace(ranking, pairwise=matched.pairwise, model_scores=matched.model_scores)
