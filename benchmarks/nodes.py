@@ -65,7 +65,7 @@ def play_on_nodes(
             return found
 
         resources = ResourcesConfig(address=cluster.address)
-        return launch(context, resources, "nodes", 2, main, most_members, trainer=trainer)
+        return launch(context, resources, "nodes", main, most_members, max_trials=2, make_trainer=trainer)
 
 
 def _employ(executor: RayExecutor, workers: int, warm_up: Callable[[Executor, int], object]) -> None:

@@ -33,8 +33,8 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import Observer, Observers
 from pbt_disent.report.page import write_report
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from pbt_disent.types import UInt8Array
 
 __all__ = ["RPUVAE"]
@@ -218,7 +218,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         config = folder.config()
         largest = max(config.population.first_size, config.final.size * config.final.oversize)
-        return lambda context, main: launch(context, config.resources, folder.name, 8, main, largest)
+        return lambda context, main: launch(context, config.resources, folder.name, main, largest)
 
 
 def _write(root: Path, images: UInt8Array, y: npt.ArrayLike | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.types import Json
 
 __all__ = ["Cell", "finished", "run_cells"]
@@ -45,7 +45,7 @@ class Cell:
 
 def finished(cells: Iterable[Cell], results: Path) -> dict[Cell, Json]:
     """Return the results that are on the log, by cell, in the order of the cells."""
-    rows = GrowingLog(results).rows() if results.exists() else []
+    rows = AppendOnlyLog(results).rows() if results.exists() else []
     found = {(row["arm"], row["seed"], row["digest"]): row["result"] for row in rows}
     keys = {(cell.arm, cell.seed, cell.digest): cell for cell in cells}
     return {cell: found[key] for key, cell in keys.items() if key in found}
@@ -75,7 +75,7 @@ def run_cells(
     lease = Lease(results.with_suffix(".lock"))
     with contextlib.ExitStack() as stack:
         stack.callback(lease.release)
-        log = GrowingLog(results)
+        log = AppendOnlyLog(results)
         done = finished(cells, results)
         waiting = [cell for cell in cells if cell not in done]
         if not waiting:

@@ -22,7 +22,7 @@ from pbt_disent.metrics import score
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Observers
 from pbt_disent.rounds.method import Result
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from pbt_disent.types import Json
 from studies.cells import Cell
 from studies.contract import STUDIES, Study

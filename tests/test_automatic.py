@@ -13,8 +13,7 @@ from PIL import Image
 
 from pbt_disent import api, data
 from pbt_disent.automatic import automatic_config
-from pbt_disent.cli import build_parser
-from pbt_disent.cli.common import config_of
+from pbt_disent.cli.arguments import read_config
 from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.splits import split
 from pbt_disent.errors import UserError
@@ -22,9 +21,10 @@ from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report
 from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
+from tests.cli.parsing import parse
 from tests.population.fakes import Watch
 
 pytestmark = pytest.mark.slow
@@ -68,8 +68,8 @@ def test_a_folder_may_be_called_anything(
     for picture in sorted((pictures / "even").iterdir())[:3]:
         (tmp_path / name / picture.name).symlink_to(picture)
     monkeypatch.chdir(tmp_path)
-    options = build_parser().parse_args(["plan", "--data", name])
-    assert config_of(options)[1].data.name == name
+    options = parse(["plan", "--data", name])
+    assert read_config(options["config"], options["data"], [])[1].data.name == name
 
 
 def test_a_folder_of_pictures_is_sized_and_a_tenth_is_held_out(pictures: Path) -> None:

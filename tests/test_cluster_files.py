@@ -20,11 +20,12 @@ from typing import Any
 import click
 import jsonschema
 import pytest
+import typer
 import yaml
 
 from pbt_disent import __version__
-from pbt_disent.cli import build_parser
 from pbt_disent.tune.supervisor import build_parser as build_supervisor
+from tests.cli.parsing import parse
 
 ROOT = Path(__file__).parents[1]
 CLUSTER, DOCKER = ROOT / "cluster", ROOT / "docker"
@@ -94,7 +95,7 @@ def check_command(line: str) -> str | None:
     if not words:
         return None
     if words[0] == "pbt-disent":
-        build_parser().parse_args(words[1:])
+        parse(words[1:])
     elif words[0] == "ray":
         check_options(ray_command(words[1]), words[2:])
     elif words[:3] == ["python", "-m", "pbt_disent.tune.supervisor"]:
@@ -126,7 +127,7 @@ def test_the_commands_that_a_file_advises_exist(path: Path) -> None:
 
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
     for line in ("ray start --no-such-option=1", "ray no-such-command", "pbt-disent submit --no-such-option"):
-        with pytest.raises((AssertionError, SystemExit)):
+        with pytest.raises((AssertionError, SystemExit, typer.TyperException)):
             check_command(line)
 
 

@@ -12,7 +12,7 @@ import pytest
 import pbt_disent
 
 PACKAGE = Path(pbt_disent.__file__).parent
-BOTTOM = {"types", "errors", "registry", "config", "seeds", "machine", "files"}
+BOTTOM = {"types", "errors", "registry", "config", "seeds", "machine", "files", "units"}
 LAYERS = [
     {"presets"},
     {"data", "metrics", "store"},

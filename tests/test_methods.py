@@ -16,7 +16,7 @@ from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.rounds.budget import budget
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 

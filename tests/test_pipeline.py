@@ -17,8 +17,8 @@ from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Phase
 from pbt_disent.report.page import write_report
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from pbt_disent.types import IntArray
 from tests.population.fakes import Crash, Watch, manifests
 

@@ -19,7 +19,7 @@ from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.models import LatentModel
 from pbt_disent.population.executor import InProcessExecutor
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from pbt_disent.training.tasks import EncodeTask, WorkerContext
 from tests.population.fakes import Watch
 from tests.test_pipeline import TINY

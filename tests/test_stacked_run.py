@@ -10,7 +10,7 @@ import pytest
 from pbt_disent import api
 from pbt_disent.config import load_config
 from pbt_disent.population.engine import run_population
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from tests.population.fakes import FakeExecutor, Watch, journal, spec
 
 pytestmark = pytest.mark.slow

@@ -76,7 +76,7 @@ def _play(setting: Setting, members: int, workers: int, generations: int, second
         return play_population(folder, executor, members, generations, seconds)
 
     resources = ResourcesConfig(cpus=workers, gpus=0)
-    return launch(context, resources, "bench", members, main, members, trainer=SleepingTrainer)
+    return launch(context, resources, "bench", main, members, make_trainer=SleepingTrainer)
 
 
 def _costs(ends: Sequence[float], generations: int, ideal: float) -> Sequence[float]:

@@ -12,7 +12,7 @@ from benchmarks.case import CASES, Case, Disagreement, Grower, Growth, Measure, 
 
 __all__ = ["prepare"]
 
-SLOTS, WORKERS, GENERATIONS = 8, 2, 3
+TRIALS, WORKERS, GENERATIONS = 8, 2, 3
 
 
 def prepare(setting: Setting) -> Growth:
@@ -28,7 +28,7 @@ def prepare(setting: Setting) -> Growth:
 
     def agree() -> str:
         asyncio.run(_play(sizes[0]))
-        return "every task is done once and every slot reports each generation"
+        return "every task is done once and every trial reports each generation"
 
     def measures(medians: Mapping[int, float]) -> Sequence[Measure]:
         return [Measure(f"of a generation of {size:,} members", 1000 * medians[size], "ms") for size in sizes[-2:]]
@@ -40,38 +40,38 @@ async def _play(members: int) -> Sequence[float]:
     """Play some generations, and return what each took."""
     from pbt_disent.training.tasks import TaskKey, TrainTask
     from pbt_disent.tune.board import Board
-    from pbt_disent.tune.executor import share_out
-    from pbt_disent.tune.messages import Job, Part, Result
-    from pbt_disent.tune.pool import Pool
-    from pbt_disent.tune.scheduler import Barrier, GenerationScheduler
+    from pbt_disent.tune.executor import split_into_cohorts
+    from pbt_disent.tune.messages import Cohort, CohortId, WorkItem, WorkResult
+    from pbt_disent.tune.pool import WorkerPool
+    from pbt_disent.tune.trials import Barrier, GenerationScheduler
 
     class Instant:
         async def start(self) -> None: ...
 
-        async def run(self, job: Job) -> Result:
-            return Result(job.key, True, b"")
+        async def run(self, item: WorkItem) -> WorkResult:
+            return WorkResult(item.key, True, b"")
 
         def kill(self) -> None: ...
 
-    board: Any = Board(SLOTS)  # Ray has put its own type over the methods
-    pool, barrier = Pool(Instant), Barrier()
+    board: Any = Board(TRIALS)  # Ray has put its own type over the methods
+    pool, barrier = WorkerPool(Instant), Barrier()
     scheduler = GenerationScheduler(barrier)
-    await board.ready()
-    await pool.allow(WORKERS, WORKERS)
-    for slot in range(SLOTS):
-        await board.enter(slot)
+    await board.bind()
+    await pool.resize(WORKERS, WORKERS)
+    for trial in range(TRIALS):
+        await board.register(trial)
 
-    async def play(slot: int, finished: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-        part = await board.next(slot, 1, finished, (), 60.0)
-        if not isinstance(part, Part):
-            raise Disagreement(f"slot {slot} has nothing to play")
-        await pool.run(part.tick, part.jobs)
-        trial: Any = SimpleNamespace(config={"slot": slot})
-        scheduler.on_trial_result(None, trial, {"tick": part.tick, "part": part.part})
-        return part.place
+    async def play(trial: int, finished: tuple[CohortId, ...]) -> CohortId:
+        cohort = await board.next(trial, 1, finished, (), 60.0)
+        if not isinstance(cohort, Cohort):
+            raise Disagreement(f"trial {trial} has nothing to play")
+        await pool.run(cohort.generation, cohort.items)
+        tune_trial: Any = SimpleNamespace(config={"trial": trial})
+        scheduler.on_trial_result(None, tune_trial, {"generation": cohort.generation, "cohort": cohort.index})
+        return cohort.id
 
     seconds: list[float] = []
-    finished: list[tuple[tuple[int, int], ...]] = [()] * SLOTS
+    finished: list[tuple[CohortId, ...]] = [()] * TRIALS
     for tick in range(GENERATIONS):
         values = {"lr": 1e-3, "beta": 4.0, "batch_size": 64.0}
         tasks = [
@@ -79,10 +79,10 @@ async def _play(members: int) -> Sequence[float]:
             for member in range(members)
         ]
         begun = time.perf_counter()
-        parts = share_out(tick, tasks, SLOTS)
-        barrier.open(tick, len(parts))
-        await board.post(parts)
-        played = [asyncio.create_task(play(slot, finished[slot])) for slot in range(SLOTS)]
+        cohorts = split_into_cohorts(tick, tasks, TRIALS)
+        barrier.open(tick, len(cohorts))
+        await board.post(cohorts)
+        played = [asyncio.create_task(play(trial, finished[trial])) for trial in range(TRIALS)]
         seen = 0
         while seen < members:
             seen += len((await pool.collect(tick, seen, members, 60.0)).results)
@@ -90,8 +90,8 @@ async def _play(members: int) -> Sequence[float]:
         missing = barrier.wait(tick, 0.0)
         await pool.close(tick)
         seconds.append(time.perf_counter() - begun)
-        if missing or (await pool.statistics()).jobs != members * (tick + 1):
-            raise Disagreement("a task was not done once, or a slot has not reported")
+        if missing or (await pool.statistics()).completed != members * (tick + 1):
+            raise Disagreement("a task was not done once, or a trial has not reported")
     return seconds
 
 

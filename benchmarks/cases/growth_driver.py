@@ -219,9 +219,9 @@ def _copy_part(whole: Path, part: Path, generations: int) -> None:
 def _read(folder: Path) -> tuple[int, int]:
     """Return how many generations are on record, and through how many the last best member's weights went."""
     from pbt_disent.population.journal import read_manifests
-    from pbt_disent.store.log import GrowingLog
+    from pbt_disent.store.log import AppendOnlyLog
 
-    GrowingLog(folder / "lineage.jsonl", closing="finished")
+    AppendOnlyLog(folder / "lineage.jsonl", closing="finished")
     manifests = read_manifests(folder / "rounds/0")
     best, way = manifests[-1].best, 0
     member = None if best is None else best.member

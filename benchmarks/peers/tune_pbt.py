@@ -19,8 +19,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, pbt
 
 from pbt_disent.config import ResourcesConfig
-from pbt_disent.tune.capacity import plan_capacity
 from pbt_disent.tune.cluster import private_cluster, private_folder
+from pbt_disent.tune.resources import allocate_machine
 
 __all__ = ["decide_plainly", "play_plain_pbt"]
 
@@ -73,8 +73,8 @@ def play_plain_pbt(members: int, generations: int, seconds: float, *, workers: i
     """
     scheduler = _scheduler(synchronous)
     ticks = _Ticks()
-    capacity = plan_capacity(ResourcesConfig(cpus=workers, gpus=0), 1)
-    with private_folder() as folder, private_cluster(capacity, "plain-pbt", folder):
+    allocation = allocate_machine(ResourcesConfig(cpus=workers, gpus=0), 1)
+    with private_folder() as folder, private_cluster(allocation, "plain-pbt", folder):
         tune.Tuner(
             tune.with_resources(_Sleeper, {"cpu": 1}),
             param_space={"rate": tune.loguniform(0.01, 100.0), "seconds": seconds},

@@ -23,7 +23,7 @@ from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
 from pbt_disent.rounds.method import RunResult, run_method, with_intact_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import Json
 
@@ -73,7 +73,7 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
         journal.sweep([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
 
         def main(executor: Executor) -> RunResult:
-            incidents = GrowingLog(folder.path / "incidents.jsonl")
+            incidents = AppendOnlyLog(folder.path / "incidents.jsonl")
             recovering = RecoveringExecutor(executor, journal, blobs, incidents)
             setup = RunSetup(
                 config=config,
@@ -85,7 +85,7 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
                 image_shape=prepared.images.shape,
                 blobs=blobs,
                 journal=journal,
-                log=GrowingLog(folder.path / "rounds.jsonl"),
+                log=AppendOnlyLog(folder.path / "rounds.jsonl"),
                 executor=recovering,
                 observer=observer,
                 ranking=prepared.ranking,

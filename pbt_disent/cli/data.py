@@ -1,78 +1,42 @@
-"""Look at a set of images, check it, or render one of the built-in worlds to disk."""
+"""The verbs `data info`, `data verify` and `data render`: look at images, check them, or render a built-in world."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import yaml
+import typer
 
-from pbt_disent.config import read_yaml
+from pbt_disent.cli.app import app, group, verb
+from pbt_disent.cli.arguments import AsJson, DataOptions, parse_options
 from pbt_disent.errors import UserError
 
-__all__ = ["add_arguments", "call", "parse_options"]
+__all__ = ["data", "info", "render", "verify"]
+
+data = group("data", "Look at images, check them, or render a built-in world.")
+app.add_typer(data)
+
+Source = Annotated[str, typer.Argument(metavar="DATA", help="A rendered world by name, or a data file or folder.")]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, summary in (
-        ("info", "say what a file, folder or rendered world is"),
-        ("verify", "check ranges, shapes, factor counts and published checksums"),
-        ("render", "render a world into a memory-mapped store"),
-    ):
-        action = actions.add_parser(name, help=summary, description=summary)
-        action.add_argument("source", metavar="DATA", help="a rendered world by name, or a data file or folder")
-        action.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", dest="given", help="an option, such as size=32"
-        )
-        action.add_argument("--json", action="store_true", help="print JSON")
-        if name == "render":
-            action.add_argument("--out", type=Path, help="folder of the store (default: the world's name)")
-            action.add_argument("--processes", type=int, default=None, help="default: one per CPU")
-
-
-def call(options: argparse.Namespace) -> int:
-    """Do what was asked; `verify` exits with 1 where it finds an error."""
-    given = parse_options(options.given)
-    return {"info": _info, "verify": _verify, "render": _render}[options.action](options, given)
-
-
-def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Return ``key=value`` pairs as options, each value read as YAML."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        try:
-            value = read_yaml(text)
-        except yaml.YAMLError:
-            separator = ""
-        if not separator or not key.isidentifier():
-            raise UserError(
-                f"--set {pair}", "must have the form key=value, the value in YAML", "for example --set size=32"
-            )
-        found[key] = value
-    return found
-
-
-def _info(options: argparse.Namespace, given: dict[str, Any]) -> int:
+@verb("data info rooms", "data info my-pictures/ --set size=32", "data info images.npz --json", within=data)
+def info(source: Source, options: DataOptions = None, as_json: AsJson = False) -> None:
+    """Say what a file, a folder or a rendered world is."""
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import info
+    from pbt_disent.data.inspect import info as describe
 
     with bar("images") as progress:
-        found = info(options.source, progress, **given)
-    if options.json:
-        print(json.dumps(found, indent=1))
-    else:
-        for key, value in found.items():
-            if value not in (None, [], (), {}):
-                print(f"{key.replace('_', ' '):14} {_plain(value)}")
-    return 0
+        description = describe(source, progress, **parse_options(options))
+    if as_json:
+        print(json.dumps(description, indent=1))
+        return
+    for key, value in description.items():
+        if value not in (None, [], (), {}):
+            print(f"{key.replace('_', ' '):14} {_in_words(value)}")
 
 
-def _plain(value: object) -> str:
+def _in_words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part}" for key, part in value.items())
     if isinstance(value, list | tuple):
@@ -80,13 +44,18 @@ def _plain(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _verify(options: argparse.Namespace, given: dict[str, Any]) -> int:
+@verb("data verify 3dshapes.h5", "data verify my-pictures/ --set size=64", within=data)
+def verify(source: Source, options: DataOptions = None, as_json: AsJson = False) -> int:
+    """Check ranges, shapes, factors and published checksums.
+
+    The exit code is 1 where there is an error.
+    """
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import verify
+    from pbt_disent.data.inspect import verify as check
 
     with bar("checking") as progress:
-        findings = verify(options.source, progress, **given)
-    if options.json:
+        findings = check(source, progress, **parse_options(options))
+    if as_json:
         print(json.dumps([{"level": finding.level, "text": finding.text} for finding in findings], indent=1))
     else:
         for finding in findings:
@@ -94,18 +63,31 @@ def _verify(options: argparse.Namespace, given: dict[str, Any]) -> int:
     return 1 if any(finding.level == "error" for finding in findings) else 0
 
 
-def _render(options: argparse.Namespace, given: dict[str, Any]) -> int:
+@verb("data render rooms", "data render sprites --set size=32 --out sprites-32 --processes 4", within=data)
+def render(
+    source: Source,
+    options: DataOptions = None,
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="The folder of the store; by default the name of the world."),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", metavar="N", help="The number of processes; by default one per CPU."),
+    ] = None,
+) -> None:
+    """Render a world into a memory-mapped store."""
     from pbt_disent.cli.progress import bar
     from pbt_disent.data import RENDERERS, load, materialise
     from pbt_disent.machine import usable_cpus
 
-    RENDERERS[options.source]
-    data = load(options.source, **given)
-    processes = usable_cpus() if options.processes is None else options.processes
-    if processes < 1:
-        raise UserError(f"--processes {processes}", "must be at least 1", "leave it out")
+    RENDERERS[source]
+    world = load(source, **parse_options(options))
+    workers = usable_cpus() if processes is None else processes
+    if workers < 1:
+        raise UserError(f"--processes {workers}", "must be at least 1", "leave it out")
     with bar("rendering") as progress:
-        stored = materialise(data, options.out or Path(options.source), progress, processes)
-    found = {"folder": str(stored.folder), "images": len(stored), "shape": list(stored.shape)}
-    print(json.dumps(found) if options.json else f"{len(stored):,} images in {stored.folder}")
-    return 0
+        stored = materialise(world, out or Path(source), progress, workers)
+    description = {"folder": str(stored.folder), "images": len(stored), "shape": list(stored.shape)}
+    print(json.dumps(description) if as_json else f"{len(stored):,} images in {stored.folder}")

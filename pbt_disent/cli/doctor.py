@@ -1,34 +1,37 @@
-"""Say what this machine can do, and what is missing."""
+"""The verb `doctor`: say what this machine can do, and what is missing."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import platform
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
-from pbt_disent.types import Json
+from pbt_disent.cli.app import verb
+from pbt_disent.cli.arguments import AsJson
 
-__all__ = ["add_arguments", "call", "examine"]
+if TYPE_CHECKING:
+    from pbt_disent.types import Json
+
+__all__ = ["doctor", "examine"]
 
 PACKAGES = ("torch", "ray", "mlflow", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "safetensors")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+@verb("doctor", "doctor --json")
+def doctor(as_json: AsJson = False) -> int:
+    """Say what this machine can do, and what is missing.
 
-
-def call(options: argparse.Namespace) -> int:
-    """Print what was found; the exit code is 1 if something that a run needs is missing."""
-    found = examine()
-    if options.json:
-        print(json.dumps(found, indent=1, sort_keys=True))
+    The exit code is 1 if something is missing that a run needs.
+    """
+    findings = examine()
+    if as_json:
+        print(json.dumps(findings, indent=1, sort_keys=True))
     else:
-        _print(found)
-    return 1 if found["problems"] else 0
+        _print(findings)
+    return 1 if findings["problems"] else 0
 
 
 def examine() -> Json:
@@ -73,15 +76,15 @@ def examine() -> Json:
     }
 
 
-def _print(found: Json) -> None:
-    print(f"Python {found['python']} on {found['platform']}")
-    print("Versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+def _print(findings: Json) -> None:
+    print(f"Python {findings['python']} on {findings['platform']}")
+    print("Versions: " + ", ".join(f"{name} {version}" for name, version in findings["versions"].items()))
     print(
-        f"Machine: {found['cpus']} CPUs, {found['memory_gib']} GiB of memory, {found['disk_gib']} GiB of disk free, "
-        + (", ".join(found["gpus"]) or "no GPU")
+        f"Machine: {findings['cpus']} CPUs, {findings['memory_gib']} GiB of memory, "
+        f"{findings['disk_gib']} GiB of disk free, " + (", ".join(findings["gpus"]) or "no GPU")
     )
     for kind in ("presets", "objectives", "fitness", "metrics", "renderers", "readers"):
-        print(f"{kind.capitalize()}: {', '.join(found[kind]) or 'none'}")
-    for problem in found["problems"]:
+        print(f"{kind.capitalize()}: {', '.join(findings[kind]) or 'none'}")
+    for problem in findings["problems"]:
         print(f"Problem: {problem}")
-    print("Ready." if not found["problems"] else "Not ready.")
+    print("Ready." if not findings["problems"] else "Not ready.")

@@ -1,67 +1,73 @@
-"""Label images as the rounds of a run would have, or name what the latents of a model stand for.
-
-Names then stand in tables, MLflow, the report and served models.
-"""
+"""The verb `label`: label images as the rounds of a run do, or name the latents of a model."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pbt_disent.cli.trained import add_images, add_model
+import typer
+
+from pbt_disent.cli.app import verb
+from pbt_disent.cli.arguments import DataOptions, ImagesToEncode, ModelReference, Runs, parse_options
+from pbt_disent.cli.models import find_trained, load_images, load_trained
 from pbt_disent.errors import PbtDisentError, UserError
 
 if TYPE_CHECKING:
     from pbt_disent.models import LatentModel
     from pbt_disent.store.run_folder import RunFolder
 
-__all__ = ["add_arguments", "call"]
+__all__ = ["label"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_model(parser)
-    add_images(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write what every round of the run says of the images to this table, such as labels.parquet",
-    )
-    parser.add_argument(
-        "--name",
-        action="append",
-        default=[],
-        metavar="LATENT=NAME",
-        dest="names",
-        help="name a latent, given by its index or its present name, such as 3=rotation; may be given again",
-    )
+@verb(
+    "label runs/demo-1 --out labels.parquet",
+    "label demo-1 --data my-pictures/ --out labels.parquet",
+    "label demo-1 --name 3=rotation --name 0=size",
+)
+def label(
+    model: ModelReference,
+    data: ImagesToEncode = None,
+    options: DataOptions = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the labels that every round of the run gives the images to this table, such as labels.parquet.",
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="LATENT=NAME",
+            help="Name a latent, given by its index or present name, such as 3=rotation; may be repeated.",
+        ),
+    ] = None,
+    runs: Runs = "runs",
+) -> None:
+    """Label images as a run does, or name the latents of a model.
 
-
-def call(options: argparse.Namespace) -> int:
-    """Write the labels of images, or change the names asked for, if any, and print the latents."""
-    from pbt_disent.cli.trained import load_trained
-
-    if options.out is not None:
-        _write(options)
-        return 0
-    if options.data is not None or options.given:
+    Without --out, the latents are printed after the changes that --name asks for. The names then stand in tables,
+    MLflow, the report and served models.
+    """
+    if out is not None:
+        _write_labels(model, data, parse_options(options), out, runs)
+        return
+    if data is not None or options:
         raise UserError("--data without --out", "labels nothing", "say where the labels go with --out labels.parquet")
-    if options.names:
-        _rename(options)
-    _print(load_trained(options.model, options.runs)[0])
-    return 0
+    if names:
+        _rename(model, names, runs)
+    _print_latents(load_trained(model, runs)[0])
 
 
-def _write(options: argparse.Namespace) -> None:
+def _write_labels(reference: str, source: str | None, options: dict[str, Any], out: Path, runs: str) -> None:
     import numpy as np
 
     from pbt_disent.cli.progress import bar
-    from pbt_disent.cli.trained import load_images, load_trained
     from pbt_disent.models import LatentModel
     from pbt_disent.models.codes_table import check_fit, codes_of
     from pbt_disent.rounds.labels import write_labels
@@ -69,13 +75,13 @@ def _write(options: argparse.Namespace) -> None:
     from pbt_disent.store.blobs import BlobStore
     from pbt_disent.types import FloatArray, IntArray
 
-    if options.out.is_dir():
-        raise UserError(f"file {options.out}", "is a folder", "give the path of a file")
-    model, run = load_trained(options.model, options.runs)
+    if out.is_dir():
+        raise UserError(f"file {out}", "is a folder", "give the path of a file")
+    model, run = load_trained(reference, runs)
     if run is None:
-        raise UserError(f"model {options.model}", "is no run, and its rounds are not known", "label with its run")
+        raise UserError(f"model {reference}", "is no run, and its rounds are not known", "label with its run")
     tree, blobs = Tree.read(run.labels.with_name(TREE)), BlobStore(run.blobs)
-    data = load_images(options, options.model, run)
+    data = load_images(source, options, reference, run)
     check_fit(model, data)
     with bar("labelling") as progress:
 
@@ -83,25 +89,22 @@ def _write(options: argparse.Namespace) -> None:
             return codes_of(LatentModel.from_checkpoint(blobs.get(checkpoint)), data, images, progress)
 
         leaves = label_images(tree, encode, np.arange(len(data)))
-    write_labels(leaves, tree.factor_of, options.out)
+    write_labels(leaves, tree.factor_of, out)
     levels = sum(len(leaf.levels) for leaf in leaves)
-    print(
-        f"{len(data):,} images, {levels} rounds in {len(leaves)} leaf runs, {len(tree.factors)} factors: {options.out}"
-    )
+    print(f"{len(data):,} images, {levels} rounds in {len(leaves)} leaf runs, {len(tree.factors)} factors: {out}")
 
 
-def _rename(options: argparse.Namespace) -> None:
-    from pbt_disent.cli.trained import find_trained
+def _rename(reference: str, pairs: list[str], runs: str) -> None:
     from pbt_disent.models import LatentModel
     from pbt_disent.models.latent_names import rename
     from pbt_disent.tracking.models import SCHEMES
 
-    if options.model.startswith(SCHEMES):
-        raise UserError(f"model {options.model}", "cannot be changed in MLflow", "name the latents of its run")
-    folder, run = find_trained(options.model, options.runs)
+    if reference.startswith(SCHEMES):
+        raise UserError(f"model {reference}", "cannot be changed in MLflow", "name the latents of its run")
+    folder, run = find_trained(reference, runs)
     if (folder.parent.parent / "MLmodel").exists():
-        raise UserError(f"model {options.model}", "has a signature with its names", "name the latents of its run")
-    names = _wanted(LatentModel.load(folder), options.names)
+        raise UserError(f"model {reference}", "has a signature with its names", "name the latents of its run")
+    names = _names_by_index(LatentModel.load(folder), pairs)
     if run is None:
         rename(folder, names)
         return
@@ -113,8 +116,8 @@ def _rename(options: argparse.Namespace) -> None:
         lease.release()
 
 
-def _wanted(model: LatentModel, pairs: list[str]) -> dict[int, str]:
-    """Return the new name of each latent in ``latent=name`` pairs, by index."""
+def _names_by_index(model: LatentModel, pairs: list[str]) -> dict[int, str]:
+    """Return the new names in ``latent=name`` pairs by the index of the latent."""
     names: dict[int, str] = {}
     for pair in pairs:
         latent, separator, name = pair.partition("=")
@@ -125,7 +128,7 @@ def _wanted(model: LatentModel, pairs: list[str]) -> dict[int, str]:
 
 
 def _update(run: RunFolder, names: list[str]) -> None:
-    """Bring the names into the scores, the report, the figures and MLflow; a store that is down gets them by `sync`."""
+    """Write the names to the scores, the report, the figures and MLflow; `sync` repeats it for a store that is down."""
     from pbt_disent.files import write_atomically
     from pbt_disent.report.export import write_figures
     from pbt_disent.report.page import write_report
@@ -143,16 +146,16 @@ def _update(run: RunFolder, names: list[str]) -> None:
             picture.unlink()
         write_figures(run.path, figures)
     if was_tracked(run.path):
-        changed = [("report.html", ""), ("scores.json", ""), ("figures", "figures")]
+        artifacts = [("report.html", ""), ("scores.json", ""), ("figures", "figures")]
         try:
-            send_model(run.path, [(name, target) for name, target in changed if (run.path / name).exists()])
+            send_model(run.path, [(name, target) for name, target in artifacts if (run.path / name).exists()])
         except PbtDisentError as error:
             print(f"pbt-disent: {error}; send the names later with: pbt-disent sync {run.path}", file=sys.stderr)
 
 
-def _print(model: LatentModel) -> None:
+def _print_latents(model: LatentModel) -> None:
     width = max(len("latent"), *map(len, model.latents))
     print(f"index  {'latent':{width}}  information")
     for index, (name, information) in enumerate(zip(model.latents, model.information, strict=True)):
-        known = "unknown" if math.isnan(information) else f"{information:.2f} nats"
-        print(f"{index:5}  {name:{width}}  {known}")
+        text = "unknown" if math.isnan(information) else f"{information:.2f} nats"
+        print(f"{index:5}  {name:{width}}  {text}")

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pbt_disent.cli.common import duration
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.units import duration
 
 __all__ = ["Progress", "describe"]
 

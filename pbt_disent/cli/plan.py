@@ -1,67 +1,111 @@
-"""Say what a run would cost on this machine, without running it."""
+"""The verb `plan`, and what this machine offers a run: its resources, its device, the time and the room it takes."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbt_disent.cli.common import add_config_arguments, config_of, duration
+from pbt_disent.cli.app import verb
+from pbt_disent.cli.arguments import Changes, ConfigName, Cpus, Data, Gpus, Memory, read_config, resource_overrides
 from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
     from pbt_disent.api import Prepared
-    from pbt_disent.config import ResourcesConfig
+    from pbt_disent.config import Config, ResourcesConfig
     from pbt_disent.models import ResolvedObjective
     from pbt_disent.store.run_folder import RunFolder
     from pbt_disent.training.calibrate import Calibration
     from pbt_disent.training.tasks import WorkerContext
 
-__all__ = ["add_arguments", "call", "print_plan", "refuse_without_room"]
+__all__ = ["check_resources", "device_of", "plan", "print_plan", "refuse_without_room"]
+
+START_SECONDS = 30.0
+"""The time to start Ray, to score, and to write the report."""
+BASE_BYTES = 1400 * 2**20
+"""The memory of the driver, Ray's own processes, the slots and the MLflow writer, measured on the demo."""
+WORKER_BYTES = 400 * 2**20
+"""The memory of one worker with torch, measured."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_config_arguments(parser)
+@verb("plan my.yaml", "plan --data my-pictures/", "plan demo --set population.size=16 --cpus 8")
+def plan(
+    config: ConfigName = None,
+    data: Data = None,
+    changes: Changes = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    memory: Memory = None,
+) -> None:
+    """Say what a run would cost on this machine, without running it.
 
-
-def call(options: argparse.Namespace) -> int:
-    """Prepare the run in a temporary folder, measure for ten seconds, and print the plan."""
+    The images are prepared and the speed of training is measured for ten seconds.
+    """
     from pbt_disent.api import prepare
-    from pbt_disent.cli.execution import device_of
     from pbt_disent.cli.progress import bar
-    from pbt_disent.store.creating import create_run
+    from pbt_disent.store.runs import create_run
 
-    _, config = config_of(options)
+    _, resolved = read_config(config, data, [*resource_overrides(cpus, gpus, memory), *(changes or [])])
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
-        folder = create_run(config, "plan", Path(temporary), None)
+        folder = create_run(resolved, "plan", Path(temporary), None)
         with bar("images") as progress:
-            prepared = prepare(folder, progress=progress, device=device_of(config))
+            prepared = prepare(folder, progress=progress, device=device_of(resolved))
         print_plan(prepared, seconds=10.0)
-    return 0
+
+
+def check_resources(config: Config) -> None:
+    """Refuse a config that asks for more than this machine has; what a cluster has is known when it is joined.
+
+    Raises:
+        UserError: The config asks for more CPUs or memory than there are, or for a cluster that does not answer.
+    """
+    from pbt_disent.machine import usable_cpus, usable_memory
+    from pbt_disent.tune.address import address_to_join, check_reachable
+
+    if (address := address_to_join(config.resources.address)) is not None:
+        check_reachable(address)
+        return
+    cpus, memory = config.resources.cpus, config.resources.memory_gib
+    if cpus is not None and cpus > usable_cpus():
+        raise UserError(
+            f"resources.cpus={cpus}", f"must be at most {usable_cpus()} here", "leave it out to use them all"
+        )
+    if memory is not None and memory * 2**30 > usable_memory():
+        most = usable_memory() / 2**30
+        raise UserError(f"resources.memory_gib={memory:g}", f"must be at most {most:.1f} here", "leave it out")
+
+
+def device_of(config: Config) -> str:
+    """Return the device that the workers of a run on this machine train on: ``cuda`` or ``cpu``."""
+    from pbt_disent.machine import visible_gpus
+
+    return "cuda" if config.resources.gpus != 0 and visible_gpus() else "cpu"
 
 
 def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) -> float:
-    """Measure how fast this machine trains and print what the run costs at most; return the seconds it will take.
+    """Measure how fast this machine trains, and print what a run costs at most.
 
     Args:
-        prepared: the run.
-        seconds: how long to measure.
-        check_room: refuse a run that its storage has no room for.
+        prepared: The run, with its images on disk.
+        seconds: How long to measure.
+        check_room: Whether to refuse a run that its storage has no room for.
+
+    Returns:
+        The expected duration of the run in seconds.
 
     Raises:
-        UserError: it has none.
+        UserError: The storage has no room for the run.
     """
     from pbt_disent.rounds.budget import budget
     from pbt_disent.training.calibrate import on_scratch
+    from pbt_disent.units import duration
 
     config, context = prepared.config, prepared.context
     with on_scratch(context) as scratch:
         measured = _measure(scratch, prepared.objectives, len(prepared.images), seconds)
-    names = " and ".join(one.name for one in prepared.objectives)
+    names = " and ".join(objective.name for objective in prepared.objectives)
     cost = budget(config)
     workers = min(_workers(config.resources), cost.models)
     expected = cost.passes / (measured.images_per_second * workers) + START_SECONDS
@@ -93,27 +137,31 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
 
 
 def _workers(resources: ResourcesConfig) -> int:
-    """Return how many workers this machine has for a run; one that joins a cluster is counted as if it were here."""
+    """Return how many workers this machine has for a run; a run that joins a cluster is counted as if it were here."""
     from pbt_disent.machine import usable_cpus, visible_gpus
-    from pbt_disent.tune.capacity import plan_capacity
+    from pbt_disent.tune.resources import allocate_machine
 
     if resources.address is not None and (resources.gpus or 0) > visible_gpus():
         return resources.cpus or usable_cpus()
-    return plan_capacity(resources, 1).workers
+    return allocate_machine(resources, 1).workers
 
 
 def refuse_without_room(folder: RunFolder, needed: int) -> None:
-    """Refuse a run whose storage has no room for what it will hold at its largest, beside what it holds already.
+    """Refuse a run whose storage has too little room for it.
+
+    Args:
+        folder: The folder of the run.
+        needed: The bytes that the run will hold at its largest, with those that it holds already.
 
     Raises:
-        UserError: it has none.
+        UserError: The storage has too little room.
     """
     from pbt_disent.store.blobs import BlobStore
 
     blobs = BlobStore(folder.blobs)
-    if (free := blobs.free()) is None:
+    if (free := blobs.free_bytes()) is None:
         return
-    needed -= sum(map(blobs.size, blobs.all()))
+    needed -= sum(map(blobs.size, blobs.digests()))
     if needed > free:
         raise UserError(
             f"run {folder.location}",
@@ -123,21 +171,13 @@ def refuse_without_room(folder: RunFolder, needed: int) -> None:
 
 
 def _measure(context: WorkerContext, objectives: Sequence[ResolvedObjective], size: int, seconds: float) -> Calibration:
-    """Measure the objectives one after another, and return the mean of them all: members start with each in turn."""
+    """Measure the objectives one after another, and return the mean: members start with each of them in turn."""
     from pbt_disent.training.calibrate import Calibration, calibrate
 
-    found = []
-    for one in objectives:
-        context = replace(context, objective=one.name, settings=one.settings, others=())
-        middle = one.complete({name: mutable.at(0.5) for name, mutable in one.space.items()})
-        found.append(calibrate(context, size, middle, seconds / len(objectives)))
-    rate = len(found) / sum(1 / one.images_per_second for one in found)
-    return Calibration(rate, max(one.checkpoint for one in found))
-
-
-START_SECONDS = 30.0
-"""Starting Ray, scoring, and writing the report."""
-BASE_BYTES = 1400 * 2**20
-"""Measured: driver, Ray's own processes, slots and the MLflow writer of a run of the demo's size."""
-WORKER_BYTES = 400 * 2**20
-"""Measured: one worker with torch."""
+    measured = []
+    for objective in objectives:
+        context = replace(context, objective=objective.name, settings=objective.settings, others=())
+        middle = objective.complete({name: mutable.at(0.5) for name, mutable in objective.space.items()})
+        measured.append(calibrate(context, size, middle, seconds / len(objectives)))
+    rate = len(measured) / sum(1 / calibration.images_per_second for calibration in measured)
+    return Calibration(rate, max(calibration.checkpoint for calibration in measured))

@@ -8,11 +8,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pbt_disent.cli.common import duration
-from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
+from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]
 
@@ -23,47 +23,47 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
 
 
-def draw(folder: WatchedFolder, seen: Snapshot) -> Group:
+def draw(folder: WatchedFolder, snapshot: Snapshot) -> Group:
     """Return everything that `watch` shows of a moment."""
-    parts: list[Table | Text] = [Text(headline(folder, seen), style=_STYLES[seen.state])]
-    if seen.rounds:
-        parts.append(_rounds(folder, seen))
-    current = [path for path in seen.current if seen.rounds[path]]
+    parts: list[Table | Text] = [Text(headline(folder, snapshot), style=_STYLES[snapshot.state])]
+    if snapshot.rounds:
+        parts.append(_rounds(folder, snapshot))
+    current = [path for path in snapshot.current if snapshot.rounds[path]]
     for path in current:
         shown, against = max(_SHOWN // len(current), 4), folder.config.udr.against
-        parts.append(_members(path, seen.rounds[path], seen.fitness[path], against, shown))
+        parts.append(_members(path, snapshot.rounds[path], snapshot.fitness[path], against, shown))
     return Group(*parts)
 
 
-def headline(folder: WatchedFolder, seen: Snapshot) -> str:
+def headline(folder: WatchedFolder, snapshot: Snapshot) -> str:
     """Return one line: the run, its state, how long it took and may take."""
     data = (folder.run.description().get("data") or {}).get("name", folder.config.data.name)
-    words = [f"{folder.run.name}: {seen.state}", f"{folder.config.method} on {data}"]
-    if seen.spent.seconds >= 1:
-        words.append(f"{duration(seen.spent.seconds)} so far")
-    if seen.state == "running" and seen.left is not None:
-        words.append(f"about {duration(seen.left)} left at most")
-    if seen.state == "stopped":
+    words = [f"{folder.run.name}: {snapshot.state}", f"{folder.config.method} on {data}"]
+    if snapshot.spent.seconds >= 1:
+        words.append(f"{duration(snapshot.spent.seconds)} so far")
+    if snapshot.state == "running" and snapshot.left is not None:
+        words.append(f"about {duration(snapshot.left)} left at most")
+    if snapshot.state == "stopped":
         words.append(f"go on with: {folder.resume}")
     return ", ".join(words)
 
 
-def _rounds(folder: WatchedFolder, seen: Snapshot) -> Table:
+def _rounds(folder: WatchedFolder, snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("round", "images", "generation", "ranked by", "best", "median", "course", "state"):
         table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
-    for path, manifests in seen.rounds.items():
+    for path, manifests in snapshot.rounds.items():
         longest = folder.generations(path)
-        best, median = _figures(manifests, seen.fitness[path], folder.config.udr.against)
+        best, median = _figures(manifests, snapshot.fitness[path], folder.config.udr.against)
         table.add_row(
             path,
-            f"{seen.images[path]:,}",
+            f"{snapshot.images[path]:,}",
             f"{len(manifests)}/{longest}",
-            seen.fitness[path].replace("_", "-"),
+            snapshot.fitness[path].replace("_", "-"),
             best,
             median,
             _course(manifests),
-            seen.ended.get(path, "").replace("_", " ") or _progress(folder, seen, path, manifests),
+            snapshot.ended.get(path, "").replace("_", " ") or _progress(folder, snapshot, path, manifests),
         )
     return table
 
@@ -83,10 +83,10 @@ def _course(manifests: list[Manifest]) -> str:
     return "".join(_BLOCKS[min(int(max(one, 0.0) / top * 8), 7)] if top > 0 else _BLOCKS[0] for one in best)
 
 
-def _progress(folder: WatchedFolder, seen: Snapshot, path: str, manifests: list[Manifest]) -> str:
-    if seen.state != "running" or path not in seen.current or len(manifests) >= folder.generations(path):
-        return "not finished" if seen.state in {"stopped", "finished"} else ""
-    paid = seen.spent.under_way.get(path, 0)
+def _progress(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests: list[Manifest]) -> str:
+    if snapshot.state != "running" or path not in snapshot.current or len(manifests) >= folder.generations(path):
+        return "not finished" if snapshot.state in {"stopped", "finished"} else ""
+    paid = snapshot.spent.under_way.get(path, 0)
     if not manifests:
         return f"{paid:,} passes" if paid else "training"
     wanted = sum(record.images for record in manifests[-1].members)

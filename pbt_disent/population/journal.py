@@ -20,7 +20,7 @@ from pbt_disent.population.manifest import Manifest, MemberRecord, lineage_event
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.documents import Documents, LocalDocuments
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 
 __all__ = ["RoundJournal", "read_manifests"]
 
@@ -29,7 +29,7 @@ DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class Held(Protocol):
-    """The right to write a run: `pbt_disent.store.lease.Lease` or `pbt_disent.store.claims.RemoteLease`."""
+    """The right to write a run: `pbt_disent.store.lease.Lease` or `pbt_disent.store.lease.RemoteLease`."""
 
     def check(self) -> None:
         """Raise `LeaseLost` unless this driver still holds the run."""
@@ -85,7 +85,7 @@ class RoundJournal:
         self._blobs = blobs
         self._lease = lease
         self._documents = documents or LocalDocuments(folder)
-        self._lineage = GrowingLog(folder / "lineage.jsonl", closing="finished")
+        self._lineage = AppendOnlyLog(folder / "lineage.jsonl", closing="finished")
         self._turn = threading.Lock()  # rounds that run side by side share the lineage
         self._specs: dict[str, RoundSpec] = {}
         self._spared: set[str] = set()
@@ -172,7 +172,7 @@ class RoundJournal:
         for file in (*self._superseded.rglob("*"), *self._rounds.parent.glob("r*.json*")):
             if file.is_file():
                 keep |= {digest.decode() for digest in DIGEST.findall(file.read_bytes())}
-        return self._blobs.collect(keep, dropped | self._blobs.all())
+        return self._blobs.collect(keep, dropped | self._blobs.digests())
 
     def _collect(self, history: Sequence[Manifest], spent: Iterable[str]) -> None:
         """Keep the last two generations and the best member ever; drop codes as soon as they are scored."""

@@ -22,7 +22,7 @@ from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
 from pbt_disent.population.plan import tasks_of
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
 
 __all__ = ["RecoveringExecutor", "log_incident"]
@@ -37,7 +37,7 @@ CheckpointSource = tuple[TrainTask, int]
 """The task that wrote a checkpoint, and the place of the replica among those of the task."""
 
 
-def log_incident(log: GrowingLog, event: str, **details: object) -> None:
+def log_incident(log: AppendOnlyLog, event: str, **details: object) -> None:
     """Put an incident on the log of a run's incidents."""
     log.append([{"event": event, "time": time.time(), **details}])
 
@@ -52,7 +52,7 @@ class RecoveringExecutor:
         log: The log of incidents.
     """
 
-    def __init__(self, executor: Executor, journal: RoundJournal, blobs: BlobStore, log: GrowingLog) -> None:
+    def __init__(self, executor: Executor, journal: RoundJournal, blobs: BlobStore, log: AppendOnlyLog) -> None:
         self._executor = executor
         self._journal = journal
         self._blobs = blobs
@@ -144,7 +144,7 @@ class RecoveringExecutor:
     def _intact(self, digest: str, path: str | None) -> str:
         current = self._replacements.get(digest, digest)
         self._journal.spare(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
-        if self._blobs.is_sound(current):
+        if self._blobs.is_intact(current):
             return current
         source = self._sources.get(digest) or find_source(self._journal, digest, path)
         if source is None:
@@ -183,7 +183,7 @@ class RecoveringExecutor:
 
     def _check_space(self, tasks: Sequence[TrainTask]) -> None:
         """Refuse to begin a generation that would fill up the storage: it writes about as much as the one before."""
-        free = self._blobs.free()
+        free = self._blobs.free_bytes()
         if free is None:
             return
         key = tasks[0].key

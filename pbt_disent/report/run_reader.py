@@ -14,6 +14,7 @@ from pbt_disent.errors import UserError
 from pbt_disent.files import read_json_lines
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
+from pbt_disent.store.run_folder import check_format
 from pbt_disent.types import Json
 
 __all__ = ["RoundView", "RunView", "config_of", "parent_path", "read_run", "stored_images"]
@@ -73,12 +74,13 @@ def read_run(folder: Path) -> RunView:
     """Read a run.
 
     Raises:
-        UserError: the folder is no run.
+        UserError: the folder is no run of the format that this version knows.
         PbtDisentError: a manifest cannot be read.
     """
     info = _document(folder / "run.json")
     if info is None:
         raise UserError(f"run {folder}", "must be a run folder (it has no readable run.json)", "give the run's path")
+    check_format(info, folder)
     events: dict[str, dict[str, Json]] = {}
     for row in read_json_lines(folder / "rounds.jsonl"):
         events.setdefault(str(row.get("path", "")), {})[str(row.get("event", ""))] = row

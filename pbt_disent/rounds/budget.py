@@ -240,7 +240,7 @@ class RunCost:
         return max(part.first for part in self.rounds)
 
     def disk_bytes(self, checkpoint_bytes: int) -> int:
-        """Return the bytes of checkpoints, at most: two generations, one of them perhaps the first, and the best member.
+        """Return the bytes of checkpoints, at most: two generations, perhaps the first, and the best member.
 
         Args:
             checkpoint_bytes: The size of one checkpoint.

@@ -21,7 +21,7 @@ from pbt_disent.population.spec import RoundSpec
 from pbt_disent.rounds.budget import PassCost, pass_cost
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import SupervisionDigests
 from pbt_disent.types import Hyperparameters, IntArray
 
@@ -68,7 +68,7 @@ class RunSetup:
     image_shape: ImageShape
     blobs: BlobStore
     journal: RoundJournal
-    log: GrowingLog
+    log: AppendOnlyLog
     executor: Executor
     observer: Observer
     ranking: str | None = None

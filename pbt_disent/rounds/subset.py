@@ -51,8 +51,8 @@ def cut_subset(
     """Cut every learned latent into segments and choose one cell of their product.
 
     Several latents: of each its best `max_segments`; the cells with more than `min_cell_images` images are ranked by
-    how close their size is to the median cell. One latent: its segments are ranked by how clean they are. A latent without
-    a boundary is left out (Estermann et al. 2020 end the leaf run there).
+    how close their size is to the median cell. One latent: its segments are ranked by how clean they are. A latent
+    without a boundary is left out (Estermann et al. 2020 end the leaf run there).
 
     Args:
         codes: The posterior means, (N, Z).

@@ -20,8 +20,8 @@ class CorruptBlob(PbtDisentError):
     """A blob is missing, or its bytes no longer match its digest.
 
     Args:
-        message: for people.
-        digest: of the blob.
+        message: The message, for people.
+        digest: The digest of the blob.
     """
 
     def __init__(self, message: str, digest: str) -> None:
@@ -39,7 +39,16 @@ class BlobStore:
     Safe for many writers: equal content has equal names.
 
     Args:
-        root: folder or URI that holds the blobs; a folder is created at the first write.
+        root: The folder or URI that holds the blobs. A folder is created at the first write.
+
+    Example:
+        >>> import tempfile
+        >>> blobs = BlobStore(tempfile.mkdtemp())
+        >>> digest = blobs.put(b"weights")
+        >>> digest[:12], blobs.get(digest), digest in blobs
+        ('9a129ab3ae8d', b'weights', True)
+        >>> blobs.get_array(blobs.put_array(np.arange(3)))
+        array([0, 1, 2])
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -47,27 +56,33 @@ class BlobStore:
         self._files: Files = open_files(root)
 
     def put(self, content: bytes, *, durable: bool = True) -> str:
-        """Store bytes and return their digest (64 hexadecimal digits); afterwards the blob is there and sound.
+        """Store bytes; afterwards the blob is there and intact.
 
-        A blob that is there already is read, so that a damaged one is mended.
+        A blob that is there already is read, so that a damaged one is written again.
 
         Args:
-            content: the bytes.
-            durable: whether the blob must survive a power loss; one that a crash makes worthless need not.
+            content: The bytes.
+            durable: Whether the blob must survive a power loss; one that a crash makes worthless need not.
+
+        Returns:
+            The digest of the blob, 64 hexadecimal digits.
         """
         digest = hashlib.sha256(content).hexdigest()
         name = _name(digest)
-        there = self._files.look(name)
-        if there is None or there.size != len(content) or self._files.read(name) != content:
+        info = self._files.stat(name)
+        if info is None or info.size != len(content) or self._files.read(name) != content:
             self._files.write(name, content, durable=durable)
         return digest
 
     def get(self, digest: str) -> bytes:
         """Return the bytes of a blob.
 
+        Args:
+            digest: The digest of the blob.
+
         Raises:
-            CorruptBlob: it is missing or damaged.
-            OSError: the storage does not answer.
+            CorruptBlob: It is missing or damaged.
+            OSError: The storage does not answer.
         """
         try:
             content = self._files.read(_name(digest))
@@ -78,32 +93,19 @@ class BlobStore:
             raise CorruptBlob(message, digest)
         return content
 
-    def is_sound(self, digest: str) -> bool:
-        """Read a blob and say whether it is there and undamaged."""
-        try:
-            self.get(digest)
-        except CorruptBlob:
-            return False
-        return True
-
-    def size(self, digest: str) -> int:
-        """Return the bytes of a blob; 0 where it is not there."""
-        there = self._files.look(_name(digest))
-        return 0 if there is None else there.size
-
-    def all(self) -> set[str]:
-        """Return the digests of all blobs."""
-        return {name.replace("/", "") for entry in self._files.entries("") if len(name := entry.name) == 65}
-
-    def free(self) -> int | None:
-        """Return how many bytes can still be stored; none where that has no bound."""
-        return self._files.free()
-
-    def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and self._files.look(_name(digest)) is not None
-
     def put_array(self, array: npt.NDArray[np.generic], *, durable: bool = True) -> str:
-        """Store an array in the npy format, without pickling; see `put`."""
+        """Store an array in the npy format, without pickling.
+
+        Args:
+            array: The array.
+            durable: Whether the blob must survive a power loss.
+
+        Returns:
+            The digest of the blob.
+
+        Raises:
+            ValueError: The array holds Python objects.
+        """
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
         return self.put(buffer.getvalue(), durable=durable)
@@ -111,14 +113,50 @@ class BlobStore:
     def get_array(self, digest: str) -> npt.NDArray[np.generic]:
         """Return an array stored by `put_array`.
 
+        Args:
+            digest: The digest of the blob.
+
         Raises:
-            CorruptBlob: it is missing or damaged.
+            CorruptBlob: It is missing or damaged.
         """
         array: npt.NDArray[np.generic] = np.load(io.BytesIO(self.get(digest)), allow_pickle=False)
         return array
 
+    def is_intact(self, digest: str) -> bool:
+        """Read a blob, and return whether it is there and undamaged."""
+        try:
+            self.get(digest)
+        except CorruptBlob:
+            return False
+        return True
+
+    def size(self, digest: str) -> int:
+        """Return the number of bytes in a blob; 0 where it is not there."""
+        info = self._files.stat(_name(digest))
+        return 0 if info is None else info.size
+
+    def digests(self) -> set[str]:
+        """Return the digests of all blobs."""
+        names = (info.name for info in self._files.list_files(""))
+        return {name.replace("/", "") for name in names if len(name) == 65}
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes can still be stored, or None where that has no bound."""
+        return self._files.free_bytes()
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, str) and self._files.stat(_name(digest)) is not None
+
     def collect(self, keep: Iterable[str], among: Iterable[str]) -> int:
-        """Delete the blobs in `among` that are not in `keep`; return how many bytes that freed."""
+        """Delete the blobs that are no longer needed.
+
+        Args:
+            keep: The digests of the blobs that must stay.
+            among: The digests of the blobs that may be deleted.
+
+        Returns:
+            How many bytes that freed.
+        """
         freed = 0
         for digest in set(among) - set(keep):
             freed += self.size(digest)

@@ -1,4 +1,4 @@
-"""Logs that only grow: append-only JSON lines that survive a crash in the middle of a write."""
+"""Append-only logs: JSON lines in groups, which survive a crash in the middle of a write."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from pathlib import Path
 from pbt_disent.files import json_lines, read_json_lines
 from pbt_disent.types import Json
 
-__all__ = ["GrowingLog"]
+__all__ = ["AppendOnlyLog"]
 
 
-class GrowingLog:
-    """An append-only log of JSON lines, read in groups; a group that a crash cut short is dropped at opening.
+class AppendOnlyLog:
+    """A log of JSON lines that takes each group of rows once; a group that a crash cut short is dropped at opening.
 
     Args:
-        path: the file.
-        closing: an event name; a row with that `event` closes its group. None: every row is a group of its own.
+        path: The file.
+        closing: The name of an event: a row with that ``event`` closes its group. None makes every row a group of its
+            own.
+
+    Example:
+        >>> import tempfile
+        >>> log = AppendOnlyLog(Path(tempfile.mkdtemp()) / "log.jsonl", closing="finished")
+        >>> rows = [{"event": "trained", "member": 0}, {"event": "finished", "generation": 0}]
+        >>> log.append(rows), log.append(rows)
+        (True, False)
+        >>> len(log.rows())
+        2
     """
 
     def __init__(self, path: Path, closing: str | None = None) -> None:
@@ -26,33 +36,17 @@ class GrowingLog:
         self._closing = closing
         self._keys = self._repair()
 
-    def _closes(self, row: Json) -> bool:
-        return self._closing is None or row.get("event") == self._closing
-
-    def _key(self, row: Json) -> str:
-        return json.dumps(row, sort_keys=True)
-
-    def _repair(self) -> set[str]:
-        """Cut off what a crash left of a group, and return the keys of the whole ones; no row is kept in memory."""
-        keys: set[str] = set()
-        if not self.path.exists():
-            return keys
-        end = 0
-        for row, position in json_lines(self.path):
-            if row is None:
-                break
-            if self._closes(row):
-                end = position
-                keys.add(self._key(row))
-        if end < self.path.stat().st_size:
-            with self.path.open("r+b") as file:
-                file.truncate(end)
-        return keys
-
     def append(self, group: Iterable[Json]) -> bool:
-        """Append a group of rows durably, unless its closing row is in the log already; say whether it was new."""
+        """Append a group of rows durably, unless its closing row is in the log already.
+
+        Args:
+            group: The rows; the last one closes the group.
+
+        Returns:
+            Whether the group was new.
+        """
         rows = list(group)
-        key = self._key(rows[-1])
+        key = _key(rows[-1])
         if key in self._keys:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,3 +60,24 @@ class GrowingLog:
     def rows(self) -> list[Json]:
         """Return all rows in the order in which they were written."""
         return read_json_lines(self.path)
+
+    def _repair(self) -> set[str]:
+        """Cut off what a crash left of a group, and return the keys of the complete ones; keeps no row in memory."""
+        keys: set[str] = set()
+        if not self.path.exists():
+            return keys
+        complete = 0
+        for row, end in json_lines(self.path):
+            if row is None:
+                break
+            if self._closing is None or row.get("event") == self._closing:
+                complete = end
+                keys.add(_key(row))
+        if complete < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(complete)
+        return keys
+
+
+def _key(row: Json) -> str:
+    return json.dumps(row, sort_keys=True)

@@ -1,1 +1,1 @@
-"""The executor on Ray Tune: slots, board, pool, scheduler, launch. The only package that imports ray."""
+"""The executor on Ray Tune, launched by `pbt_disent.tune.launch.launch`. The only package that imports ray."""

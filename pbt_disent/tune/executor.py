@@ -1,4 +1,4 @@
-"""The engine's executor on Ray: posts a generation, takes in its results, and waits for the slots' reports."""
+"""The engine's executor on Ray: posts a generation, collects its results, and waits for the reports of the trials."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pbt_disent.files import StorageFailed
 from pbt_disent.population.executor import ScoreTask, Stopped
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TaskKey, TrainOutcome, TrainTask
-from pbt_disent.tune.link import Connection, Link
-from pbt_disent.tune.messages import Job, JobKind, Part, Progress, Result, Statistics
+from pbt_disent.tune.experiment import CurrentExperiment, Experiment
+from pbt_disent.tune.messages import Cohort, CollectedResults, PoolStatistics, WorkItem, WorkKind, WorkResult
 
-__all__ = ["RayExecutor", "Stalled", "share_out"]
+__all__ = ["RayExecutor", "Stalled", "split_into_cohorts"]
 
 POLL_SECONDS = 0.25
 COLLECT_SECONDS = 1.0
@@ -35,28 +35,28 @@ class Stalled(PbtDisentError):
     """Something that must take seconds did not happen; said instead of waiting for ever."""
 
 
-class _Replaced(Exception):
-    """The connection is down, or silent; the work goes on with the next one."""
+class _ExperimentLost(Exception):
+    """The experiment is gone, or silent; the work goes on with the next one."""
 
 
 class RayExecutor:
     """Implements `pbt_disent.population.executor.Executor`; made by `pbt_disent.tune.launch.launch`.
 
-    If the board or the pool dies or falls silent, the unfinished tasks are posted again on the next connection: tasks
+    If the board or the pool dies or falls silent, the unfinished tasks are posted again in the next experiment: tasks
     are pure. Several threads may use it at a time, each for a population of its own; the pool gives each a fair share.
 
     Args:
-        link: brings the connection, when Ray is up, and another one when that is lost.
-        slots: over how many slots the members are spread.
-        workers: how many tasks run at a time.
+        current: Holds the experiment when Ray is up, and another one when that is lost.
+        num_trials: The number of trials over which the members are spread.
+        workers: The number of tasks that run at a time.
     """
 
-    def __init__(self, link: Link, slots: int, workers: int) -> None:
-        self._link = link
-        self._slots = slots
+    def __init__(self, current: CurrentExperiment, num_trials: int, workers: int) -> None:
+        self._current = current
+        self._num_trials = num_trials
         self._workers = workers
-        self._ticks = itertools.count()
-        self._unreported: dict[int, tuple[Connection, float]] = {}
+        self._generation_numbers = itertools.count()
+        self._unreported: dict[int, tuple[Experiment, float]] = {}
         self._stopping = threading.Event()
 
     @property
@@ -68,142 +68,153 @@ class RayExecutor:
         """See `Executor.train`."""
         outcomes: dict[TaskKey, TrainOutcome] = {}
 
-        def take(outcome: TrainOutcome) -> None:
+        def accept(outcome: TrainOutcome) -> None:
             outcomes[outcome.key] = outcome
             on_done(outcome)
 
-        def play(connection: Connection) -> None:
-            self._play(connection, [task for task in tasks if task.key not in outcomes], take)
+        def train_missing(experiment: Experiment) -> None:
+            self._train_generation(experiment, [task for task in tasks if task.key not in outcomes], accept)
 
         if tasks:
-            self._connected(play)
+            self._with_experiment(train_missing)
         return [outcomes[task.key] for task in tasks]
 
     def score(self, task: ScoreTask) -> list[MemberScore]:
         """See `Executor.score`."""
-        scores: list[MemberScore] = self._call("score", f"score of {task.round}:g{task.generation}", task)
+        scores: list[MemberScore] = self._run_single("score", f"score of {task.round}:g{task.generation}", task)
         return scores
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         """See `Executor.encode`."""
-        outcome: EncodeOutcome = self._call("encode", f"encoding with {task.checkpoint[:12]}", task)
+        outcome: EncodeOutcome = self._run_single("encode", f"encoding with {task.checkpoint[:12]}", task)
         return outcome
 
     def stop(self) -> None:
         """See `Executor.stop`. Sets a flag and nothing else, so that a signal handler may call it."""
         self._stopping.set()
 
-    def statistics(self) -> tuple[Statistics, dict[int, int]]:
-        """Return what the workers did so far, and how often each slot has started (1 in a healthy run)."""
+    def statistics(self) -> tuple[PoolStatistics, dict[int, int]]:
+        """Return what the workers have done so far, and how often each trial has started (1 in a healthy run)."""
 
-        def ask(connection: Connection) -> tuple[Statistics, dict[int, int]]:
+        def ask(experiment: Experiment) -> tuple[PoolStatistics, dict[int, int]]:
             return (
-                self._get(connection, connection.pool.statistics.remote()),
-                self._get(connection, connection.board.incarnations.remote()),
+                self._get(experiment, experiment.pool.statistics.remote()),
+                self._get(experiment, experiment.board.incarnations.remote()),
             )
 
-        return self._connected(ask)
+        return self._with_experiment(ask)
 
-    def _play(self, connection: Connection, tasks: Sequence[TrainTask], take: Callable[[TrainOutcome], None]) -> None:
-        """Play one tick: post it, and take the results in as they come.
+    def _train_generation(
+        self, experiment: Experiment, tasks: Sequence[TrainTask], accept: Callable[[TrainOutcome], None]
+    ) -> None:
+        """Train one generation: post it, and accept the results as they come.
 
-        The slots' reports follow while the generation is scored and committed; one that does not is noticed later.
+        The trials' reports follow while the generation is scored and committed; one that does not is noticed later.
         """
-        self._see_reports(connection)
-        tick = next(self._ticks)
-        parts = share_out(tick, tasks, self._slots)
+        self._close_reported(experiment)
+        generation = next(self._generation_numbers)
+        cohorts = split_into_cohorts(generation, tasks, self._num_trials)
         keys = {str(task.key): task.key for task in tasks}
-        connection.barrier.open(tick, len(parts))
-        posted = connection.board.post.remote(parts)
-        begun, seen = time.monotonic(), 0
-        while seen < len(tasks):
-            collected = connection.pool.collect.remote(tick, seen, len(tasks), COLLECT_SECONDS)
-            progress: Progress = self._get(connection, collected)
-            for result in progress.results:
-                take(_outcome(keys[result.key], result))
-            seen += len(progress.results)
-            if progress.ended is not None:
-                raise progress.ended
-            if progress.known < len(tasks):
-                self._get(connection, posted)
-                if time.monotonic() - begun > PICKUP_SECONDS:
-                    missing = f"{len(tasks) - progress.known} of {len(tasks)} tasks"
-                    raise Stalled(f"the slots did not pick up {missing} within {PICKUP_SECONDS:.0f} s")
-        self._unreported[tick] = connection, time.monotonic()
+        experiment.barrier.open(generation, len(cohorts))
+        posted = experiment.board.post.remote(cohorts)
+        start, num_received = time.monotonic(), 0
+        while num_received < len(tasks):
+            reference = experiment.pool.collect.remote(generation, num_received, len(tasks), COLLECT_SECONDS)
+            collected: CollectedResults = self._get(experiment, reference)
+            for result in collected.results:
+                accept(_train_outcome(keys[result.key], result))
+            num_received += len(collected.results)
+            if collected.error is not None:
+                raise collected.error
+            if collected.num_submitted < len(tasks):
+                self._get(experiment, posted)
+                if time.monotonic() - start > PICKUP_SECONDS:
+                    missing = f"{len(tasks) - collected.num_submitted} of {len(tasks)} tasks"
+                    raise Stalled(f"the trials did not pick up {missing} within {PICKUP_SECONDS:.0f} s")
+        self._unreported[generation] = experiment, time.monotonic()
 
-    def _see_reports(self, connection: Connection) -> None:
-        """Let the pool forget the ticks that were reported by all slots.
+    def _close_reported(self, current: Experiment) -> None:
+        """Let the pool forget the generations that all trials have reported.
 
         Raises:
-            Stalled: one was not, for long.
+            Stalled: One was not reported for long.
         """
-        for tick, (where, trained) in list(self._unreported.items()):
-            missing = where.barrier.wait(tick, 0) if where is connection else set()
-            if missing and time.monotonic() - trained > REPORT_SECONDS:
-                raise Stalled(f"all tasks are done, but parts {sorted(missing)} were not reported by their slots")
+        for generation, (experiment, end) in list(self._unreported.items()):
+            missing = experiment.barrier.wait(generation, 0) if experiment is current else set()
+            if missing and time.monotonic() - end > REPORT_SECONDS:
+                raise Stalled(f"all tasks are done, but their trials have not reported cohorts {sorted(missing)}")
             if not missing:
-                self._unreported.pop(tick, None)
-                where.pool.close.remote(tick)
+                self._unreported.pop(generation, None)
+                experiment.pool.close.remote(generation)
 
-    def _call(self, kind: JobKind, name: str, task: ScoreTask | EncodeTask) -> Any:
-        """Have one job done outside of any tick; an error in it is raised here."""
-        job = Job(name, kind, 1.0, pickle.dumps(task))
+    def _run_single(self, kind: WorkKind, key: str, task: ScoreTask | EncodeTask) -> Any:
+        """Have one task done that belongs to no generation; an error in it is raised here."""
+        item = WorkItem(key, kind, 1.0, pickle.dumps(task))
 
-        def use(connection: Connection) -> Result:
-            called: Any = connection.pool.call.remote(job)
-            while not ray.wait([called], timeout=POLL_SECONDS)[0]:
-                self._get(connection, connection.pool.statistics.remote())
-            result: Result = self._get(connection, called)
+        def run(experiment: Experiment) -> WorkResult:
+            reference: Any = experiment.pool.run_single.remote(item)
+            while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
+                self._get(experiment, experiment.pool.statistics.remote())
+            result: WorkResult = self._get(experiment, reference)
             return result
 
-        result = self._connected(use)
-        content = pickle.loads(result.payload)
+        result = self._with_experiment(run)
+        outcome = pickle.loads(result.payload)
         if not result.ok:
-            raise content
-        return content
+            raise outcome
+        return outcome
 
-    def _connected(self, use: Callable[[Connection], T]) -> T:
-        """Use the connection; when it breaks, use the next one."""
+    def _with_experiment(self, use: Callable[[Experiment], T]) -> T:
+        """Use the current experiment; when it is lost, use the next one."""
         while True:
             self._check(None)
-            connection = self._link.wait(POLL_SECONDS)
-            if connection is None:
+            experiment = self._current.wait(POLL_SECONDS)
+            if experiment is None:
                 continue
             try:
-                return use(connection)
-            except (RayError, _Replaced) as error:
-                self._link.withdraw(connection, str(error).strip().splitlines()[0] if str(error) else "it is gone")
-                connection.watch.abandon()
+                return use(experiment)
+            except (RayError, _ExperimentLost) as error:
+                self._current.discard(experiment, str(error).strip().splitlines()[0] if str(error) else "it is gone")
+                experiment.monitor.request_end()
 
-    def _get(self, connection: Connection, reference: Any) -> Any:
+    def _get(self, experiment: Experiment, reference: Any) -> Any:
         """Wait for an answer of the board or the pool without being deaf to `stop`; neither may be silent for long."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
-            self._check(connection)
+            self._check(experiment)
             if time.monotonic() > deadline:
-                raise _Replaced(f"the run's board or pool gave no answer for {ANSWER_SECONDS:.0f} s")
-        self._check(connection)
+                raise _ExperimentLost(f"the run's board or pool gave no answer for {ANSWER_SECONDS:.0f} s")
+        self._check(experiment)
         return ray.get(reference)
 
-    def _check(self, connection: Connection | None) -> None:
+    def _check(self, experiment: Experiment | None) -> None:
         if self._stopping.is_set():
             raise Stopped("the run was asked to stop")
-        if connection is not None and not self._link.is_up(connection):
-            raise _Replaced
+        if experiment is not None and not self._current.is_current(experiment):
+            raise _ExperimentLost
 
 
-def share_out(tick: int, tasks: Sequence[TrainTask], slots: int) -> list[Part]:
-    """Spread the members of a generation over the slots, in cohorts whose sizes differ by one at most."""
+def split_into_cohorts(generation: int, tasks: Sequence[TrainTask], num_trials: int) -> list[Cohort]:
+    """Spread the members of a generation over the trials, in cohorts whose sizes differ by one at most.
+
+    Args:
+        generation: The number of the generation.
+        tasks: The tasks of the generation.
+        num_trials: The number of trials.
+
+    Returns:
+        The cohorts, none of them empty. All tasks of a member are in the same one.
+    """
     members = sorted({task.key.member for task in tasks})
-    cohorts: list[list[Job]] = [[] for _ in range(min(slots, len(members)))]
-    home = {member: place % len(cohorts) for place, member in enumerate(members)}
+    cohorts: list[list[WorkItem]] = [[] for _ in range(min(num_trials, len(members)))]
+    cohort_of = {member: position % len(cohorts) for position, member in enumerate(members)}
     for task in tasks:
         weight = float(task.images * len(task.key.replicas))
-        cohorts[home[task.key.member]].append(Job(str(task.key), "train", weight, pickle.dumps(task)))
-    return [Part(tick, part, tuple(jobs)) for part, jobs in enumerate(cohorts)]
+        cohorts[cohort_of[task.key.member]].append(WorkItem(str(task.key), "train", weight, pickle.dumps(task)))
+    return [Cohort(generation, index, tuple(items)) for index, items in enumerate(cohorts)]
 
 
-def _outcome(key: TaskKey, result: Result) -> TrainOutcome:
+def _train_outcome(key: TaskKey, result: WorkResult) -> TrainOutcome:
     content = pickle.loads(result.payload)
     if result.ok:
         outcome: TrainOutcome = content

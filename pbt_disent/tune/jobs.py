@@ -1,6 +1,6 @@
 """Runs as jobs on a Ray cluster, through the HTTP interface of its dashboard (the Ray Jobs API).
 
-A run's first job has the run's name; a job that goes on with it is numbered from 2: ``name``, ``name.2``, ``name.3``.
+A run's first job has the run's name; a job that resumes it is numbered from 2: ``name``, ``name.2``, ``name.3``.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from pbt_disent.errors import PbtDisentError, UserError, nearest
-from pbt_disent.tune.access import TOKEN_REMEDY, find_token
+from pbt_disent.tune.address import TOKEN_REMEDY, find_token
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["ENDED", "Job", "JobClient"]
 
 RUN, ATTEMPT, CONFIG, RUNS = (f"pbt-disent-{name}" for name in ("run", "attempt", "config", "runs"))
+"""The keys of a job's metadata."""
+
 ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+"""The statuses of a job that runs no more."""
+
 STOP_SECONDS = 60
 """Ray kills a job this long after it was asked to stop; Ray's own default would be 3."""
 ANSWER_SECONDS = 10.0
-WAKE_SECONDS = 90.0
-NOT_AWAKE = "No available agent"
+STARTUP_SECONDS = 90.0
+NOT_READY = "No available agent"
 """What a cluster says for some seconds after its start, when the dashboard answers and the head's agent does not."""
-MOST_BYTES = 500 * 2**20
+MAX_BYTES = 500 * 2**20
 """Ray takes a working directory of at most 512 MiB."""
 LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
@@ -46,14 +50,14 @@ class Job:
     """The newest job of a run.
 
     Args:
-        run: name of the run.
-        attempt: which job of the run this is, from 1.
-        config: name of the preset or file that it was submitted with.
-        runs: folder of all runs, as the cluster sees it.
-        status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
-        message: Ray's word on it.
-        begun: seconds since the epoch, as far as known.
-        ended: seconds since the epoch; none while it lives.
+        run: The name of the run.
+        attempt: Which job of the run this is, from 1.
+        config: The name of the preset or file that the run was submitted with.
+        runs: The folder of all runs, as the cluster sees it.
+        status: The status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.
+        message: What Ray says about the status.
+        started: When the job started, in seconds since the epoch, or `None` before.
+        ended: When the job ended, in seconds since the epoch, or `None` before.
     """
 
     run: str
@@ -62,7 +66,7 @@ class Job:
     runs: str
     status: str = "PENDING"
     message: str = ""
-    begun: float | None = None
+    started: float | None = None
     ended: float | None = None
 
     @property
@@ -71,48 +75,51 @@ class Job:
         return self.run if self.attempt == 1 else f"{self.run}.{self.attempt}"
 
 
-class Jobs:
-    """The runs that were submitted to a cluster.
+class JobClient:
+    """Submits runs to a cluster, and speaks to it about those that were submitted.
 
     Args:
-        address: URL of the dashboard, such as ``http://127.0.0.1:8265``.
-        allow_unauthenticated: do without a token.
+        address: The URL of the cluster's dashboard, such as ``http://127.0.0.1:8265``.
+        allow_unauthenticated: Whether a cluster without a token is accepted.
 
     Raises:
-        UserError: it does not answer, asks for no token, or for another one.
+        UserError: The dashboard does not answer, asks for no token, or for another one.
     """
 
     def __init__(self, address: str, *, allow_unauthenticated: bool = False) -> None:
         if not address.startswith(("http://", "https://")):
             raise UserError(f"address {address}", "must be a dashboard's URL", "for example http://127.0.0.1:8265")
         self.address = address.rstrip("/")
-        token = self._enter(allow_unauthenticated=allow_unauthenticated)
+        token = self._authenticate(allow_unauthenticated=allow_unauthenticated)
         self._client = _client(self.address, token)
 
     def submit(self, name: str, config: str, runs: str, files: Path, arguments: Sequence[str]) -> Job:
         """Have the cluster run a new run.
 
         Args:
-            name: of the run.
-            config: where its config came from, for people to read.
-            runs: folder of all runs, as the cluster sees it.
-            files: folder that the run starts in.
-            arguments: of `pbt_disent.tune.supervisor`, after the folder.
+            name: The name of the run.
+            config: Where the config of the run came from, for people to read.
+            runs: The folder of all runs, as the cluster sees it.
+            files: The folder that the run starts in, which is copied to the cluster.
+            arguments: Further arguments of `pbt_disent.tune.supervisor`.
+
+        Returns:
+            The job.
 
         Raises:
-            UserError: the name is taken, or the folder is too large.
+            UserError: The name is taken, or the folder is too large.
         """
-        if name in (known := {job.run: job for job in self.all()}):
+        if (submitted := self._newest_jobs().get(name)) is not None:
             raise UserError(
                 f"run {name!r}",
-                f"was submitted to {self.address} already ({known[name].status})",
+                f"was submitted to {self.address} already ({submitted.status})",
                 f"give another --name, or go on with it: pbt-disent resume {name} --address {self.address}",
             )
         size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise UserError(
                 f"working directory of {size / 2**20:.0f} MiB",
-                f"must have at most {MOST_BYTES / 2**20:.0f} MiB",
+                f"must have at most {MAX_BYTES / 2**20:.0f} MiB",
                 "put large files where all nodes see them",
             )
         return self._start(Job(name, 1, config, runs), arguments, {"working_dir": str(files)})
@@ -121,61 +128,66 @@ class Jobs:
         """Have the cluster go on with a run, whether it was submitted to this cluster before or not.
 
         Args:
-            name: of the run.
-            runs: folder of all runs; where the cluster knows the run, it knows that better.
-            arguments: of `pbt_disent.tune.supervisor`, after the folder.
+            name: The name of the run.
+            runs: The folder of all runs, for a run that was not submitted to this cluster before.
+            arguments: Further arguments of `pbt_disent.tune.supervisor`.
+
+        Returns:
+            The job.
 
         Raises:
-            UserError: it is running.
+            UserError: The run is not at its end there.
         """
-        before = next((job for job in self.all() if job.run == name), None)
-        if before is None:
+        previous = self._newest_jobs().get(name)
+        if previous is None:
             return self._start(Job(name, 1, "", runs), arguments, {})
-        if before.status not in ENDED:
-            raise UserError(f"run {name!r}", f"is {before.status.lower()} there", "stop it first, or let it end")
-        return self._start(Job(name, before.attempt + 1, before.config, before.runs), arguments, {})
+        if previous.status not in ENDED:
+            raise UserError(f"run {name!r}", f"is {previous.status.lower()} there", "stop it first, or let it end")
+        return self._start(Job(name, previous.attempt + 1, previous.config, previous.runs), arguments, {})
 
-    def all(self) -> list[Job]:
-        """Return the newest job of every run, in the order in which they began."""
-        newest: dict[str, Job] = {}
-        for details in self._client.list_jobs():
-            job = _job(details)
-            if job is not None and (job.run not in newest or job.attempt > newest[job.run].attempt):
-                newest[job.run] = job
-        return sorted(newest.values(), key=lambda job: (job.begun or 0.0, job.run))
+    def list_jobs(self) -> list[Job]:
+        """Return the newest job of every run, in the order in which they started."""
+        return sorted(self._newest_jobs().values(), key=lambda job: (job.started or 0.0, job.run))
 
     def find(self, name: str) -> Job:
-        """Return a run's newest job.
+        """Return the newest job of a run.
 
         Raises:
-            UserError: there is none.
+            UserError: There is none.
         """
-        jobs = {job.run: job for job in self.all()}
+        jobs = self._newest_jobs()
         if name not in jobs:
             raise UserError(f"run {name!r}", f"was not submitted to {self.address}", nearest(name, jobs))
         return jobs[name]
 
-    def log(self, job: Job) -> str:
+    def read_log(self, job: Job) -> str:
         """Return what a job has printed."""
         text: str = self._client.get_job_logs(job.id)
         return text
 
-    def follow(self, job: Job) -> Iterator[str]:
+    def follow_log(self, job: Job) -> Iterator[str]:
         """Yield what a job has printed and prints, until it ends."""
-        pieces = self._client.tail_job_logs(job.id)
+        chunks = self._client.tail_job_logs(job.id)
         loop = asyncio.new_event_loop()
         try:
             while True:
                 try:
-                    yield loop.run_until_complete(anext(pieces))
+                    yield loop.run_until_complete(anext(chunks))
                 except StopAsyncIteration:
                     return
         finally:
-            loop.run_until_complete(pieces.aclose())
+            loop.run_until_complete(chunks.aclose())
             loop.close()
 
     def stop(self, job: Job) -> Job:
-        """Ask a job to commit what it is committing and to end, and wait until it has."""
+        """Ask a job to commit what it is committing and to end, and wait until it has.
+
+        Returns:
+            The job, as it has ended.
+
+        Raises:
+            PbtDisentError: It did not end in time.
+        """
         if job.status not in ENDED:
             self._client.stop_job(job.id)
         deadline = time.monotonic() + STOP_SECONDS + ANSWER_SECONDS
@@ -185,9 +197,18 @@ class Jobs:
             time.sleep(0.5)
         return job
 
+    def _newest_jobs(self) -> dict[str, Job]:
+        """Return the newest job of every run by its name."""
+        newest: dict[str, Job] = {}
+        for details in self._client.list_jobs():
+            job = _read_job(details)
+            if job is not None and (job.run not in newest or job.attempt > newest[job.run].attempt):
+                newest[job.run] = job
+        return newest
+
     def _start(self, job: Job, arguments: Sequence[str], files: dict[str, str]) -> Job:
         command = ["python", "-m", "pbt_disent.tune.supervisor", job.run, "--runs", job.runs, *arguments]
-        deadline = time.monotonic() + WAKE_SECONDS
+        deadline = time.monotonic() + STARTUP_SECONDS
         while True:
             try:
                 self._client.submit_job(
@@ -201,16 +222,16 @@ class Jobs:
                     raise UserError(
                         f"run {job.run!r}", f"has had a job {job.id} on {self.address}", "give another --name"
                     ) from None
-                if NOT_AWAKE not in str(error) or time.monotonic() > deadline:
+                if NOT_READY not in str(error) or time.monotonic() > deadline:
                     reason = str(error).strip().splitlines()[-1]
                     raise PbtDisentError(f"{self.address} refused the job: {reason}") from None
                 time.sleep(1.0)
             else:
                 return job
 
-    def _enter(self, *, allow_unauthenticated: bool) -> str | None:
-        """Find out whether the cluster asks for a token, as a stranger would; return ours, if it takes it."""
-        if (status := self._ask(None)) == 200:
+    def _authenticate(self, *, allow_unauthenticated: bool) -> str | None:
+        """Find out whether the cluster asks for a token, as a stranger would; return ours, if it accepts it."""
+        if (status := self._request_status(None)) == 200:
             if not allow_unauthenticated:
                 raise UserError(
                     f"address {self.address}",
@@ -227,15 +248,15 @@ class Jobs:
         token = find_token()
         if token is None:
             raise UserError(f"token for {self.address}", "is missing", TOKEN_REMEDY)
-        if self._ask(token) != 200:
+        if self._request_status(token) != 200:
             raise UserError(f"token for {self.address}", "is wrong", TOKEN_REMEDY)
         return token
 
-    def _ask(self, token: str | None) -> int:
+    def _request_status(self, token: str | None) -> int:
         request = urllib.request.Request(f"{self.address}/api/jobs/", headers=_headers(token))
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-                return int(answer.status)
+            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+                return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
         except (OSError, ValueError) as error:
@@ -266,12 +287,22 @@ def _client(address: str, token: str | None) -> Any:
         return JobSubmissionClient(address, headers=_headers(token))
 
 
-def _job(details: Any) -> Job | None:
-    """Read Ray's description; none for a job that is no run."""
-    tags = details.metadata or {}
-    if details.submission_id is None or RUN not in tags:
+def _read_job(details: Any) -> Job | None:
+    """Read Ray's description of a job; `None` for a job that is no run."""
+    metadata = details.metadata or {}
+    if details.submission_id is None or RUN not in metadata:
         return None
-    begun, ended = (None if stamp is None else stamp / 1000 for stamp in (details.start_time, details.end_time))
+    started, ended = (
+        None if milliseconds is None else milliseconds / 1000 for milliseconds in (details.start_time, details.end_time)
+    )
     message = " ".join((details.message or "").split())
-    status = str(details.status.value)
-    return Job(tags[RUN], int(tags[ATTEMPT]), tags[CONFIG], tags[RUNS], status, message, begun, ended)
+    return Job(
+        run=metadata[RUN],
+        attempt=int(metadata[ATTEMPT]),
+        config=metadata[CONFIG],
+        runs=metadata[RUNS],
+        status=str(details.status.value),
+        message=message,
+        started=started,
+        ended=ended,
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,20 +21,19 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.store.filesystem import is_uri
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.tune.address import address_to_join
-from pbt_disent.tune.capacity import Capacity, cluster_capacity, plan_capacity, workers_of
 from pbt_disent.tune.cluster import joined_cluster
 from pbt_disent.tune.executor import RayExecutor
-from pbt_disent.tune.link import Link
-from pbt_disent.tune.nodes import check_nodes, living_nodes
-from pbt_disent.tune.owner import Joined, Owner
-from pbt_disent.tune.worker import Hiring, TrainerFactory
+from pbt_disent.tune.experiment import CurrentExperiment, ExperimentThread, JoinedCluster
+from pbt_disent.tune.nodes import check_nodes, node_resources
+from pbt_disent.tune.resources import Allocation, allocate_cluster, allocate_machine, count_workers
+from pbt_disent.tune.worker import TrainerFactory, WorkerFactory
 
-__all__ = ["MOST_SLOTS", "launch"]
+__all__ = ["MAX_TRIALS", "launch"]
 
-MOST_SLOTS = 8
-TUNE_FILES = ".tune"
-SLOTS_PER_CPU = 1
-"""A slot takes two seconds of CPU time to start; members beyond the slots share them without loss."""
+MAX_TRIALS = 8
+"""A trial takes two seconds of CPU time to start; members beyond the trials share them without loss."""
+
+TUNE_FOLDER = ".tune"
 
 T = TypeVar("T")
 
@@ -43,11 +42,11 @@ def launch(
     context: WorkerContext,
     resources: ResourcesConfig,
     run_name: str,
-    slots: int,
     main: Callable[[Executor], T],
     max_population: int,
     *,
-    trainer: TrainerFactory | None = None,
+    max_trials: int = MAX_TRIALS,
+    make_trainer: TrainerFactory | None = None,
 ) -> T:
     """Start or join Ray, run `main` with an executor on it, and end or leave Ray.
 
@@ -55,60 +54,68 @@ def launch(
     SIGTERM make the executor's calls raise `Stopped`, and are handled as before once `launch` has returned.
 
     Args:
-        context: what the workers need to know; its device is replaced by ``cuda`` where GPUs are used.
-        resources: the Ray to join, if any, and caps on what is taken of it or of this machine.
-        run_name: names the run's actors.
-        slots: Tune trials to spread the members over; at most 8, one per member and one per CPU are used.
-        main: the engine.
-        max_population: members of the largest population.
-        trainer: for tests: makes a trainer in place of the real one.
+        context: What the workers need to know. Its device is replaced by ``cuda`` where GPUs are used.
+        resources: The Ray to join, if any, and limits on what is taken of it or of this machine.
+        run_name: The name of the run, which names its actors.
+        main: The engine.
+        max_population: The number of members of the largest population.
+        max_trials: The largest number of Tune trials that carry the members. There is at most one per member and, on
+            this machine, one per CPU.
+        make_trainer: Makes a trainer in place of the real one, for tests and benchmarks.
 
     Returns:
         What `main` returns.
 
     Raises:
-        UserError: the resources are not there, or the Ray to join is not there or not fit.
-        Stopped: from `main`, after a signal.
+        UserError: The resources are not there, or the Ray to join is not there or not fit.
+        Stopped: `main` was interrupted by a signal.
         PbtDisentError: Ray did not start, or was lost for good.
     """
     address = address_to_join(resources.address)
-    slots = max(1, min(slots, MOST_SLOTS, max_population))
+    num_trials = max(1, min(max_trials, max_population))
     with contextlib.ExitStack() as stack:
         joined = None
         if address is None:
-            slots = min(slots, SLOTS_PER_CPU * (resources.cpus or usable_cpus()))
-            stored = StoredImages(context.images).array.nbytes if resources.images == "object-store" else 0
-            capacity = plan_capacity(resources, slots, stored)
+            num_trials = min(num_trials, resources.cpus or usable_cpus())
+            image_bytes = StoredImages(context.images).array.nbytes if resources.images == "object-store" else 0
+            allocation = allocate_machine(resources, num_trials, image_bytes)
         else:
-            capacity, joined = stack.enter_context(_join(address, resources, run_name, slots, context.store))
-        if capacity.gpus:
-            context = dataclasses.replace(context, device="cuda")
-        link = Link()
-        executor = RayExecutor(link, slots, capacity.workers)
-        hiring = Hiring(context, capacity.worker_cpus, capacity.worker_gpus, trainer)
-        at_once = min(capacity.workers, max_population)
-        owner = Owner(link, run_name, capacity, slots, at_once, hiring, resources.images, joined)
+            allocation, joined = stack.enter_context(_join(address, resources, run_name, num_trials, context.store))
+        if allocation.gpus:
+            context = replace(context, device="cuda")
+        current = CurrentExperiment()
+        executor = RayExecutor(current, num_trials, allocation.workers)
+        thread = ExperimentThread(
+            current,
+            run_name,
+            allocation,
+            num_trials,
+            initial_workers=min(allocation.workers, max_population),
+            worker_factory=WorkerFactory(context, allocation.worker_cpus, allocation.worker_gpus, make_trainer),
+            images=resources.images,
+            joined=joined,
+        )
         with _on_signals(executor.stop):
-            owner.start()
+            thread.start()
             try:
                 return main(executor)
             finally:
-                owner.close()
+                thread.close()
 
 
 @contextlib.contextmanager
 def _join(
-    address: str, resources: ResourcesConfig, run_name: str, slots: int, store: str
-) -> Iterator[tuple[Capacity, Joined]]:
-    """Connect to a Ray that runs already, see that its nodes can work on the run, and lay the run out on them."""
-    open_door = resources.allow_unauthenticated
-    with joined_cluster(address, run_name, allow_unauthenticated=open_door):
-        check_nodes(store, allow_unauthenticated=open_door)
-        capacity = cluster_capacity(resources, slots, living_nodes())
-        # Slots have no checkpoints, so Tune's files need not be seen by all nodes.
-        folder = Path(tempfile.mkdtemp(prefix="pbtd-tune-")) if is_uri(store) else Path(store).parent / TUNE_FILES
+    address: str, resources: ResourcesConfig, run_name: str, num_trials: int, store: str
+) -> Iterator[tuple[Allocation, JoinedCluster]]:
+    """Connect to a Ray that runs already, see that its nodes can work on the run, and allocate their resources."""
+    allow_unauthenticated = resources.allow_unauthenticated
+    with joined_cluster(address, run_name, allow_unauthenticated=allow_unauthenticated):
+        check_nodes(store, allow_unauthenticated=allow_unauthenticated)
+        allocation = allocate_cluster(resources, num_trials, node_resources())
+        # Trials have no checkpoints, so Tune's files need not be seen by all nodes.
+        folder = Path(tempfile.mkdtemp(prefix="pbtd-tune-")) if is_uri(store) else Path(store).parent / TUNE_FOLDER
         try:
-            yield capacity, Joined(folder, partial(workers_of, capacity, resources))
+            yield allocation, JoinedCluster(folder, partial(count_workers, allocation, resources))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -123,9 +130,9 @@ def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,4 +1,4 @@
-"""The nodes of a cluster that a run joins: what they have, and whether all of them can work on the run."""
+"""The nodes of a cluster: what they have, whether all can work on a run, and how images reach those without a disk."""
 
 from __future__ import annotations
 
@@ -9,67 +9,71 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbt_disent import __version__
+from pbt_disent.config import ImagesPlace
+from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import is_uri, open_files
-from pbt_disent.tune.capacity import NodeResources
+from pbt_disent.tune.resources import NodeResources
+from pbt_disent.types import UInt8Array
 
-__all__ = ["Growth", "check_nodes", "living_nodes"]
+__all__ = ["NodeWatcher", "SharedImages", "check_nodes", "node_resources", "share_images"]
 
-LOOK_SECONDS = 60.0
-EVERY_SECONDS = 5.0
+CHECK_SECONDS = 60.0
+WATCH_SECONDS = 5.0
+
+
+def node_resources() -> list[NodeResources]:
+    """Return the resources of each living node."""
+    return [node["Resources"] for node in _living_nodes()]
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    nodes: Any = ray.nodes  # it has no annotations
+    return [node for node in nodes() if node["Alive"]]
 
 
 @dataclass(frozen=True)
-class _Sight:
-    """What a node says of itself."""
+class _NodeReport:
+    """What a node says of itself: its package's version, whether it asks for a token, what it reads of the probe."""
 
     version: str
     authenticated: bool
     content: str | None
 
 
-def living_nodes() -> list[NodeResources]:
-    """Return what each living node has."""
-    return [node["Resources"] for node in _living()]
-
-
-def _living() -> list[dict[str, Any]]:
-    nodes: Any = ray.nodes  # it has no annotations
-    return [node for node in nodes() if node["Alive"]]
-
-
 def check_nodes(store: str, *, allow_unauthenticated: bool) -> None:
     """See that every node asks for a token, has this package, and reads what this node writes.
 
     Args:
-        store: folder or URI in which all nodes are to read and write.
-        allow_unauthenticated: do not mind a cluster without a token.
+        store: The folder or URI in which all nodes are to read and write.
+        allow_unauthenticated: Whether a cluster without a token is accepted.
 
     Raises:
-        UserError: one of them does not.
+        UserError: One of the nodes does not.
     """
     files, probe, content = open_files(store), f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
     files.write(probe, content.encode())
     try:
-        for name, sight in _look(store, probe).items():
-            if not sight.authenticated and not allow_unauthenticated:
+        for name, report in _ask_nodes(store, probe).items():
+            if not report.authenticated and not allow_unauthenticated:
                 raise UserError(
                     f"node {name}",
                     "runs Ray without a token, so that whoever reaches its ports runs code as you",
                     "start every node with RAY_AUTH_MODE=token, or say --allow-unauthenticated",
                 )
-            if sight.version != __version__:
+            if report.version != __version__:
                 raise UserError(
                     f"node {name}",
-                    f"has pbt-disent {sight.version}, here is {__version__}",
+                    f"has pbt-disent {report.version}, here is {__version__}",
                     "install the same version on all nodes",
                 )
-            if sight.content != content:
+            if report.content != content:
                 raise UserError(
                     f"{'storage' if is_uri(store) else 'folder'} {store}",
                     f"is not seen by node {name}: no shared storage with several nodes",
@@ -81,67 +85,134 @@ def check_nodes(store: str, *, allow_unauthenticated: bool) -> None:
         files.delete(probe)
 
 
-def _look(store: str, probe: str) -> dict[str, _Sight]:
-    look: Any = ray.remote(num_cpus=0)(_see)
-    asked = {}
-    for node in _living():
-        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+def _ask_nodes(store: str, probe: str) -> dict[str, _NodeReport]:
+    report: Any = ray.remote(num_cpus=0)(_report)
+    references = {}
+    for node in _living_nodes():
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-        asked[name] = look.options(scheduling_strategy=here, max_retries=1).remote(store, probe)
-    seen = {}
-    for name, reference in asked.items():
+        references[name] = report.options(scheduling_strategy=on_node, max_retries=1).remote(store, probe)
+    reports = {}
+    for name, reference in references.items():
         try:
-            seen[name] = ray.get(reference, timeout=LOOK_SECONDS)
+            reports[name] = ray.get(reference, timeout=CHECK_SECONDS)
         except GetTimeoutError:
             raise UserError(
-                f"node {name}", f"gave no answer in {LOOK_SECONDS:.0f} s", "see to it, or stop it"
+                f"node {name}", f"gave no answer in {CHECK_SECONDS:.0f} s", "see to it, or stop it"
             ) from None
         except RayError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(
                 f"node {name}", f"cannot run this package ({reason})", "install pbt-disent on all nodes"
             ) from None
-    return seen
+    return reports
 
 
-def _see(store: str, probe: str) -> _Sight:
-    """Look around; runs on the node."""
+def _report(store: str, probe: str) -> _NodeReport:
+    """Return what this node sees; runs on the node."""
     try:
         content = open_files(store).read(probe).decode()
     except OSError:
         content = None
     # Ray's own processes on a node, and so its workers, have the mode that the node was started with.
-    return _Sight(__version__, os.environ.get("RAY_AUTH_MODE", "").lower() == "token", content)
+    return _NodeReport(__version__, os.environ.get("RAY_AUTH_MODE", "").lower() == "token", content)
 
 
-class Growth(threading.Thread):
+class NodeWatcher(threading.Thread):
     """Tells how many workers find a place in a cluster, whenever nodes have joined or left it.
 
     Args:
-        workers: how many there are on given nodes.
-        known: how many there are now.
-        changed: called with the new number.
+        count_workers: Returns how many workers find a place on some nodes.
+        num_workers: How many workers find a place now.
+        on_change: Called with the new number of workers.
     """
 
     def __init__(
-        self, workers: Callable[[list[NodeResources]], int], known: int, changed: Callable[[int], object]
+        self,
+        count_workers: Callable[[list[NodeResources]], int],
+        num_workers: int,
+        on_change: Callable[[int], object],
     ) -> None:
-        super().__init__(name="ray-growth", daemon=True)
-        self._workers, self._known, self._changed = workers, known, changed
-        self._ended = threading.Event()
+        super().__init__(name="ray-nodes", daemon=True)
+        self._count_workers, self._num_workers, self._on_change = count_workers, num_workers, on_change
+        self._closed = threading.Event()
 
     def run(self) -> None:
         """Look at the nodes every few seconds."""
-        while not self._ended.wait(EVERY_SECONDS):
+        while not self._closed.wait(WATCH_SECONDS):
             try:
-                now = self._workers(living_nodes())
+                num_workers = self._count_workers(node_resources())
             except Exception:  # a Ray that does not answer, in whatever way: the run goes on with the workers it has
                 continue
-            if now != self._known:
-                self._known = now
-                self._changed(now)
+            if num_workers != self._num_workers:
+                self._num_workers = num_workers
+                self._on_change(num_workers)
 
     def close(self) -> None:
         """Look no more."""
-        self._ended.set()
+        self._closed.set()
         self.join()
+
+
+@dataclass(frozen=True)
+class SharedImages:
+    """Images in Ray's object store: put there once, pulled once by each node, copied by no worker.
+
+    Args:
+        reference: Ray's reference to the array. The images stay in the stores for as long as somebody holds it.
+    """
+
+    reference: Any
+
+    def array(self) -> UInt8Array:
+        """Return the images (N, C, H, W), mapped read-only from the store of this node, which pulls them if need be."""
+        images: UInt8Array = ray.get(self.reference)
+        return images
+
+
+def share_images(images_dir: str, place: ImagesPlace) -> SharedImages | None:
+    """Put a run's images into the object store, if the workers are to find them there.
+
+    Args:
+        images_dir: The folder of the memory-mapped images, on a disk of this node.
+        place: Where the workers find them: ``disk``, ``object-store``, or ``auto``, which takes the object store
+            exactly if some node does not see these images in the folder.
+
+    Returns:
+        What the workers need, or `None` where each is to open the folder.
+
+    Raises:
+        UserError: The store of some node is too small.
+    """
+    if place == "disk" or (place == "auto" and _every_node_sees(images_dir)):
+        return None
+    images = np.asarray(StoredImages(images_dir).array)  # a plain array: Ray would pickle a memory map, byte by byte
+    smallest = min(int(node["Resources"].get("object_store_memory", 0)) for node in _living_nodes())
+    if images.nbytes > smallest:
+        raise UserError(
+            f"images of {images.nbytes / 1e9:.2f} GB",
+            f"must fit into the object store of every node, and the smallest has {smallest / 1e9:.2f} GB",
+            "give Ray more object store memory, or put them on a disk that all nodes see (resources.images=disk)",
+        )
+    return SharedImages(ray.put(images))
+
+
+def _every_node_sees(images_dir: str) -> bool:
+    this_node = ray.get_runtime_context().get_node_id()
+    other_nodes = [node["NodeID"] for node in _living_nodes() if node["NodeID"] != this_node]
+    if not other_nodes:
+        return True
+    fingerprint: Any = ray.remote(num_cpus=0)(_fingerprint)
+    references = [
+        fingerprint.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(images_dir)
+        for node in other_nodes
+    ]
+    return set(ray.get(references)) == {StoredImages(images_dir).fingerprint}
+
+
+def _fingerprint(images_dir: str) -> str | None:
+    """Return which images a node finds in a folder, or `None` if it finds none."""
+    try:
+        return StoredImages(images_dir).fingerprint
+    except UserError:
+        return None

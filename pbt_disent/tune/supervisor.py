@@ -18,82 +18,92 @@ from types import FrameType
 from pbt_disent.config import load_config, read_yaml, validate
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.files import storage_failure
-from pbt_disent.store.filesystem import below, open_files
+from pbt_disent.store.filesystem import join_location, open_files
 
-__all__ = ["build_parser", "command", "main", "supervise"]
+__all__ = ["build_command", "build_parser", "main", "supervise"]
 
 BACKOFF_SECONDS = (5.0, 20.0, 60.0, 180.0)
 BAD_INPUT = UserError.exit_code
 STOPPED = 130
 
 
-def command(config: Path | None, name: str, runs: str, extra: Sequence[str]) -> list[str]:
-    """Return the command that runs or resumes a run, whichever its folder asks for.
-
-    A folder of the same name with another config is left alone: `run` refuses it.
-    """
-    base = [sys.executable, "-m", "pbt_disent"]
-    if config is None or _kept(name, runs) == load_config(config).digest:
-        return [*base, "resume", name, "--runs", runs, *extra]
-    return [*base, "run", str(config), "--name", name, "--runs", runs, *extra]
-
-
-def _kept(name: str, runs: str) -> str | None:
-    """Return the digest of the config of a run that is on record."""
-    try:
-        return validate(read_yaml(open_files(below(runs, name)).read("config.yaml").decode())).digest
-    except FileNotFoundError:
-        return None
-
-
-def _committed(name: str, runs: str) -> int:
-    """Count the manifests of a run; none where the storage does not answer."""
-    try:
-        return sum(1 for entry in open_files(below(runs, name)).entries("rounds") if "generation-" in entry.name)
-    except OSError:
-        return 0
-
-
 def supervise(
     attempt: Callable[[], int],
-    progress: Callable[[], int],
+    count_committed: Callable[[], int],
     wait: Callable[[float], bool],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     retries: int,
 ) -> int:
     """Attempt until it ends well, is stopped, cannot end well, or fails too often in a row.
 
     Args:
-        attempt: does it once and returns its exit code; negative for a signal.
-        progress: counts what is safe so far; where it has grown, failures are counted anew.
-        wait: waits so many seconds, and returns true if it was told to stop.
-        say: tells what happens.
-        retries: attempts after the first one that bring nothing.
+        attempt: Makes one attempt and returns its exit code, which is negative for a signal.
+        count_committed: Returns the number of committed generations. Where it has grown, failures are counted anew.
+        wait: Waits so many seconds, and returns whether a request to stop has come.
+        log: Prints a line about what happens.
+        retries: The number of attempts after the first one that may commit nothing.
 
     Returns:
-        The exit code of the last attempt; 130 if it was told to stop.
+        The exit code of the last attempt; 130 after a request to stop.
     """
-    failures, safe = 0, progress()
+    failures, committed = 0, count_committed()
     while True:
         code = attempt()
         if wait(0.0):
             return STOPPED
         if code in {0, BAD_INPUT, STOPPED}:
             return code
-        reached = progress()
-        failures, safe = (1 if reached > safe else failures + 1), reached
-        what = f"ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+        previous, committed = committed, count_committed()
+        failures = 1 if committed > previous else failures + 1
+        failure = f"ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
         if failures > retries:
-            say(f"supervisor: {what}; {retries} retries brought nothing")
+            log(f"supervisor: {failure}; {retries} retries brought nothing")
             return code if code > 0 else 1
         delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
-        say(f"supervisor: {what}; retry {failures} of {retries} in {delay:.0f} s")
+        log(f"supervisor: {failure}; retry {failures} of {retries} in {delay:.0f} s")
         if wait(delay):
             return STOPPED
 
 
+def build_command(config: Path | None, name: str, runs: str, extra: Sequence[str]) -> list[str]:
+    """Return the command that runs or resumes a run, whichever its folder asks for.
+
+    A folder of the same name with another config is left alone: `run` refuses it.
+
+    Args:
+        config: The config of a new run, or `None` where the run is on record.
+        name: The name of the run.
+        runs: The folder or URI of all runs.
+        extra: Further arguments of `run` and `resume`.
+
+    Returns:
+        The command and its arguments.
+    """
+    base = [sys.executable, "-m", "pbt_disent"]
+    if config is None or _recorded_digest(name, runs) == load_config(config).digest:
+        return [*base, "resume", name, "--runs", runs, *extra]
+    return [*base, "run", str(config), "--name", name, "--runs", runs, *extra]
+
+
+def _recorded_digest(name: str, runs: str) -> str | None:
+    """Return the digest of the config of a run that is on record, or `None` if it is not."""
+    try:
+        return validate(read_yaml(open_files(join_location(runs, name)).read("config.yaml").decode())).digest
+    except FileNotFoundError:
+        return None
+
+
+def _count_manifests(name: str, runs: str) -> int:
+    """Return the number of manifests of a run; 0 where the storage does not answer."""
+    try:
+        files = open_files(join_location(runs, name)).list_files("rounds")
+        return sum(1 for file in files if "generation-" in file.name)
+    except OSError:
+        return 0
+
+
 class _Attempts:
-    """Starts one process after the other, and passes a request to end on to the one that runs."""
+    """Starts one process after the other, and passes a request to stop on to the one that runs."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -119,15 +129,24 @@ class _Attempts:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; what it does not know is for `run` and `resume`."""
     parser = argparse.ArgumentParser(prog="python -m pbt_disent.tune.supervisor", description=__doc__)
-    parser.add_argument("name", help="of the run")
+    parser.add_argument("name", help="name of the run")
     parser.add_argument("--runs", required=True, help="folder or URI of all runs, seen by all nodes")
-    parser.add_argument("--config", type=Path, help="of a new run; left out, the run is on record")
-    parser.add_argument("--retries", type=int, default=3, help="(%(default)s)")
+    parser.add_argument("--config", type=Path, help="config of a new run; left out, the run is on record")
+    parser.add_argument(
+        "--retries", type=int, default=3, help="attempts in a row that may commit nothing (default: %(default)s)"
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Supervise a run."""
+    """Supervise a run.
+
+    Args:
+        arguments: The arguments; those of the command line by default.
+
+    Returns:
+        The exit code.
+    """
     options, extra = build_parser().parse_known_args(arguments)
     attempts = _Attempts()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def attempt() -> int:
         try:
-            return attempts.run(command(options.config, options.name, options.runs, extra))
+            return attempts.run(build_command(options.config, options.name, options.runs, extra))
         except OSError as error:
             print(f"pbt-disent: {storage_failure(error)}", file=sys.stderr)
             return 1
@@ -143,9 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return supervise(
             attempt,
-            lambda: _committed(options.name, options.runs),
+            lambda: _count_manifests(options.name, options.runs),
             attempts.wait,
-            lambda text: print(text, flush=True),
+            lambda line: print(line, flush=True),
             options.retries,
         )
     except PbtDisentError as error:

@@ -16,15 +16,14 @@ from pbt_disent.errors import PbtDisentError
 from pbt_disent.files import storage_failure
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.tune.images import SharedImages
-from pbt_disent.tune.messages import Job, Result
+from pbt_disent.tune.messages import FailureCause, WorkItem, WorkResult
+from pbt_disent.tune.nodes import SharedImages
 from pbt_disent.tune.pool import WorkerLost
-from pbt_disent.tune.retries import Cause
 
 if TYPE_CHECKING:
     from pbt_disent.training.member import Trainer
 
-__all__ = ["Hiring", "TrainerFactory", "TrainerLike", "Worker"]
+__all__ = ["TrainerFactory", "TrainerLike", "Worker", "WorkerFactory"]
 
 
 class TrainerLike(Protocol):
@@ -44,19 +43,21 @@ TrainerFactory = Callable[..., TrainerLike]
 
 
 class Worker:
-    """An actor that does one job at a time. Construction is cheap; `start` imports torch and opens the images.
+    """An actor that does one work item at a time.
+
+    Construction is cheap; `start` imports torch and opens the images.
 
     Args:
-        context: what the trainer needs.
-        trainer: makes the trainer; none for the real one.
-        images: where the images are; none for the folder in the context.
+        context: What the trainer needs to know.
+        make_trainer: Makes the trainer, or `None` for `pbt_disent.training.member.Trainer`.
+        images: The images in Ray's object store, or `None` where they lie in the context's folder.
     """
 
     def __init__(
-        self, context: WorkerContext, trainer: TrainerFactory | None, images: SharedImages | None = None
+        self, context: WorkerContext, make_trainer: TrainerFactory | None, images: SharedImages | None = None
     ) -> None:
         self._context = context
-        self._make = trainer
+        self._make_trainer = make_trainer
         self._images = images
         self._trainer: TrainerLike
 
@@ -67,37 +68,37 @@ class Worker:
             from pbt_disent.population.executor import run_score_task  # noqa: F401
             from pbt_disent.training.member import Trainer
 
-            shared = () if self._images is None else (self._images.array(),)
-            self._trainer = (self._make or Trainer)(self._context, *shared)
+            images = () if self._images is None else (self._images.array(),)
+            self._trainer = (self._make_trainer or Trainer)(self._context, *images)
         except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
-            return _portable(error)
+            return _picklable(error)
         return None
 
-    def run(self, job: Job) -> Result:
-        """Do a job."""
+    def run(self, item: WorkItem) -> WorkResult:
+        """Do a work item."""
         try:
-            done = self._do(job)
-            cause: Cause | None = "code" if getattr(done, "status", "") == "failed" else None
-            return Result(job.key, True, pickle.dumps(done), cause)
+            outcome = self._run_task(item)
+            cause: FailureCause | None = "code" if getattr(outcome, "status", "") == "failed" else None
+            return WorkResult(item.key, True, pickle.dumps(outcome), cause)
         except Exception as error:  # the process boundary: whatever it is, the driver must hear of it
-            cause = _cause(error)
+            cause = _failure_cause(error)
             if cause == "memory":
                 _free_memory()
-            return Result(job.key, False, pickle.dumps(_portable(error)), cause)
+            return WorkResult(item.key, False, pickle.dumps(_picklable(error)), cause)
 
-    def _do(self, job: Job) -> object:
+    def _run_task(self, item: WorkItem) -> object:
         from pbt_disent.population.executor import run_score_task, run_train_task
 
-        task = pickle.loads(job.payload)
-        if job.kind == "train":
+        task = pickle.loads(item.payload)
+        if item.kind == "train":
             return run_train_task(cast("Trainer", self._trainer), task)
-        if job.kind == "score":
+        if item.kind == "score":
             return run_score_task(task, BlobStore(self._context.store))
         return self._trainer.encode(task)
 
 
-def _cause(error: Exception) -> Cause:
-    """Return what kept a job from its end. torch's errors are known by name: not every trainer imports it."""
+def _failure_cause(error: Exception) -> FailureCause:
+    """Return what kept an item from its end. torch's errors are known by name: not every trainer imports it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "memory"
     if type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error):
@@ -106,13 +107,13 @@ def _cause(error: Exception) -> Cause:
 
 
 def _free_memory() -> None:
-    """Give back what a failed job has left, on the GPU too."""
+    """Give back what a failed task has left, on the GPU too."""
     gc.collect()
     if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
-def _portable(error: Exception) -> PbtDisentError:
+def _picklable(error: Exception) -> PbtDisentError:
     """Return an error that survives pickling and says the same in one line."""
     if isinstance(error, PbtDisentError):
         return error
@@ -122,61 +123,63 @@ def _portable(error: Exception) -> PbtDisentError:
 
 
 @dataclass(frozen=True)
-class Hiring:
+class WorkerFactory:
     """Starts workers, each as an actor of its own; called by the pool, which then owns them.
 
     Args:
-        context: what the trainer needs.
-        cpus: CPUs that a worker asks Ray for, a little less than it uses.
-        gpus: GPUs that a worker asks for, often a fraction.
-        trainer: see `Worker`.
-        images: see `Worker`.
+        context: What the trainer needs to know.
+        cpus: The CPUs that a worker asks Ray for, a little less than it uses.
+        gpus: The GPUs that a worker asks for, often a fraction.
+        make_trainer: Makes the trainer, or `None` for `pbt_disent.training.member.Trainer`.
+        images: The images in Ray's object store, or `None` where they lie in the context's folder.
     """
 
     context: WorkerContext
     cpus: float
     gpus: float
-    trainer: TrainerFactory | None = None
+    make_trainer: TrainerFactory | None = None
     images: SharedImages | None = None
 
-    def __call__(self) -> _Hands:
+    def __call__(self) -> _ActorHandle:
         """Ask Ray for a worker; it may take a while until there is a place for it."""
         # SPREAD: to every node before a second one goes to any.
-        worker: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, scheduling_strategy="SPREAD")(
+        actor: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, scheduling_strategy="SPREAD")(
             Worker
         )
-        return _Hands(worker.remote(self.context, self.trainer, self.images))
+        return _ActorHandle(actor.remote(self.context, self.make_trainer, self.images))
 
 
-class _Hands:
+class _ActorHandle:
     """A worker as the pool holds it; every way in which Ray can lose it is `WorkerLost`."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     async def start(self) -> None:
-        problem: PbtDisentError | None = await self._answer(self._actor.start.remote())
+        problem: PbtDisentError | None = await self._get(self._actor.start.remote())
         if problem is not None:
             raise problem
 
-    async def run(self, job: Job) -> Result:
-        result: Result = await self._answer(self._actor.run.remote(job))
+    async def run(self, item: WorkItem) -> WorkResult:
+        result: WorkResult = await self._get(self._actor.run.remote(item))
         return result
 
     def kill(self) -> None:
         ray.kill(self._actor)
 
-    async def _answer(self, reference: Any) -> Any:
+    async def _get(self, reference: Any) -> Any:
         try:
             return await reference
         except RayError as error:
-            raise WorkerLost(str(error).strip().splitlines()[0], _loss(error)) from error
+            raise WorkerLost(str(error).strip().splitlines()[0], _loss_cause(error)) from error
 
 
-def _loss(error: RayError) -> Cause:
+def _loss_cause(error: RayError) -> FailureCause:
     """Return whether Ray lost a worker with its node, by the node's want of memory, or alone."""
     if isinstance(error, OutOfMemoryError):
         return "memory"
-    text = str(error)
-    gone = isinstance(error, ActorUnavailableError | NodeDiedError) or "node has died" in text or "node was" in text
-    return "node" if gone else "process"
+    message = str(error)
+    is_node_lost = (
+        isinstance(error, ActorUnavailableError | NodeDiedError) or "node has died" in message or "node was" in message
+    )
+    return "node" if is_node_lost else "process"

@@ -11,7 +11,7 @@ import pytest
 
 from pbt_disent.cli import main
 from pbt_disent.config import load_config
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 
 
 @pytest.mark.parametrize(

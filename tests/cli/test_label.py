@@ -13,8 +13,8 @@ from pbt_disent.cli import main
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
 from pbt_disent.rounds.tree import TREE, Tree
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch
 from tests.rounds.test_teaching import QUANTILES
 from tests.test_pipeline import TINY

@@ -17,9 +17,9 @@ from pbt_disent.cli import main
 from pbt_disent.config import ObjectiveConfig, validate
 from pbt_disent.models import LatentModel, build, codes_table, latent_names, resolve
 from pbt_disent.report.page import write_report
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 
 GRID = {"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4}
 WORLD = {"name": "sprites", "options": {"size": 32, "grid": GRID}}

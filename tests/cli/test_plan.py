@@ -6,7 +6,7 @@ import pytest
 
 from pbt_disent.cli.plan import _workers
 from pbt_disent.config import ResourcesConfig
-from pbt_disent.tune import capacity
+from pbt_disent.tune import resources as allocation
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,6 @@ def test_the_workers_of_the_run(
     monkeypatch: pytest.MonkeyPatch, gpus: int, resources: ResourcesConfig, expected: int
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(capacity, "usable_cpus", lambda: 16)
-    monkeypatch.setattr("pbt_disent.machine._present_gpus", lambda: gpus)
+    monkeypatch.setattr(allocation, "usable_cpus", lambda: 16)
+    monkeypatch.setattr("pbt_disent.machine._installed_gpus", lambda: gpus)
     assert _workers(resources) == expected

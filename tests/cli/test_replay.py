@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pbt_disent.cli.replay import call
+from pbt_disent.cli.replay import replay
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 from pbt_disent.population.manifest import lineage_events
 from pbt_disent.population.uncertainty import member_interval, score_text
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.simulated import simulate
 
 
@@ -29,17 +29,15 @@ def source(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def arguments(source: RunFolder, **more: object) -> argparse.Namespace:
-    given = {"lineage": str(source.path), "round": None, "replicas": 1, "config": None, "name": None, "overrides": []}
-    machine = dict.fromkeys(("cpus", "gpus", "memory", "address"))
-    return argparse.Namespace(**{**given, **machine, "runs": source.path.parent, **more})
+def call(source: RunFolder, lineage: str | None = None, **more: Any) -> int:
+    return replay(lineage or str(source.path), runs=str(source.path.parent), **more)
 
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[RunFolder]:
     """The runs that would have been executed."""
     folders: list[RunFolder] = []
-    monkeypatch.setattr("pbt_disent.cli.execution.execute_run", lambda folder, seconds: folders.append(folder) or 0)
+    monkeypatch.setattr("pbt_disent.cli.run.execute_run", lambda folder, seconds: folders.append(folder) or 0)
     return folders
 
 
@@ -51,7 +49,7 @@ def made(begun: list[RunFolder]) -> Config:
 def test_a_run_of_one_member_follows_the_winner_of_the_final_round(
     source: RunFolder, begun: list[RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(arguments(source)) == 0
+    assert call(source) == 0
     config, before = made(begun), source.config()
     assert begun[0].name == "source-replay-1"
     assert (config.method, config.seed, config.population.replicas, config.budget) == ("replay", 5, 1, None)
@@ -69,7 +67,7 @@ def test_a_run_of_one_member_follows_the_winner_of_the_final_round(
 def test_another_round_more_replicas_and_changes(
     source: RunFolder, begun: list[RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call(arguments(source, round="0", replicas=4, name="mine", overrides=["seed=9"], cpus="1"))
+    call(source, round_path="0", replicas=4, name="mine", changes=["seed=9"], cpus="1")
     config = made(begun)
     scored = [(one, one.best) for one in simulate("0", replicas=3) if one.best is not None]
     generation, best = max(scored, key=lambda pair: pair[1].score or 0)
@@ -85,37 +83,37 @@ def test_a_lineage_alone_needs_a_config(source: RunFolder, begun: list[RunFolder
     file = tmp_path / "lineage.jsonl"
     file.write_text((source.path / "lineage.jsonl").read_text() + '{"event": "sco')
     with pytest.raises(UserError, match=r"lies in no run, so its data are not known; name a config with --config$"):
-        call(arguments(source, lineage=str(file)))
-    call(arguments(source, lineage=str(file), config="demo"))
+        call(source, lineage=str(file))
+    call(source, lineage=str(file), config="demo")
     assert made(begun).replay is not None
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"round": "0/leaf1/1"}, r"^round 0/leaf1/1: trains on a part of the images"),
+        ({"round_path": "0/leaf1/1"}, r"^round 0/leaf1/1: trains on a part of the images"),
         ({"replicas": 0}, r"^--replicas 0: must be at least 1; leave it out$"),
         ({"lineage": "nowhere"}, r"^run 'nowhere': is neither a folder nor a name"),
-        ({"overrides": ["population.sise=3"]}, r"^key 'population\.sise': is unknown"),
+        ({"changes": ["population.sise=3"]}, r"^key 'population\.sise': is unknown"),
     ],
 )
-def test_bad_input_is_one_line(source: RunFolder, begun: list[RunFolder], more: dict[str, object], said: str) -> None:
+def test_bad_input_is_one_line(source: RunFolder, begun: list[RunFolder], more: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        call(arguments(source, **more))
+        call(source, **more)
     assert begun == []
 
 
 def test_a_final_round_that_was_taught_cannot_be_replayed(source: RunFolder, begun: list[RunFolder]) -> None:
     source.write_config(load_config(source.config().dump(), ["final.objective=adagvae"]))
     with pytest.raises(UserError, match=r"^round final: trained betatcvae, which learned from the labels"):
-        call(arguments(source))
-    call(arguments(source, round="0"))
+        call(source)
+    call(source, round_path="0")
 
 
 def test_what_is_no_lineage_is_named(source: RunFolder, begun: list[RunFolder]) -> None:
     (source.path / "lineage.jsonl").write_text("no\nlineage\n")
     with pytest.raises(UserError, match=r"lineage\.jsonl: must be the lineage of a run, JSON by lines"):
-        call(arguments(source))
+        call(source)
 
 
 def test_only_the_verb_makes_such_a_config() -> None:

@@ -19,8 +19,8 @@ from pbt_disent.config import ObjectiveConfig, validate
 from pbt_disent.data.splits import split
 from pbt_disent.metrics import METRICS
 from pbt_disent.models import LatentModel, build, resolve
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 
 RNG = np.random.default_rng(0)
 FACTORS = RNG.integers([3, 4], size=(200, 2))

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from pbt_disent.cli import main
-from pbt_disent.cli.watch_folder import Snapshot, WatchedFolder
+from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.cli.watch_table import draw, headline
 from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.simulated import simulate
 
 

@@ -1,4 +1,4 @@
-"""A driver that joins a cluster and plays the small population on it; says each phase, and how it ended."""
+"""A driver that joins a cluster and trains the small population on it; prints each phase, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.executor import RayExecutor
@@ -27,7 +27,7 @@ BEGUN = "begun"
 FINISHED = "finished."
 
 
-class Marking(Trainer):
+class MarkingTrainer(Trainer):
     """A trainer whose tasks leave a file when they begin and when they end, and take as long as `slow` says."""
 
     def __init__(self, context: WorkerContext, *images: object) -> None:
@@ -66,15 +66,15 @@ def main() -> None:
     journal = RoundJournal(folder, bench.blobs, lease)
     spec = small_spec(bench, generations=generations)
 
-    def play(executor: Executor) -> None:
+    def train(executor: Executor) -> None:
         assert isinstance(executor, RayExecutor)
-        kept = Safekeeping(executor, journal, bench.blobs, GrowingLog(folder / "incidents.jsonl"))
+        kept = Safekeeping(executor, journal, bench.blobs, AppendOnlyLog(folder / "incidents.jsonl"))
         run_population(spec, kept, journal, Says())
-        statistics, slots = executor.statistics()
-        print(f"workers {statistics.hired} {statistics.lost} slots {sorted(slots.values())}", flush=True)
+        statistics, trials = executor.statistics()
+        print(f"workers {statistics.started} {statistics.lost} trials {sorted(trials.values())}", flush=True)
 
     try:
-        launch(bench.context, ResourcesConfig(address=address), "cluster", 8, play, 3, trainer=Marking)
+        launch(bench.context, ResourcesConfig(address=address), "cluster", train, 3, make_trainer=MarkingTrainer)
     except PbtDisentError as error:
         print(f"error {error}", flush=True)
         sys.exit(error.exit_code)

@@ -15,7 +15,7 @@ from pbt_disent.population.events import Event, Phase
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.store import files
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from tests.faults.world import die, in_a_child, long, play
 from tests.population.fakes import FakeExecutor, Watch, journal, manifests, spec
 
@@ -67,7 +67,7 @@ PHASES: dict[str, tuple[Callable[[Path], None], int]] = {
     "before checkpoint write": (die_at(BlobStore, "put", 15, before=True), 1),
     "after checkpoint write": (die_at(BlobStore, "put", 15, before=False), 1),
     "before manifest commit": (die_at(RoundJournal, "commit", 1, before=True), 1),
-    "between manifest and lineage": (die_at(GrowingLog, "append", 1, before=True), 2),
+    "between manifest and lineage": (die_at(AppendOnlyLog, "append", 1, before=True), 2),
     "before garbage collection": (die_at(BlobStore, "collect", 3, before=True), 3),
     "after manifest commit": (die_in("committed"), 2),
 }
@@ -94,7 +94,7 @@ def test_killed_at_a_phase(tmp_path: Path, undisturbed: Path, phase: str) -> Non
 def assert_equal(folder: Path, other: Path) -> None:
     assert manifests(folder) == manifests(other)
     assert (folder / "lineage.jsonl").read_bytes() == (other / "lineage.jsonl").read_bytes()
-    assert BlobStore(folder / "blobs").all() == BlobStore(other / "blobs").all()
+    assert BlobStore(folder / "blobs").digests() == BlobStore(other / "blobs").digests()
 
 
 OPERATIONS: list[tuple[Any, str]] = [

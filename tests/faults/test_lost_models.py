@@ -15,7 +15,7 @@ from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.tasks import TrainOutcome, TrainTask
 from tests.faults.test_checkpoints import corrupt, incidents_of
@@ -76,13 +76,13 @@ class Careful(FakeExecutor):
                 for digest in origins:
                     blob(Path(self.blobs.root).parent, digest).unlink()
             for digest in origins:
-                if not self.blobs.is_sound(digest):
+                if not self.blobs.is_intact(digest):
                     return TrainOutcome(task.key, "failed", error="lost", lost=digest)
             return super()._one(task)
 
 
 def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> Safekeeping:
-    return Safekeeping(executor, book, blobs, GrowingLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
+    return Safekeeping(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
 
 
 def play(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> Careful:
@@ -118,7 +118,7 @@ def test_an_asynchronous_population_goes_on_without_any_of_its_checkpoints(tmp_p
     with pytest.raises(Crash):
         play(tmp_path, die_at=(3, "committed"))
     before = read(tmp_path)
-    for digest in BlobStore(tmp_path / "blobs").all():
+    for digest in BlobStore(tmp_path / "blobs").digests():
         blob(tmp_path, digest).unlink()
     play(tmp_path)
     assert read(tmp_path)[: len(before)] == before

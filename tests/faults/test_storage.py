@@ -85,7 +85,7 @@ def test_a_full_disk_loses_nothing(
     """Without a reserve the disk is hit in the middle of a generation; with one the generation is not begun."""
     monkeypatch.setattr(safekeeping, "SPARE_BYTES", spare)
     if not spare:
-        monkeypatch.setattr(BlobStore, "free", lambda self: None)
+        monkeypatch.setattr(BlobStore, "free_bytes", lambda self: None)
     filling = FillsUp(small_disk, 60_000)
     with pytest.raises(StorageFailed) as caught:
         play_on(small_disk, monkeypatch, filling)

@@ -17,7 +17,7 @@ from pbt_disent.population.executor import Executor, InProcessExecutor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.lease import Lease
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import WorkerContext
 from tests.training.bench import SHAPE, Bench, make_bench
 
@@ -62,7 +62,7 @@ def play(
     try:
         journal = RoundJournal(folder, bench.blobs, lease)
         journal.sweep([bench.task.probe])
-        log = GrowingLog(folder / "incidents.jsonl")
+        log = AppendOnlyLog(folder / "incidents.jsonl")
         executor = Safekeeping(make(bench.context), journal, bench.blobs, log)
         run_population(spec(bench), executor, journal, observer or Observers())
     finally:

@@ -127,9 +127,9 @@ def test_only_needed_checkpoints_are_left(tmp_path: Path) -> None:
     wanted |= {digest for one in history[-1].next for digest in one.origins if digest}
     best = max((m.best for m in history if m.best), key=lambda record: record.score or 0)
     checkpoints = {digest for record in turns(history) for digest in record.checkpoints}
-    assert blobs.all() & checkpoints <= wanted | set(best.checkpoints)
-    assert wanted <= blobs.all()
-    assert not blobs.all() & {digest for record in turns(history) for digest in record.codes}
+    assert blobs.digests() & checkpoints <= wanted | set(best.checkpoints)
+    assert wanted <= blobs.digests()
+    assert not blobs.digests() & {digest for record in turns(history) for digest in record.codes}
 
 
 @pytest.mark.parametrize(("generation", "phase"), [(0, "decided"), (2, "trained"), (3, "committed")])

@@ -16,8 +16,8 @@ from pbt_disent.data.storage import materialise
 from pbt_disent.models import LatentModel, build, resolve
 from pbt_disent.population.clock import CLOCK
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.simulated import simulate
 
 SHAPE = (1, 32, 32)

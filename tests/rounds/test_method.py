@@ -16,7 +16,7 @@ from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.rounds.method import Result, run_method
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask
 from tests.population.fakes import SPACE, Crash, FakeExecutor, Outcome, Watch, journal, manifests
 
@@ -74,7 +74,7 @@ def run(folder: Path, executor: type[Oracle] = Oracle, watch: Watch | None = Non
             data=DataIdentity(name="oracle", fingerprint="oracle", subset=None, images=len(executor.factors)),
             blobs=blobs,
             journal=book,
-            log=GrowingLog(folder / "rounds.jsonl"),
+            log=AppendOnlyLog(folder / "rounds.jsonl"),
             executor=executor(blobs),
             observer=watch or Watch(),
         )

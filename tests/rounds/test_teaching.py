@@ -15,8 +15,8 @@ from pbt_disent.population.events import Event, Phase
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.rounds.recursion import Leaf, Level
 from pbt_disent.rounds.teaching import found_labels
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.population.fakes import Crash, Watch, manifests
 from tests.test_pipeline import TINY
 

@@ -10,8 +10,8 @@ import pytest
 from pbt_disent import api
 from pbt_disent.models.contract import Batch
 from pbt_disent.population.events import Observers
-from pbt_disent.store.creating import create_run
-from pbt_disent.store.log import GrowingLog
+from pbt_disent.store.log import AppendOnlyLog
+from pbt_disent.store.runs import create_run
 from pbt_disent.training.group import Group
 from pbt_disent.types import Json
 from studies.cells import Cell
@@ -155,7 +155,7 @@ def test_the_table_gives_median_quartiles_and_worst_seed() -> None:
 def test_the_verb_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = cell("fixed")
     row = {"arm": one.arm, "seed": one.seed, "digest": one.digest, "result": figures(0.5)}
-    GrowingLog(tmp_path / "robustness.jsonl").append([row])
+    AppendOnlyLog(tmp_path / "robustness.jsonl").append([row])
     assert main(["robustness", "--table", "--folder", str(tmp_path)]) == 0
     assert "| rooms | fixed | 1 | 0.50 (0.50–0.50) | 0.50 |" in capsys.readouterr().out
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"

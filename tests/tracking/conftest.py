@@ -9,7 +9,7 @@ import pytest
 from pbt_disent.config import validate
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from pbt_disent.tracking import uploader
 from pbt_disent.tracking.writer import MlflowWriter
 

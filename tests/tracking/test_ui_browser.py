@@ -17,7 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from pbt_disent.config import validate
 from pbt_disent.report.export import population_picture
-from pbt_disent.store.creating import create_run
+from pbt_disent.store.runs import create_run
 from pbt_disent.tracking.writer import MlflowWriter
 from tests.simulated import simulate
 from tests.tracking.servers import Server, running

@@ -21,6 +21,6 @@ if __name__ == "__main__":
     folder = sys.argv[1]
     context = WorkerContext(f"{folder}/blobs", folder, "any")
     try:
-        launch(context, ResourcesConfig(cpus=1, gpus=0), "same name", 2, main, 3, trainer=FakeTrainer)
+        launch(context, ResourcesConfig(cpus=1, gpus=0), "same name", main, 3, max_trials=2, make_trainer=FakeTrainer)
     except Stopped as stopped:
         print(f"STOPPED: {stopped}", flush=True)

@@ -33,9 +33,9 @@ QUICK_DEATH = {
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody has."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
 
 
 class Node:
@@ -44,35 +44,35 @@ class Node:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
 
-    def family(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """Return all processes of the node."""
         top = psutil.Process(self.process.pid)
         return [top, *top.children(recursive=True)]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all processes of the node."""
-        for one in self.family():
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.send_signal(number)
+                process.send_signal(number)
 
     def kill(self) -> None:
         """End the node as a power cut does."""
-        family = self.family() if self.process.poll() is None else []
-        for one in family:
+        processes = self.processes() if self.process.poll() is None else []
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
         self.process.wait(20)
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(processes, timeout=10)
 
 
 class LocalCluster:
     """Starts a head, and nodes that join it.
 
     Args:
-        folder: short path for sockets and logs.
-        token: none starts it without authentication.
-        settings: more of the environment.
-        host: address of the head, if it is to be reached from other network namespaces.
+        folder: The folder of sockets and logs. Its path must be short.
+        token: The token, or `None` to start the cluster without authentication.
+        settings: Further environment variables.
+        host: The address of the head, if it is to be reached from other network namespaces.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class LocalCluster:
         self.port, self.dashboard = free_port(), free_port()
         self.nodes: list[Node] = []
         access = {"RAY_AUTH_MODE": "disabled"} if token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-        named = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         self.environment = {
-            **named,
+            **inherited,
             **access,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # as in an activated environment
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -162,12 +162,12 @@ class LocalCluster:
 
     def _wait(self, node: Node, dashboard: bool) -> None:
         deadline = time.monotonic() + 120
-        while not _listens(self.host, self.port) or (dashboard and not self._answers()):
+        while not _listens(self.host, self.port) or (dashboard and not self._dashboard_answers()):
             assert node.process.poll() is None, (self.folder / "node-0.log").read_text()
             assert time.monotonic() < deadline, "the head did not start"
             time.sleep(0.1)
 
-    def _answers(self) -> bool:
+    def _dashboard_answers(self) -> bool:
         try:
             urllib.request.urlopen(f"{self.url}/api/jobs/", timeout=5).close()
         except urllib.error.HTTPError as error:

@@ -1,4 +1,4 @@
-"""A pool that grows with nodes that join and outlives those that go, and a machinery that falls silent."""
+"""A pool that grows with nodes that join and outlives those that leave, and a pool that falls silent."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pbt_disent.tune import nodes
 from pbt_disent.tune.cluster import private_folder, process_token
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
-from pbt_disent.tune.messages import Statistics
+from pbt_disent.tune.messages import PoolStatistics
 from tests.tune.fakes import FakeTrainer, train_tasks
-from tests.tune.hunting import kill_soon, ray_children, workers_on
+from tests.tune.processes import kill_soon, ray_children, workers_on
 
 pytestmark = pytest.mark.ray
 
@@ -38,15 +38,15 @@ def cluster() -> Iterator[Cluster]:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", process_token())  # Ray reads it once in a process, for all its clusters
-        settings: Any = _raylet
-        settings.Config.initialize("")
-        one = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        head = one.head_node
+        native: Any = _raylet
+        native.Config.initialize("")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        head = cluster.head_node
         try:
-            yield one
+            yield cluster
         finally:
             ray.shutdown()
-            one.shutdown()
+            cluster.shutdown()
             reap_children(head)
 
 
@@ -65,7 +65,7 @@ def trained(folder: Path, generation: int, members: int) -> list[TrainOutcome]:
     return [replace(run_train_task(alone, task), key=task.key) for task in tasks]  # type: ignore[arg-type]
 
 
-def until(executor: RayExecutor, reached: Callable[[Statistics], bool], generation: int) -> Statistics:
+def until(executor: RayExecutor, reached: Callable[[PoolStatistics], bool], generation: int) -> PoolStatistics:
     """Train until the workers are as they should be."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
@@ -80,7 +80,7 @@ def until(executor: RayExecutor, reached: Callable[[Statistics], bool], generati
 def test_the_pool_grows_with_a_node_that_joins_and_goes_on_without_one_that_leaves(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "EVERY_SECONDS", 0.5)
+    monkeypatch.setattr(nodes, "WATCH_SECONDS", 0.5)
 
     def main(executor: Executor) -> None:
         assert isinstance(executor, RayExecutor)
@@ -88,7 +88,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_goes_on_without_one_that_leav
         assert executor.statistics()[0].alive == 1
         joined = cluster.add_node(num_cpus=1)
         grown = until(executor, lambda now: now.alive == 2, 100)
-        assert (grown.hired, grown.lost) == (2, 0)
+        assert (grown.started, grown.lost) == (2, 0)
         ended = {name: list(infos) for name, infos in joined.all_processes.items()}
 
         def leave(pid: int) -> None:
@@ -101,10 +101,18 @@ def test_the_pool_grows_with_a_node_that_joins_and_goes_on_without_one_that_leav
         assert outcomes == trained(tmp_path, 5, 8)
         shrunk = until(executor, lambda now: now.alive == 1, 200)
         assert shrunk.lost >= 1
-        assert shrunk.causes.keys() <= {"node"}, "a task that lost its node has lost nothing of its budget"
+        assert shrunk.failures.keys() <= {"node"}, "a task that lost its node has lost nothing of its budget"
 
     context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any")
-    launch(context, ResourcesConfig(address=cluster.address, gpus=0), "elastic", 2, main, 8, trainer=FakeTrainer)
+    launch(
+        context,
+        ResourcesConfig(address=cluster.address, gpus=0),
+        "elastic",
+        main,
+        8,
+        max_trials=2,
+        make_trainer=FakeTrainer,
+    )
 
 
 def test_a_pool_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +125,7 @@ def test_a_pool_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytes
 
     def main(executor: Executor) -> None:
         executor.train(train_tasks(0, 2), lambda outcome: None)
-        pools = lambda: [one.pid for one in ray_children("ray::Pool") if workers_on(tmp_path, 5)()]  # noqa: E731
+        pools = lambda: [pool.pid for pool in ray_children("ray::WorkerPool") if workers_on(tmp_path, 5)()]  # noqa: E731
         freezing = kill_soon(pools, freeze)
         outcomes = executor.train(train_tasks(5, 4, sleep=0.4), lambda outcome: None)
         freezing.join()
@@ -125,4 +133,4 @@ def test_a_pool_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytes
         assert outcomes == trained(tmp_path, 5, 4)
 
     context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any")
-    launch(context, ResourcesConfig(cpus=2, gpus=0), "silent", 2, main, 4, trainer=FakeTrainer)
+    launch(context, ResourcesConfig(cpus=2, gpus=0), "silent", main, 4, max_trials=2, make_trainer=FakeTrainer)

@@ -19,8 +19,8 @@ import yaml
 
 from pbt_disent import api
 from pbt_disent.config import load_config
-from pbt_disent.store.creating import create_run
 from pbt_disent.store.run_folder import RunFolder
+from pbt_disent.store.runs import create_run
 from tests.faults.world import long
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY

@@ -13,11 +13,11 @@ import yaml
 
 from pbt_disent import api
 from pbt_disent.config import load_config
-from pbt_disent.store.creating import create_run
-from pbt_disent.store.documents import read_documents
 from pbt_disent.store.filesystem import RemoteFiles
+from pbt_disent.store.runs import create_run
 from tests.conftest import missing
 from tests.population.fakes import Watch, manifests
+from tests.store.helpers import read_documents
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
 
@@ -75,8 +75,8 @@ def test_the_same_nodes_work_together_through_an_object_store(apart: LocalCluste
     wanted = {name.removeprefix("/"): content for name, content in manifests(undisturbed.path).items()}
     assert read_documents(files, "rounds") == wanted
     assert files.read("model/model.safetensors") == (undisturbed.model / "model.safetensors").read_bytes()
-    assert files.look("report.html") is not None
-    assert files.entries("blobs") != []
+    assert files.stat("report.html") is not None
+    assert files.list_files("blobs") != []
 
 
 def test_a_cluster_that_lets_everybody_in_is_refused_unless_asked_for(place: Path) -> None:

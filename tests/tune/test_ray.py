@@ -23,10 +23,10 @@ from pbt_disent.store.lease import Lease
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
-from pbt_disent.tune.messages import Statistics
+from pbt_disent.tune.messages import PoolStatistics
 from tests.training.bench import SHAPE, make_bench
 from tests.tune.fakes import FakeTrainer, train_tasks
-from tests.tune.hunting import kill_soon, ray_children, workers_on
+from tests.tune.processes import kill_soon, ray_children, workers_on
 
 pytestmark = pytest.mark.ray
 
@@ -39,8 +39,8 @@ class Session:
 
     outcomes: dict[str, list[TrainOutcome]] = field(default_factory=dict)
     progress: list[TrainOutcome] = field(default_factory=list)
-    healthy: tuple[Statistics, dict[int, int]] | None = None
-    after_loss: tuple[Statistics, dict[int, int]] | None = None
+    healthy: tuple[PoolStatistics, dict[int, int]] | None = None
+    after_loss: tuple[PoolStatistics, dict[int, int]] | None = None
     scores: list[MemberScore] = field(default_factory=list)
     encoded: EncodeOutcome | None = None
     errors: list[PbtDisentError] = field(default_factory=list)
@@ -52,7 +52,7 @@ MIXED = [
     *(replace(t, key=replace(t.key, member=5)) for t in train_tasks(1, 1, disk=1.0)),
 ]
 WORKER_DIES = train_tasks(2, 4, sleep=0.4)
-SLOT_DIES = train_tasks(3, 6, sleep=0.4)
+TRIAL_DIES = train_tasks(3, 6, sleep=0.4)
 POOL_DIES = train_tasks(4, 4, sleep=0.4)
 
 
@@ -96,21 +96,21 @@ def session(folder: Path) -> Session:
         killer = kill_soon(workers_on(folder, 2))
         done.outcomes["worker dies"] = executor.train(WORKER_DIES, lambda outcome: None)
         killer.join()
-        killer = kill_soon(lambda: [slot.pid for slot in ray_children("ray::Slot") if workers_on(folder, 3)()])
-        done.outcomes["slot dies"] = executor.train(SLOT_DIES, lambda outcome: None)
+        killer = kill_soon(lambda: [trial.pid for trial in ray_children("ray::CohortTrial") if workers_on(folder, 3)()])
+        done.outcomes["trial dies"] = executor.train(TRIAL_DIES, lambda outcome: None)
         killer.join()
         deadline = time.monotonic() + 60
         done.after_loss = executor.statistics()
         while 2 not in done.after_loss[1].values() and time.monotonic() < deadline:
-            time.sleep(0.2)  # the tasks are done by the pool; Tune takes its time to start the slot again
+            time.sleep(0.2)  # the tasks are done by the pool; Tune takes its time to start the trial again
             done.after_loss = executor.statistics()
-        killer = kill_soon(lambda: [pool.pid for pool in ray_children("ray::Pool") if workers_on(folder, 4)()])
+        killer = kill_soon(lambda: [pool.pid for pool in ray_children("ray::WorkerPool") if workers_on(folder, 4)()])
         done.outcomes["pool dies"] = executor.train(POOL_DIES, lambda outcome: None)
         killer.join()
         return done
 
     context = WorkerContext(str(folder / "blobs"), str(folder), "any")
-    result = launch(context, TWO, "session", 8, main, 11, trainer=FakeTrainer)
+    result = launch(context, TWO, "session", main, 11, make_trainer=FakeTrainer)
     assert result is done
     return result
 
@@ -124,7 +124,7 @@ def expected(folder: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "tasks"),
-    [("healthy", HEALTHY), ("worker dies", WORKER_DIES), ("slot dies", SLOT_DIES), ("pool dies", POOL_DIES)],
+    [("healthy", HEALTHY), ("worker dies", WORKER_DIES), ("trial dies", TRIAL_DIES), ("pool dies", POOL_DIES)],
 )
 def test_outcomes_are_those_of_one_process_in_the_order_of_the_tasks(
     session: Session, expected: Any, name: str, tasks: list[TrainTask]
@@ -140,17 +140,17 @@ def test_progress_is_told_once_per_task(session: Session) -> None:
 
 def test_no_actor_restarts_in_a_healthy_run(session: Session) -> None:
     assert session.healthy is not None
-    workers, slots = session.healthy
-    assert (workers.hired, workers.lost, workers.alive) == (2, 0, 2)
-    assert workers.jobs == len(HEALTHY) + 20 * 8 + 2
-    assert slots == dict.fromkeys(range(2), 1)
+    workers, trials = session.healthy
+    assert (workers.started, workers.lost, workers.alive) == (2, 0, 2)
+    assert workers.completed == len(HEALTHY) + 20 * 8 + 2
+    assert trials == dict.fromkeys(range(2), 1)
 
 
 def test_the_dead_were_replaced(session: Session, folder: Path) -> None:
     assert session.after_loss is not None
-    workers, slots = session.after_loss
-    assert (workers.hired, workers.lost, workers.alive) == (3, 1, 2)
-    assert sorted(slots.values()) == [1, 2]
+    workers, trials = session.after_loss
+    assert (workers.started, workers.lost, workers.alive) == (3, 1, 2)
+    assert sorted(trials.values()) == [1, 2]
     assert len(list(folder.glob("*-g2"))) > len(WORKER_DIES)
 
 
@@ -203,7 +203,7 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
             main(InProcessExecutor(bench.context))
         else:
             resources = TWO.model_copy(update={"images": name, "cpus": 1 if name == "object-store" else 2})
-            launch(bench.context, resources, "engine/0 ü", 8, main, 3)
+            launch(bench.context, resources, "engine/0 ü", main, 3)
         manifests[name] = {path.name: path.read_bytes() for path in sorted(folder.rglob("generation-*.json"))}
     assert sorted(manifests["disk"]) == ["generation-0000.json", "generation-0001.json"]
     assert manifests["disk"] == manifests["object-store"] == manifests["process"]

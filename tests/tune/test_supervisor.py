@@ -14,66 +14,66 @@ import pytest
 import yaml
 
 from pbt_disent.config import load_config
-from pbt_disent.store.creating import create_run
-from pbt_disent.tune.supervisor import BACKOFF_SECONDS, STOPPED, command, supervise
+from pbt_disent.store.runs import create_run
+from pbt_disent.tune.supervisor import BACKOFF_SECONDS, STOPPED, build_command, supervise
 from tests.test_pipeline import TINY
 
 
-class World:
-    """Attempts that end as they are told, and progress that grows as it is told."""
+class FakeAttempts:
+    """Attempts that end with these codes, and numbers of committed generations that grow as given."""
 
-    def __init__(self, codes: list[int], progress: list[int] | None = None, stop_after: int | None = None) -> None:
-        self.codes, self.progress = codes, progress or [0] * 100
+    def __init__(self, codes: list[int], committed: list[int] | None = None, stop_after: int | None = None) -> None:
+        self.codes, self.committed = codes, committed or [0] * 100
         self.waited: list[float] = []
-        self.said: list[str] = []
-        self.attempts = 0
+        self.log: list[str] = []
+        self.count = 0
         self.stop_after = stop_after
 
     def attempt(self) -> int:
-        self.attempts += 1
-        return self.codes[self.attempts - 1]
+        self.count += 1
+        return self.codes[self.count - 1]
 
     def wait(self, seconds: float) -> bool:
         if seconds:
             self.waited.append(seconds)
-        return self.stop_after is not None and self.attempts >= self.stop_after
+        return self.stop_after is not None and self.count >= self.stop_after
 
     def run(self, retries: int = 3) -> int:
-        return supervise(self.attempt, lambda: self.progress[self.attempts], self.wait, self.said.append, retries)
+        return supervise(self.attempt, lambda: self.committed[self.count], self.wait, self.log.append, retries)
 
 
 @pytest.mark.parametrize("code", [0, 2, 130])
 def test_what_ended_well_was_stopped_or_is_wrong_is_not_tried_again(code: int) -> None:
-    world = World([code])
-    assert world.run() == code
-    assert (world.attempts, world.waited) == (1, [])
+    attempts = FakeAttempts([code])
+    assert attempts.run() == code
+    assert (attempts.count, attempts.waited) == (1, [])
 
 
 def test_what_failed_is_tried_again_after_ever_longer_waits() -> None:
-    world = World([1, -9, 1, 0])
-    assert world.run() == 0
-    assert world.waited == list(BACKOFF_SECONDS[:3])
-    assert "ended by signal 9" in world.said[1]
-    assert world.said[0].endswith("retry 1 of 3 in 5 s")
+    attempts = FakeAttempts([1, -9, 1, 0])
+    assert attempts.run() == 0
+    assert attempts.waited == list(BACKOFF_SECONDS[:3])
+    assert "ended by signal 9" in attempts.log[1]
+    assert attempts.log[0].endswith("retry 1 of 3 in 5 s")
 
 
 def test_it_gives_up_where_retries_bring_nothing() -> None:
-    world = World([1, 1, -11])
-    assert world.run(retries=2) == 1
-    assert world.attempts == 3
-    assert world.said[-1] == "supervisor: ended by signal 11; 2 retries brought nothing"
+    attempts = FakeAttempts([1, 1, -11])
+    assert attempts.run(retries=2) == 1
+    assert attempts.count == 3
+    assert attempts.log[-1] == "supervisor: ended by signal 11; 2 retries brought nothing"
 
 
 def test_progress_refills_the_budget() -> None:
-    world = World([1] * 6 + [0], progress=[0, 1, 2, 3, 4, 5, 6, 7])
-    assert world.run(retries=1) == 0
-    assert world.waited == [BACKOFF_SECONDS[0]] * 6
+    attempts = FakeAttempts([1] * 6 + [0], committed=[0, 1, 2, 3, 4, 5, 6, 7])
+    assert attempts.run(retries=1) == 0
+    assert attempts.waited == [BACKOFF_SECONDS[0]] * 6
 
 
 def test_told_to_stop_it_tries_no_more() -> None:
-    world = World([1, 1, 1], stop_after=2)
-    assert world.run() == STOPPED
-    assert world.attempts == 2
+    attempts = FakeAttempts([1, 1, 1], stop_after=2)
+    assert attempts.run() == STOPPED
+    assert attempts.count == 2
 
 
 @pytest.fixture(params=["folder", "objects"])
@@ -88,13 +88,21 @@ def test_it_runs_a_new_run_resumes_one_on_record_and_leaves_another_one_of_that_
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(load_config(None, TINY).dump()))
     base = [sys.executable, "-m", "pbt_disent"]
-    assert command(file, "one", runs, []) == [*base, "run", str(file), "--name", "one", "--runs", runs]
+    assert build_command(file, "one", runs, []) == [*base, "run", str(file), "--name", "one", "--runs", runs]
     create_run(load_config(str(file)), "tiny", runs if "://" in runs else Path(runs), "one")
-    assert command(file, "one", runs, ["--set", "x=1"]) == [*base, "resume", "one", "--runs", runs, "--set", "x=1"]
-    assert command(None, "one", runs, []) == [*base, "resume", "one", "--runs", runs]
+    assert build_command(file, "one", runs, ["--set", "x=1"]) == [
+        *base,
+        "resume",
+        "one",
+        "--runs",
+        runs,
+        "--set",
+        "x=1",
+    ]
+    assert build_command(None, "one", runs, []) == [*base, "resume", "one", "--runs", runs]
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(load_config(None, [*TINY, "seed=6"]).dump()))
-    assert command(other, "one", runs, [])[3] == "run"
+    assert build_command(other, "one", runs, [])[3] == "run"
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

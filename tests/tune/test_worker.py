@@ -13,8 +13,8 @@ from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import ScoreTask
 from pbt_disent.store.blobs import CorruptBlob
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
-from pbt_disent.tune.messages import Job, JobKind, Result
-from pbt_disent.tune.worker import Worker, _loss
+from pbt_disent.tune.messages import WorkItem, WorkKind, WorkResult
+from pbt_disent.tune.worker import Worker, _loss_cause
 from tests.tune.fakes import FakeTrainer, train_tasks
 
 
@@ -22,26 +22,26 @@ def make_worker(folder: Path, objective: str = "any") -> Worker:
     return Worker(WorkerContext(str(folder / "blobs"), str(folder), objective), FakeTrainer)
 
 
-def do(worker: Worker, kind: JobKind, task: TrainTask | ScoreTask | EncodeTask) -> Result:
-    return worker.run(Job("k", kind, 1.0, pickle.dumps(task)))
+def run(worker: Worker, kind: WorkKind, task: TrainTask | ScoreTask | EncodeTask) -> WorkResult:
+    return worker.run(WorkItem("k", kind, 1.0, pickle.dumps(task)))
 
 
-def test_what_a_worker_does_with_each_kind_of_job(tmp_path: Path) -> None:
+def test_what_a_worker_does_with_each_kind_of_item(tmp_path: Path) -> None:
     worker = make_worker(tmp_path)
     assert worker.start() is None
-    trained = do(worker, "train", train_tasks(0, 1)[0])
+    trained = run(worker, "train", train_tasks(0, 1)[0])
     outcome: TrainOutcome = pickle.loads(trained.payload)
     assert (trained.key, trained.ok, outcome.status, outcome.images) == ("k", True, "ok", 10)
-    encoded: EncodeOutcome = pickle.loads(do(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
+    encoded: EncodeOutcome = pickle.loads(run(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
     assert encoded.codes == f"codes of {outcome.checkpoints[0]}"
-    scored = do(worker, "score", ScoreTask("0", 0, "udr", (), {"against": "replicas"}))
+    scored = run(worker, "score", ScoreTask("0", 0, "udr", (), {"against": "replicas"}))
     assert (scored.ok, pickle.loads(scored.payload)) == (True, [])
 
 
 def test_an_error_of_the_training_code_is_a_failed_outcome(tmp_path: Path) -> None:
     worker = make_worker(tmp_path)
     worker.start()
-    result = do(worker, "train", train_tasks(0, 1, **{"raise": 1.0})[0])
+    result = run(worker, "train", train_tasks(0, 1, **{"raise": 1.0})[0])
     outcome: TrainOutcome = pickle.loads(result.payload)
     assert (result.ok, result.cause) == (True, "code")
     assert (outcome.status, outcome.error) == ("failed", "ValueError: the loss is no number")
@@ -50,10 +50,10 @@ def test_an_error_of_the_training_code_is_a_failed_outcome(tmp_path: Path) -> No
 def test_what_may_pass_is_marked_and_what_may_not_keeps_its_type(tmp_path: Path) -> None:
     worker = make_worker(tmp_path)
     worker.start()
-    full = do(worker, "train", train_tasks(0, 1, disk=1.0)[0])
+    full = run(worker, "train", train_tasks(0, 1, disk=1.0)[0])
     assert (full.ok, full.cause) == (False, "storage")
     assert str(pickle.loads(full.payload)).startswith("No space left on device; free some space")
-    missing = do(worker, "encode", EncodeTask("0" * 64, None))
+    missing = run(worker, "encode", EncodeTask("0" * 64, None))
     assert (missing.ok, missing.cause) == (False, "code")
     assert isinstance(pickle.loads(missing.payload), CorruptBlob)
 
@@ -82,7 +82,7 @@ def test_what_went_wrong_is_told_apart(tmp_path: Path, error: Exception, cause: 
 
     worker = Worker(WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any"), Broken)
     assert worker.start() is None
-    result = do(worker, "train", train_tasks(0, 1)[0])
+    result = run(worker, "train", train_tasks(0, 1)[0])
     assert result.cause == cause
     assert result.ok == (cause == "code"), "only an error of the code is an outcome of the member"
 
@@ -97,4 +97,4 @@ def test_what_went_wrong_is_told_apart(tmp_path: Path, error: Exception, cause: 
     ],
 )
 def test_how_ray_lost_a_worker(error: RayError, cause: str) -> None:
-    assert _loss(error) == cause
+    assert _loss_cause(error) == cause

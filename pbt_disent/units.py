@@ -1,0 +1,23 @@
+"""Quantities in words, the same in the terminal, in the report and in tables."""
+
+from __future__ import annotations
+
+__all__ = ["duration"]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words, in the largest unit of which there is more than one and a half.
+
+    Args:
+        seconds: The duration in seconds.
+
+    >>> [duration(seconds) for seconds in (45, 420, 11_520, 216_000)]
+    ['45 s', '7 min', '3.2 h', '2.5 days']
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
