@@ -40,11 +40,11 @@ def automatic_config(source: str, overrides: Sequence[str], progress: Progress |
     images = min(max(len(data), LEAST_IMAGES), MOST_IMAGES)
     members = max(4, min(cpus // 2, 16))
     chosen += [
-        f"population.images_per_generation={images}",
+        f"population.image_passes_per_generation={images}",
         f"population.size={members}",
         f"final.size={members + 2}",
-        f"final.images_per_generation={images}",
-        f"final.points={min(max(len(data), 100), 10_000)}",
+        f"final.image_passes_per_generation={images}",
+        f"final.fitness.points={min(max(len(data), 100), 10_000)}",
     ]
     return load_config("auto", [named, *chosen, *overrides])
 

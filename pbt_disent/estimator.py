@@ -25,7 +25,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pbt_disent.api import Launch, execute, in_process, prepare
+from pbt_disent.api import execute, prepare
 from pbt_disent.automatic import automatic_config
 from pbt_disent.config import Config, load_config, override
 from pbt_disent.data.arrays import layout_of
@@ -199,6 +199,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             seed = self.random_state
             number = seed if isinstance(seed, int | np.integer) else check_random_state(seed).randint(2**31)
             overrides.append(f"seed={int(number)}")
+        overrides.append(f"resources.executor={'in-process' if self.n_jobs is None else 'ray'}")
         if self.n_jobs is not None and self.n_jobs > 0:
             overrides.append(f"resources.cpus={self.n_jobs}")
         options = override("data.options", data["options"])
@@ -209,16 +210,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _run(self, folder: RunFolder) -> Any:
         with Clock(folder.path) as clock:
             watchers: list[Observer] = [clock]
-            return execute(prepare(folder), self._launcher(folder), Observers(watchers))
-
-    def _launcher(self, folder: RunFolder) -> Launch:
-        if self.n_jobs is None:
-            return in_process
-        from pbt_disent.tune.launch import launch
-
-        config = folder.config()
-        largest = max(config.population.first_size, config.final.size * config.final.oversize)
-        return lambda context, main: launch(context, config.resources, folder.name, main, largest)
+            return execute(prepare(folder), Observers(watchers))
 
 
 def _write(root: Path, images: UInt8Array, y: npt.ArrayLike | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ ENTRY_POINTS = "pbt_disent.components"
 """The group of entry points in which a distribution names modules that register components."""
 
 KINDS = {
-    "objective": "pbt_disent.models.objectives:OBJECTIVES",
+    "objective": "pbt_disent.models.contract:OBJECTIVES",
     "network": "pbt_disent.models.networks:NETWORKS",
     "likelihood": "pbt_disent.models.likelihoods:LIKELIHOODS",
     "schedule": "pbt_disent.training.schedules:SCHEDULES",

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pbt_disent.config import Mutable
+from pbt_disent.config import Hyperparameter
+from pbt_disent.population.exploit.truncation import Truncation
+from pbt_disent.population.explore.perturb import Perturb
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.rule import Rule, decide, draw
+from pbt_disent.population.rule import decide, draw
 from pbt_disent.seeds import Streams
 
 SPACE = {
-    "lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True),
-    "beta": Mutable(default=4, low=1, high=30, log=True),
+    "lr": Hyperparameter(default=1e-3, low=1e-4, high=1e-2, log=True),
+    "beta": Hyperparameter(default=4, low=1, high=30, log=True),
 }
 
 
@@ -37,18 +39,22 @@ def simulate(
             parent=None,
             origins=none,
             hyperparameters=_start(streams, path, m),
-            kind="betatcvae",
+            objective="betatcvae",
         )
         for m in range(members)
     ]
     history: list[Manifest] = []
     for generation in range(generations):
-        records = [_record(one, generation, streams, replicas, (generation, one.member) in failing) for one in plan]
+        records = [
+            _record(assignment, generation, streams, replicas, (generation, assignment.member) in failing)
+            for assignment in plan
+        ]
         decisions = decide(
             [record.hyperparameters for record in records],
             [record.score for record in records],
             spaces=[SPACE] * len(records),
-            rule=Rule(cutoff=0.34, factors=(2.0, 1.2, 0.8, 0.5)),
+            exploit=Truncation(cutoff=0.34),
+            explore=Perturb(),
             streams=streams,
             round_path=path,
             generation=generation,
@@ -60,11 +66,11 @@ def simulate(
                 parent=d.parent,
                 origins=none if d.parent is None else records[d.parent].checkpoints or none,
                 hyperparameters=d.hyperparameters,
-                kind="betatcvae",
+                objective="betatcvae",
             )
             for d in decisions
         ]
-        paid = (history[-1].images if history else 0) + sum(record.images for record in records)
+        paid = (history[-1].image_passes if history else 0) + sum(record.image_passes for record in records)
         history.append(
             Manifest(
                 round=path,
@@ -72,7 +78,7 @@ def simulate(
                 generation=generation,
                 members=tuple(records),
                 next=tuple(plan),
-                images=paid,
+                image_passes=paid,
             )
         )
     return history
@@ -99,7 +105,7 @@ def _record(plan: Assignment, generation: int, streams: Streams, replicas: int, 
         codes=(),
         information=() if failing else tuple((2.5, 1.5, 0.2, 0.001) for _ in range(replicas)),
         losses=() if failing else tuple({"elbo": 100.0 + r, "reconstruction": 90.0} for r in range(replicas)),
-        images=1000 * replicas,
+        image_passes=1000 * replicas,
         error="a loss is not finite" if failing else None,
-        kind="betatcvae",
+        objective="betatcvae",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,8 @@ from pbt_disent.cli.arguments import read_config
 from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.splits import split
 from pbt_disent.errors import UserError
-from pbt_disent.population.executor import Executor, InProcessExecutor, OnDone
+from pbt_disent.population.executor import InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report
-from pbt_disent.rounds.method import Result
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
@@ -33,14 +33,14 @@ SHORT = [
     "population.size=2",
     "population.replicas=2",
     "population.max_generations=1",
-    "population.images_per_generation=128",
+    "population.image_passes_per_generation=128",
     "population.give_up_below=0",
-    "rounds.leaf_images_per_generation=64",
+    "rounds.leaf_image_passes_per_generation=64",
     "rounds.leaf_max_generations=1",
     "rounds.information_threshold=0.0001",
     "final.size=2",
     "final.generations=1",
-    "final.images_per_generation=128",
+    "final.image_passes_per_generation=128",
     "objective.latents=3",
 ]
 
@@ -77,8 +77,8 @@ def test_a_folder_of_pictures_is_sized_and_a_tenth_is_held_out(pictures: Path) -
     assert config.data.options == {"size": 32}
     assert config.data.held_out == 0.1
     assert (config.population.size, config.final.size) == (4, 6)
-    assert config.population.images_per_generation == 8000
-    assert config.final.points == 450
+    assert config.population.image_passes_per_generation == 8000
+    assert config.final.fitness.points == 450
     assert automatic_config(str(pictures), ["population.size=9"]).population.size == 9
     assert automatic_config(str(pictures), ["data.options.size=64"]).data.options == {"size": 64}
 
@@ -115,20 +115,22 @@ class Noting(InProcessExecutor):
         return super().train(tasks, on_done)
 
 
-def launch(context: WorkerContext, main: object) -> Result:
-    executor: Executor = Noting(context)
-    return main(executor)  # type: ignore[operator, no-any-return]
+class NotingLauncher(api.InProcess):
+    """Runs a run with an executor that notes its tasks."""
+
+    def launch(self, main: Any, context: WorkerContext, *arguments: Any, **named: Any) -> Any:
+        return main(Noting(context))
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path) -> tuple[RunFolder, api.Outcome]:
+def finished(pictures: Path) -> tuple[RunFolder, api.RunOutcome]:
     """A short run on the pictures."""
     folder = create_run(automatic_config(str(pictures), SHORT), "auto", pictures.parent / "runs", None)
     Noting.tasks.clear()
-    return folder, api.execute(api.prepare(folder), launch, Watch())
+    return folder, api.execute(api.prepare(folder), Watch(), NotingLauncher())
 
 
-def test_held_out_images_are_never_trained_on(finished: tuple[RunFolder, api.Outcome]) -> None:
+def test_held_out_images_are_never_trained_on(finished: tuple[RunFolder, api.RunOutcome]) -> None:
     allowed, _ = split(450, 0.1)
     blobs = BlobStore(finished[0].blobs)
     assert len(Noting.tasks) >= 2 * 2 + 2
@@ -139,11 +141,11 @@ def test_held_out_images_are_never_trained_on(finished: tuple[RunFolder, api.Out
     assert set(pd.read_parquet(finished[0].labels)["image"]) == set(allowed)
 
 
-def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFolder, api.Outcome]) -> None:
+def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFolder, api.RunOutcome]) -> None:
     _, held = split(450, 0.1)
     scores, model = finished[1].scores["held_out"], finished[1].model
     assert json.loads(finished[0].scores.read_text())["held_out"] == scores
-    assert scores["images"] == len(held)
+    assert scores["num_images"] == len(held)
     assert 0 <= scores["udr"] <= 1
     assert 0 <= scores["leaf_mig"] <= 1
     assert model is not None
@@ -158,7 +160,7 @@ def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFol
 
 
 def test_summary_and_report_say_on_what_they_score(
-    finished: tuple[RunFolder, api.Outcome], capsys: pytest.CaptureFixture[str]
+    finished: tuple[RunFolder, api.RunOutcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, outcome = finished
     held = outcome.scores["held_out"]
@@ -172,12 +174,12 @@ def test_summary_and_report_say_on_what_they_score(
     bar = f"{final['score']:.3f} [{low:.3f} to {high:.3f}, over images]"
     assert f"Final model: leaf-MIG {bar} on the images that it was chosen by\n" in said
     assert "(no interval: 3 models a member are needed to tell how much they differ, here are 2)\n" in said
-    assert f"on {held['images']} images that were never trained on: UDR of the first round's best member" in said
+    assert f"on {held['num_images']} images that were never trained on: UDR of the first round's best member" in said
     low, high = held["intervals"]["error"]
     assert f"squared error a pixel {held['error']:.3f} [{low:.3f} to {high:.3f}]" in said
     assert f"leaf-MIG {held['leaf_mig']:.3f}" in said
     shown = " ".join(page.read_text(encoding="utf-8").split())
-    assert f"<dt>Never trained on</dt><dd>{held['images']} images</dd>" in shown
+    assert f"<dt>Never trained on</dt><dd>{held['num_images']} images</dd>" in shown
     for name, key in (("leaf-MIG", "leaf_mig"), ("squared error a pixel", "error")):
         assert f"<dt>{name}, on those</dt><dd>{held[key]:.3g}" in shown
     assert f">{low:.3g} to {high:.3g}</small>" in shown
@@ -186,7 +188,7 @@ def test_summary_and_report_say_on_what_they_score(
 
 
 def test_every_generation_names_the_images_that_it_was_trained_on(
-    pictures: Path, finished: tuple[RunFolder, api.Outcome]
+    pictures: Path, finished: tuple[RunFolder, api.RunOutcome]
 ) -> None:
     folder, _ = finished
     fingerprint = data.load(str(pictures), size=32).fingerprint
@@ -197,4 +199,4 @@ def test_every_generation_names_the_images_that_it_was_trained_on(
         assert (told["name"], told["fingerprint"]) == ("pictures", fingerprint)
         (subset,) = {task.subset for task in Noting.tasks if task.key.round == path}
         assert told["subset"] == subset
-        assert told["images"] == len(BlobStore(folder.blobs).get_array(subset))
+        assert told["num_images"] == len(BlobStore(folder.blobs).get_array(subset))

@@ -16,7 +16,7 @@ from tests.test_pipeline import TINY
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["final.objective={name: adagvae, betta: 3}"], r"key 'objective.betta': is unknown to adagvae"),
+        (["final.objective={name: adagvae, betta: 3}"], r"key 'final.objective.betta': is unknown to adagvae"),
         (["final.objective={name: ssdgm, latents: 1}"], r"latents"),
         (["budget=100000", "objective.batch_size=abc"], r"objective.batch_size='abc': must be a number"),
         (["budget=100000", "final.objective={name: adagvae, batch_size: abc}"], r"batch_size='abc': must be a number"),

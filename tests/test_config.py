@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pbt_disent.config import Config, Mutable, load_config, override, preset_names, validate, write_yaml
+from pbt_disent.config import Config, Hyperparameter, load_config, override, preset_names, validate, write_yaml
 from pbt_disent.errors import UserError
 
 
@@ -19,10 +19,10 @@ def test_every_preset_loads_and_reads_back_what_it_wrote(name: str, tmp_path: Pa
 
 
 def test_overrides_reach_any_depth_and_change_the_digest() -> None:
-    config = load_config("demo", ["population.size=9", "objective.beta=4.5", "rounds.segmentation.height=5"])
+    config = load_config("demo", ["population.size=9", "objective.beta=4.5", "rounds.segmentation.valley=0.3"])
     assert config.population.size == 9
-    assert config.objective.values["beta"] == 4.5
-    assert config.rounds.segmentation.height == 5
+    assert config.objective.fixed["beta"] == 4.5
+    assert config.rounds.segmentation.valley == 0.3
     assert config.digest != load_config("demo").digest
 
 
@@ -42,7 +42,7 @@ def test_an_objective_can_be_named_alone() -> None:
         ("demo", ["population.replicas=1"], ["population.replicas", "at least 2"]),
         ("demo", ["population.size"], ["section.key=value"]),
         ("demo", ["method=pbt"], ["method='pbt'", "rpu-vae"]),
-        ("demo", ["population.cutoff=0.7"], ["population.cutoff=0.7", "less than or equal to 0.5"]),
+        ("demo", ["population.exploit.cutoff=0.7"], ["population.exploit.cutoff=0.7", "must be in 0 to 0.5"]),
     ],
 )
 def test_a_mistake_is_one_line_with_value_rule_and_remedy(source: str, overrides: list[str], words: list[str]) -> None:
@@ -71,30 +71,32 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def test_a_mutable_clips_rounds_and_scales() -> None:
-    rate = Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)
-    assert rate.at(0.5) == pytest.approx(1e-3)
-    assert (rate.at(0.0), rate.at(1.0)) == pytest.approx((1e-4, 1e-2))
+    rate = Hyperparameter(default=1e-3, low=1e-4, high=1e-2, log=True)
+    assert rate.from_unit(0.5) == pytest.approx(1e-3)
+    assert (rate.from_unit(0.0), rate.from_unit(1.0)) == pytest.approx((1e-4, 1e-2))
     assert rate.clip(1.0) == 1e-2
-    size = Mutable(default=64, low=16, high=128, integer=True)
+    size = Hyperparameter(default=64, low=16, high=128, integer=True)
     assert size.clip(63.4) == 63.0
     with pytest.raises(ValueError, match="low <= default <= high"):
-        Mutable(default=0, low=1, high=2)
+        Hyperparameter(default=0, low=1, high=2)
     with pytest.raises(ValueError, match="low > 0"):
-        Mutable(default=0, low=0, high=2, log=True)
+        Hyperparameter(default=0, low=0, high=2, log=True)
 
 
 def test_another_objective_keeps_what_every_objective_has() -> None:
     config = load_config("demo", ["objective=strkm", "objective.weight=2"])
     assert config.objective.name == "strkm"
-    lr = load_config("demo").objective.values["lr"]
-    assert config.objective.values == {"latents": 6, "batch_size": 64, "lr": lr, "weight": 2}
+    assert config.objective.latents == 6
+    assert config.objective.fixed == {"batch_size": 64, "weight": 2}
+    lr, before = config.objective.lr, load_config("demo").objective.lr
+    assert (lr.low, lr.high) == (before.low, before.high) == (0.002, 0.008)
 
 
 def test_several_objectives() -> None:
     config = load_config("demo", ["objective=[betatcvae, {name: provlae, levels: 2}]"])
     first, second = config.objectives
-    assert first.values.keys() == {"latents", "batch_size", "lr"}
-    assert (second.name, second.values) == ("provlae", {"levels": 2})
+    assert (first.latents, first.batch_size.default, first.lr.high) == (6, 64, 0.008)
+    assert (second.name, second.levels, second.latents) == ("provlae", 2, 9)
     assert load_config("demo").objectives == (load_config("demo").objective,)
     for wrong in ("[]", "[vae, vae, vae, vae, vae]"):
         with pytest.raises(UserError, match="must name 1 to 4 objectives"):
@@ -110,8 +112,9 @@ def test_a_value_of_one_of_several_objectives_must_say_of_which() -> None:
 def test_numbers_with_an_exponent_are_numbers_without_a_point_too(tmp_path: Path) -> None:
     path = tmp_path / "rates.yaml"
     path.write_text("objective: {name: betatcvae, lr: 1e-3, beta: {low: 1e0, high: 2.5e+1}}\n")
-    assert load_config(path).objective.values == {"lr": 0.001, "beta": {"low": 1.0, "high": 25.0}}
-    assert load_config("demo", ["objective.lr=5E-4"]).objective.values["lr"] == 0.0005
+    objective = load_config(path).objective
+    assert (objective.fixed, objective.beta.low, objective.beta.high) == ({"lr": 0.001}, 1.0, 25.0)
+    assert load_config("demo", ["objective.lr=5E-4"]).objective.fixed["lr"] == 0.0005
     assert load_config("demo", ["data.name=1e3sprites"]).data.name == "1e3sprites"
 
 

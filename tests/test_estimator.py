@@ -24,8 +24,8 @@ TINY: dict[str, Any] = {
     "population.size": 2,
     "population.replicas": 2,
     "population.max_generations": 1,
-    "population.images_per_generation": 32,
-    "udr.points": 20,
+    "population.image_passes_per_generation": 32,
+    "population.fitness.points": 20,
     "data.held_out": 0,
 }
 ROWS = {**TINY, "objective": {**TINY["objective"], "network": "mlp", "network_width": 8}}
@@ -53,12 +53,12 @@ def test_a_config_may_be_a_file_and_settings_may_be_numbers_of_numpy(images: np.
     file.write_text("seed: 4\n")
     settings = {
         **TINY,
-        "population.images_per_generation": np.int64(16),
+        "population.image_passes_per_generation": np.int64(16),
         "objective": {**TINY["objective"], "lr": 1e-5},
     }
     model = RPUVAE(str(file), settings=settings, runs=tmp_path / "runs").fit(images)
     assert model.run_folder_ == str(tmp_path / "runs" / "mine-1")
-    assert (model.config_.seed, model.config_.population.images_per_generation) == (4, 16)
+    assert (model.config_.seed, model.config_.population.image_passes_per_generation) == (4, 16)
 
 
 def test_codes_have_a_row_per_image_and_a_name_per_column(fitted: RPUVAE, images: np.ndarray) -> None:

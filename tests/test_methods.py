@@ -14,36 +14,36 @@ from pbt_disent.config import load_config, preset_names
 from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.rounds.budget import budget
+from pbt_disent.rounds.budget import run_cost
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 
 
-def run(root: Path, *overrides: str) -> tuple[api.Prepared, api.Outcome, list[Manifest]]:
+def run(root: Path, *overrides: str) -> tuple[api.PreparedRun, api.RunOutcome, list[Manifest]]:
     folder = create_run(load_config(None, [*TINY, *overrides]), "tiny", root, None)
     prepared = api.prepare(folder)
-    outcome = api.execute(prepared, api.in_process, Watch())
+    outcome = api.execute(prepared, Watch(), api.InProcess())
     return prepared, outcome, [Manifest.from_bytes(one) for _, one in sorted(manifests(folder.path).items())]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mig", "dci"])
 def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ["supervision.share=0.5", f"supervision.metric={metric}"]
+    told = ["supervision.share=0.5", f"population.fitness={metric}"]
     prepared, outcome, history = run(tmp_path, "method=pbt-vae", "population.oversize=2", *told)
     assert [len(one.members) for one in history] == [6, 3]
     assert all(len(record.checkpoints) == 1 for one in history for record in one.members)
     assert outcome.model is not None
-    assert outcome.result.images == (6 + 3) * 256 == budget(prepared.config).passes
+    assert outcome.result.image_passes == (6 + 3) * 256 == run_cost(prepared.config).image_passes
     assert prepared.ranking is not None
     assert prepared.reported is not None
     labels = np.asarray(BlobStore(prepared.folder.blobs).get_array(prepared.ranking))
     ranked = np.flatnonzero((labels >= 0).all(axis=1))
     assert len(ranked) == len(labels) // 2
     assert len(np.intersect1d(ranked, prepared.reported)) == 0
-    assert "ranks by" in prepared.told
+    assert "ranks by" in prepared.supervision_summary
     first = outcome.scores["first"]
     print_summary(prepared.folder, outcome, {**outcome.scores, "true_factors": None}, tmp_path / "report.html")
     said = capsys.readouterr().out
@@ -70,10 +70,10 @@ def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Pat
     assert values[0] == values[1] == [record.hyperparameters for record in selected[0].members]
     assert all(record.operation == "continue" for record in drawn[1].members)
     assert [record.score for record in drawn[0].members] == [record.score for record in selected[0].members]
-    (kind,) = prepared.kinds
-    assert [record.hyperparameters for record in fixed[0].members] == [kind.fixed] * 3
+    (options,) = prepared.objectives_by_label.values()
+    assert [record.hyperparameters for record in fixed[0].members] == [options.fixed] * 3
     assert len({record.score for record in fixed[0].members}) > 1
-    assert selected[-1].images == drawn[-1].images == fixed[-1].images
+    assert selected[-1].image_passes == drawn[-1].image_passes == fixed[-1].image_passes
 
 
 @pytest.mark.slow
@@ -81,10 +81,10 @@ def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Pat
 def test_every_objective_makes_a_population(tmp_path: Path, name: str) -> None:
     """By the same override as on the command line; its members train, are scored, replaced and trained on."""
     own = {"provlae": ["objective.levels=2"], "factorvae": ["objective.discriminator_width=32"]}
-    small = [f"objective={name}", "objective.network_width=4", *own.get(name, [])]
+    small = [f"objective={name}", "objective.network.width=4", *own.get(name, [])]
     _, outcome, history = run(tmp_path, "method=pbt-u-vae", *small)
     assert len(history) == 2
-    assert {record.kind for one in history for record in one.members} == {name}
+    assert {record.objective for one in history for record in one.members} == {name}
     assert all(record.status == "ok" and record.score is not None for one in history for record in one.members)
     assert any(record.parent is not None for record in history[-1].members)
     assert outcome.model is not None

@@ -27,9 +27,10 @@ pytestmark = pytest.mark.slow
 TINY = [
     "seed=5",
     "data.options={size: 32, grid: {shape: 2, scale: 2, orientation: 2, x: 4, y: 4}}",
-    "population={size: 3, replicas: 2, max_generations: 2, images_per_generation: 256, cutoff: 0.34, give_up_below: 0}",
-    "rounds={leaf_runs: 1, max_depth: 1, leaf_images_per_generation: 128, information_threshold: 0.001}",
-    "final={size: 3, generations: 2, images_per_generation: 256, points: 200}",
+    "population={size: 3, replicas: 2, max_generations: 2, image_passes_per_generation: 256, give_up_below: 0}",
+    "population.exploit.cutoff=0.34",
+    "rounds={leaf_runs: 1, max_depth: 1, leaf_image_passes_per_generation: 128, information_threshold: 0.001}",
+    "final={size: 3, generations: 2, image_passes_per_generation: 256, fitness: {points: 200}}",
     "objective={name: betatcvae, latents: 4, batch_size: 32, lr: {low: 0.001, high: 0.004}}",
 ]
 
@@ -41,7 +42,7 @@ def fresh(root: Path) -> RunFolder:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, api.Outcome]:
     folder = fresh(tmp_path_factory.mktemp("runs"))
-    return folder, api.execute(api.prepare(folder), api.in_process, Watch())
+    return folder, api.execute(api.prepare(folder), Watch(), api.InProcess())
 
 
 def test_a_run_leaves_a_model_labels_scores_and_lineage(finished: tuple[RunFolder, api.Outcome]) -> None:
@@ -55,7 +56,7 @@ def test_a_run_leaves_a_model_labels_scores_and_lineage(finished: tuple[RunFolde
     assert folder.labels.exists()
     scores = json.loads(folder.scores.read_text())
     assert scores["final"]["score"] == outcome.result.last.best.score  # type: ignore[union-attr]
-    assert scores["images"] == 3 * 2 * 256 * 2 + 3 * 2 * outcome_leaf_images(folder) + 3 * 256 * 2
+    assert scores["image_passes"] == 3 * 2 * 256 * 2 + 3 * 2 * outcome_leaf_images(folder) + 3 * 256 * 2
 
 
 MIXED = [{"name": "betatcvae", "latents": 4}, {"name": "provlae", "latents": 4, "levels": 2}, "dipvae2"]
@@ -66,14 +67,14 @@ def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
     folder = create_run(load_config(None, [*TINY, *overrides]), "mixed", tmp_path, None)
     prepared = api.prepare(folder)
     assert [kind.name for kind in prepared.kinds] == ["betatcvae", "provlae", "dipvae2"]
-    outcome = api.execute(prepared, api.in_process, Watch())
+    outcome = api.execute(prepared, Watch(), api.InProcess())
     history = [json.loads(content) for content in manifests(folder.path).values()]
-    assert [member["kind"] for member in history[0]["members"]] == ["betatcvae", "provlae", "dipvae2"]
+    assert [member["objective"] for member in history[0]["members"]] == ["betatcvae", "provlae", "dipvae2"]
     assert all(member["status"] == "ok" for generation in history for member in generation["members"])
     assert outcome.model is not None
     best = outcome.result.last.best
     assert best is not None
-    assert outcome.model.name == history[best.generation]["members"][best.member]["kind"]
+    assert outcome.model.name == history[best.generation]["members"][best.member]["objective"]
     assert "lambda_od by generation" in write_report(folder.path).read_text()
 
 
@@ -85,7 +86,7 @@ def test_kinds_of_one_objective_are_numbered(tmp_path: Path) -> None:
 
 def outcome_leaf_images(folder: RunFolder) -> int:
     rows = [json.loads(line) for line in (folder.path / "rounds.jsonl").read_text().splitlines()]
-    leaf = [row["images"] for row in rows if row["event"] == "finished" and "leaf" in row["path"]]
+    leaf = [row["image_passes"] for row in rows if row["event"] == "finished" and "leaf" in row["path"]]
     return sum(leaf) // 6
 
 
@@ -97,7 +98,7 @@ def test_no_true_factor_reaches_training_scoring_segmentation_or_choice(
 
     monkeypatch.setattr(Sprites, "factors", forbidden)
     folder = fresh(tmp_path)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     assert_equal_runs(folder, finished[0])
 
 
@@ -118,9 +119,9 @@ def test_a_crashed_run_resumes_to_the_same_bytes(
 
     folder = fresh(tmp_path)
     with pytest.raises(Crash):
-        api.execute(api.prepare(folder), api.in_process, DiesAt())
+        api.execute(api.prepare(folder), DiesAt(), api.InProcess())
     assert not folder.model.exists()
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     assert_equal_runs(folder, finished[0])
 
 
@@ -128,9 +129,9 @@ def test_extending_a_finished_run_equals_a_longer_one(tmp_path: Path, finished: 
     folder = RunFolder(tmp_path / "copy" / "tiny-1")
     shutil.copytree(finished[0].path, folder.path)
     api.extend(folder, ["final.generations=3"])
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     whole = create_run(load_config(None, [*TINY, "final.generations=3"]), "tiny", tmp_path, None)
-    api.execute(api.prepare(whole), api.in_process, Watch())
+    api.execute(api.prepare(whole), Watch(), api.InProcess())
     assert manifests(folder.path) == manifests(whole.path)
     assert (folder.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
 

@@ -63,11 +63,7 @@ def test_a_pickle_in_the_place_of_a_checkpoint_or_a_model_is_not_executed(
     from pbt_disent.data.storage import materialise
 
     images = materialise(world, tmp_path / "images")
-    settings = load_config(None, TINY).objectives[0]
-    from pbt_disent.models import resolve
-
-    resolved = resolve(settings, world.shape)
-    context = WorkerContext(str(tmp_path / "blobs"), str(images.folder), resolved.name, resolved.settings)
+    context = WorkerContext(str(tmp_path / "blobs"), str(images.folder))
     with pytest.raises(PbtDisentError):
         InProcessExecutor(context).encode(EncodeTask(digest, None))
     with pytest.raises(ValueError, match="pickled"):
@@ -170,7 +166,7 @@ def test_secrets_of_the_environment_are_in_no_file_of_a_run(tmp_path: Path, monk
         monkeypatch.setenv(name, SECRET)
     overrides = [*TINY, "method=pbt-u-vae", "population.max_generations=1"]
     folder = create_run(load_config(None, overrides), "tiny", tmp_path, None)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not any(SECRET.encode() in path.read_bytes() for path in files)

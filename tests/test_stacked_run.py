@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 TINY = [
     "method=pbt-u-vae",
     "data.options={size: 32, grid: {shape: 2, scale: 2, orientation: 2, x: 4, y: 4}}",
-    "population={size: 3, replicas: 2, max_generations: 2, images_per_generation: 128, cutoff: 0.34}",
-    "objective={name: betatcvae, latents: 3, batch_size: 32, network_width: 4}",
-    "udr.points=60",
+    "population={size: 3, replicas: 2, max_generations: 2, image_passes_per_generation: 128, exploit: {cutoff: 0.34}}",
+    "objective={name: betatcvae, latents: 3, batch_size: 32, network: {width: 4}}",
+    "population.fitness.points=60",
 ]
 
 
@@ -43,7 +43,7 @@ def test_a_stacked_run_keeps_to_its_choice(tmp_path: Path) -> None:
     folder = create_run(load_config(None, [*TINY, "resources.replicas=stacked"]), "stacked", tmp_path, None)
     prepared = api.prepare(folder)
     assert prepared.context.stacked
-    outcome = api.execute(prepared, api.in_process, Watch())
+    outcome = api.execute(prepared, Watch(), api.InProcess())
     best = outcome.result.last.best
     assert best is not None
     assert len(best.replicas) == 2

@@ -199,7 +199,7 @@ def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str 
     data, objectives = check(config, progress)
     images = materialise(data, folder.path.parent / ".images" / data.fingerprint[:16], progress)
     folder.describe(
-        data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "images": len(data)}
+        data={"name": data.name, "fingerprint": data.fingerprint, "shape": list(data.shape), "num_images": len(data)}
     )
     prepared = PreparedRun(folder, config, data, images, objectives, device)
     blobs = BlobStore(folder.blobs)

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.units import duration
@@ -30,12 +31,11 @@ class Progress:
     Args:
         passes: image passes that the run will take at most.
         seconds: how long that should take, as measured before; refined while the run goes.
-        against: `UdrConfig.against` of the run.
     """
 
-    def __init__(self, passes: int, seconds: float, against: str = "replicas") -> None:
+    def __init__(self, passes: int, seconds: float) -> None:
         self._console = Console()
-        self._passes, self._expected, self._against = passes, seconds, against
+        self._passes, self._expected = passes, seconds
         self._paid = self._new = 0
         self._first: float | None = None
         self._rows: dict[str, list[tuple[str, ...]]] = {}
@@ -64,17 +64,17 @@ class Progress:
                 self._counted.add(event.path)
             self._rows[event.path], self._open[event.path] = [], event
             self._line(
-                f"round {event.path}: {event.members} members x {event.replicas} models on {event.images:,} images"
+                f"round {event.path}: {event.members} members x {event.replicas} models on {event.num_images:,} images"
             )
         elif isinstance(event, TaskDone):
             if self._first is None:
                 self._first = time.monotonic()
             else:
-                self._new += event.images
-            self._paid += event.images
+                self._new += event.image_passes
+            self._paid += event.image_passes
         elif isinstance(event, GenerationCommitted):
             if event.replayed and event.manifest.round not in self._counted:
-                self._paid += sum(record.images for record in event.manifest.members)
+                self._paid += sum(record.image_passes for record in event.manifest.members)
             self._generation(event)
         elif isinstance(event, RoundFinished):
             self._open.pop(event.path, None)
@@ -84,8 +84,8 @@ class Progress:
 
     def _generation(self, event: GenerationCommitted) -> None:
         manifest, left = event.manifest, duration(self._left())
-        begun = self._open.get(manifest.round)
-        cells = describe(manifest, "score" if begun is None else begun.fitness, self._against)
+        round_started = self._open.get(manifest.round)
+        cells = describe(manifest, Fitness() if round_started is None else round_started.fitness)
         path, generation, best, median, replaced = cells
         self._rows.setdefault(path, []).append((*cells, "replayed" if event.replayed else left))
         note = "on record" if event.replayed else f"about {left} left"
@@ -121,13 +121,12 @@ class Progress:
         return table
 
 
-def describe(manifest: Manifest, fitness: str, against: str) -> tuple[str, str, str, str, str]:
+def describe(manifest: Manifest, fitness: Fitness) -> tuple[str, str, str, str, str]:
     """Return round, generation (from 1), best and median score and replacements of a generation, in words.
 
     Args:
-        manifest: the generation.
-        fitness: what its round ranks by.
-        against: `UdrConfig.against`; with the fitness it says what interval the best score has.
+        manifest: The generation.
+        fitness: What its round ranks by, which says what interval the best score has.
     """
     scores = [record.score for record in manifest.members if record.score is not None]
     replaced = [
@@ -138,7 +137,7 @@ def describe(manifest: Manifest, fitness: str, against: str) -> tuple[str, str, 
     return (
         manifest.round,
         str(manifest.generation + 1),
-        score_text(max(scores), member_interval(manifest, manifest.best, fitness, against)) if scores else "none",
+        score_text(max(scores), member_interval(manifest, manifest.best, fitness)) if scores else "none",
         f"{statistics.median(scores):.3f}" if scores else "none",
         f"{len(replaced)} members" if len(replaced) > MOST_NAMED else ", ".join(replaced) or "none",
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,8 @@ from pbt_disent.cli.arguments import Changes, ConfigName, Cpus, Data, Gpus, Memo
 from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
-    from pbt_disent.api import Prepared
+    from pbt_disent.api import PreparedRun
     from pbt_disent.config import Config, ResourcesConfig
-    from pbt_disent.models import ResolvedObjective
     from pbt_disent.store.run_folder import RunFolder
     from pbt_disent.training.calibrate import Calibration
     from pbt_disent.training.tasks import WorkerContext
@@ -84,7 +81,7 @@ def device_of(config: Config) -> str:
     return "cuda" if config.resources.gpus != 0 and visible_gpus() else "cpu"
 
 
-def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) -> float:
+def print_plan(prepared: PreparedRun, *, seconds: float, check_room: bool = False) -> float:
     """Measure how fast this machine trains, and print what a run costs at most.
 
     Args:
@@ -98,41 +95,41 @@ def print_plan(prepared: Prepared, *, seconds: float, check_room: bool = False) 
     Raises:
         UserError: The storage has no room for the run.
     """
-    from pbt_disent.rounds.budget import budget
-    from pbt_disent.training.calibrate import on_scratch
+    from pbt_disent.rounds.budget import run_cost
+    from pbt_disent.training.calibrate import scratch_store
     from pbt_disent.units import duration
 
     config, context = prepared.config, prepared.context
-    with on_scratch(context) as scratch:
-        measured = _measure(scratch, prepared.objectives, len(prepared.images), seconds)
+    with scratch_store(context, prepared.supervision) as scratch:
+        measured = _measure(scratch, prepared, seconds)
     names = " and ".join(objective.name for objective in prepared.objectives)
-    cost = budget(config)
+    cost = run_cost(config)
     workers = min(_workers(config.resources), cost.models)
-    expected = cost.passes / (measured.images_per_second * workers) + START_SECONDS
+    expected = cost.image_passes / (measured.images_per_second * workers) + START_SECONDS
     images_bytes = prepared.images.array.nbytes
     memory = BASE_BYTES + workers * WORKER_BYTES + images_bytes
-    disk = cost.disk(measured.checkpoint) + images_bytes
+    disk = cost.disk_bytes(measured.checkpoint_bytes) + images_bytes
     print(
         f"{prepared.folder.name}: {config.method} with {names} on {prepared.data.name}, "
         f"{len(prepared.data):,} images of {'x'.join(map(str, prepared.data.shape))}, seed {config.seed}"
     )
-    if prepared.told:
-        print(f"  {prepared.told}")
-    for part in cost.parts:
+    if prepared.supervision_summary:
+        print(f"  {prepared.supervision_summary}")
+    for part in cost.rounds:
         larger = f" ({part.first} in the first)" if part.first > part.models else ""
         times = f"up to {part.rounds} x " if part.rounds > 1 else ""
         print(
             f"  {part.name:12} {times}{part.models} models{larger}, {part.generations} generations "
-            f"of {part.images:,} images: {part.passes:,} image passes"
+            f"of {part.num_images:,} images: {part.image_passes:,} image passes"
         )
     print(
-        f"  in all       {cost.passes:,} image passes at most, {measured.images_per_second:,.0f} a second on each of "
-        f"{workers} workers"
+        f"  in all       {cost.image_passes:,} image passes at most, {measured.images_per_second:,.0f} a second "
+        f"on each of {workers} workers"
     )
     print(f"  needs        about {memory / 2**30:.1f} GiB of memory and {disk / 2**20:,.0f} MiB of disk")
     print(f"  will take    about {duration(expected)} on this machine", flush=True)
     if check_room:
-        refuse_without_room(prepared.folder, cost.disk(measured.checkpoint))
+        refuse_without_room(prepared.folder, cost.disk_bytes(measured.checkpoint_bytes))
     return expected
 
 
@@ -170,14 +167,22 @@ def refuse_without_room(folder: RunFolder, needed: int) -> None:
         )
 
 
-def _measure(context: WorkerContext, objectives: Sequence[ResolvedObjective], size: int, seconds: float) -> Calibration:
+def _measure(context: WorkerContext, prepared: PreparedRun, seconds: float) -> Calibration:
     """Measure the objectives one after another, and return the mean: members start with each of them in turn."""
     from pbt_disent.training.calibrate import Calibration, calibrate
 
-    measured = []
-    for objective in objectives:
-        context = replace(context, objective=objective.name, settings=objective.settings, others=())
-        middle = objective.complete({name: mutable.at(0.5) for name, mutable in objective.space.items()})
-        measured.append(calibrate(context, size, middle, seconds / len(objectives)))
-    rate = len(measured) / sum(1 / calibration.images_per_second for calibration in measured)
-    return Calibration(rate, max(calibration.checkpoint for calibration in measured))
+    calibrations = []
+    for options in prepared.objectives:
+        middle = {name: declared.from_unit(0.5) for name, declared in options.space.items()}
+        calibrations.append(
+            calibrate(
+                context,
+                options,
+                len(prepared.images),
+                seconds / len(prepared.objectives),
+                hyperparameters={**options.fixed, **middle},
+                supervision=prepared.supervision,
+            )
+        )
+    rate = len(calibrations) / sum(1 / calibration.images_per_second for calibration in calibrations)
+    return Calibration(rate, max(calibration.checkpoint_bytes for calibration in calibrations))

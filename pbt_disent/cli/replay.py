@@ -23,7 +23,7 @@ from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
     from pbt_disent.config import Config
-    from pbt_disent.population.schedule import Schedule
+    from pbt_disent.population.lineage import WinnersSchedule
     from pbt_disent.types import Json
 
 __all__ = ["replay"]
@@ -67,7 +67,7 @@ def replay(
     The new run has one member, whose hyperparameters change from generation to generation as those of the winner and
     its ancestors did.
     """
-    from pbt_disent.population.schedule import winners_schedule
+    from pbt_disent.population.lineage import winners_schedule
 
     file, source = _find_lineage(lineage, config, runs)
     rows = _read_rows(file)
@@ -82,12 +82,12 @@ def replay(
     print(
         f"Replaying {file.parent.name}: member {schedule.member} of round {path} after generation "
         f"{schedule.generation + 1}, score {_score(rows, schedule, source)}, "
-        f"{len(schedule.steps)} steps of {schedule.kind}"
+        f"{len(schedule.steps)} steps of {schedule.objective}"
     )
     return start_run(resolved, f"{file.parent.name}-replay", runs, name, seconds=1.0)
 
 
-def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
+def _score(rows: list[Json], schedule: WinnersSchedule, source: Config) -> str:
     """Return the winner's score with its interval, by the models of all members of its generation."""
     from pbt_disent.metrics import interval_over_replicas
     from pbt_disent.population.uncertainty import score_text
@@ -98,7 +98,8 @@ def _score(rows: list[Json], schedule: Schedule, source: Config) -> str:
         if (row["event"], row["round"], row["generation"]) == ("scored", schedule.path, schedule.generation)
     }
     own = models.pop(schedule.member, [])
-    compared = source.udr.against == "replicas"
+    fitness = source.final.fitness if schedule.path == "final" else source.population.fitness
+    compared = fitness.compares_replicas
     return score_text(schedule.score, interval_over_replicas(own, compared=compared, alike=list(models.values())))
 
 
@@ -133,16 +134,18 @@ def _read_rows(file: Path) -> list[Json]:
     return complete
 
 
-def _replay_config(source: Config, schedule: Schedule, origin: str, replicas: int, overrides: list[str]) -> Config:
+def _replay_config(
+    source: Config, schedule: WinnersSchedule, origin: str, replicas: int, overrides: list[str]
+) -> Config:
     """Return the config of the new run: that of the source, with one member that follows the schedule."""
-    from pbt_disent.api import kind_labels
+    from pbt_disent.api import objective_labels
     from pbt_disent.config import load_config
 
-    labels = kind_labels([objective.name for objective in source.objectives])
-    if (schedule.path == "final" and source.final.objective is not None) or schedule.kind not in labels:
+    labels = objective_labels([objective.name for objective in source.objectives])
+    if (schedule.path == "final" and source.final.objective is not None) or schedule.objective not in labels:
         raise UserError(
             f"round {schedule.path}",
-            f"trained {schedule.kind}, which learned from the labels that its run had found",
+            f"trained {schedule.objective}, which learned from the labels that its run had found",
             "choose --round 0",
         )
     if replicas < 1:
@@ -150,9 +153,9 @@ def _replay_config(source: Config, schedule: Schedule, origin: str, replicas: in
     tree = source.dump()
     trained = source.final if schedule.path == "final" else source.population
     tree.update(method="replay", budget=None, spend_budget=False)
-    tree["objective"] = source.objectives[labels.index(schedule.kind)].model_dump(mode="json")
+    tree["objective"] = source.objectives[labels.index(schedule.objective)].model_dump(mode="json")
     tree["population"].update(
-        replicas=replicas, images_per_generation=trained.images_per_generation, mode="synchronous"
+        replicas=replicas, image_passes_per_generation=trained.image_passes_per_generation, mode="synchronous"
     )
     tree["replay"] = {"source": origin, "schedule": [dict(step) for step in schedule.steps]}
     return load_config(tree, overrides)

@@ -28,7 +28,7 @@ from pbt_disent.cli.arguments import (
 )
 
 if TYPE_CHECKING:
-    from pbt_disent.api import Launch, Outcome, Prepared
+    from pbt_disent.api import PreparedRun, RunOutcome
     from pbt_disent.config import Config
     from pbt_disent.population.events import Observer
     from pbt_disent.store.run_folder import RunFolder
@@ -161,7 +161,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     from pbt_disent.population.executor import Stopped
     from pbt_disent.report.export import population_picture, write_figures
     from pbt_disent.report.page import write_report
-    from pbt_disent.rounds.budget import budget
+    from pbt_disent.rounds.budget import run_cost
     from pbt_disent.tracking.tracking_store import set_mlflow_defaults
     from pbt_disent.tracking.writer import MlflowWriter
 
@@ -186,10 +186,10 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             )
             print(writer.description, flush=True)
             observers.append(writer)
-        live = Progress(budget(config).passes, expected, config.udr.against)
+        live = Progress(run_cost(config).image_passes, expected)
         try:
             with live:
-                outcome = execute(prepared, _launcher(folder, config), Observers([live, *observers]))
+                outcome = execute(prepared, Observers([live, *observers]))
         except Stopped:
             print(f"Stopped; every committed generation is safe. Go on with: pbt-disent resume {folder.location}")
             raise
@@ -203,14 +203,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
     return 0
 
 
-def _launcher(folder: RunFolder, config: Config) -> Launch:
-    from pbt_disent.tune.launch import launch
-
-    largest = max(config.population.first_size, config.final.size * config.final.oversize)
-    return lambda context, main: launch(context, config.resources, folder.name, main, largest)
-
-
-def _compare_with_factors(prepared: Prepared, outcome: Outcome) -> Json:
+def _compare_with_factors(prepared: PreparedRun, outcome: RunOutcome) -> Json:
     """Compare the final model with the true factors, where there are any, and write the scores again."""
     from pbt_disent.files import write_atomically
     from pbt_disent.report.truth import compare_with_factors

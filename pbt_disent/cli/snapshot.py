@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pbt_disent.config import Config
 from pbt_disent.files import read_json_lines
 from pbt_disent.population.clock import Spent, read_clock, spent
+from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.rounds.budget import budget
+from pbt_disent.rounds.budget import run_cost
 from pbt_disent.store.run_folder import RunFolder
 
 __all__ = ["Snapshot", "State", "WatchedFolder"]
@@ -33,7 +34,7 @@ class Snapshot:
         state: whether a driver is at work.
         rounds: the generations of each round, by path, in the order in which the rounds began.
         ended: why a round ended, by path.
-        images: number of images that a round trains on, by path.
+        num_images: The number of images that a round trains on, by path.
         fitness: what a round ranks by, by path.
         spent: time and passes so far.
         left: seconds that are left at most, as far as that can be told.
@@ -42,8 +43,8 @@ class Snapshot:
     state: State
     rounds: dict[str, list[Manifest]]
     ended: dict[str, str]
-    images: dict[str, int]
-    fitness: dict[str, str]
+    num_images: dict[str, int]
+    fitness: dict[str, Fitness]
     spent: Spent
     left: float | None
 
@@ -96,8 +97,8 @@ class WatchedFolder:
             state=state,
             rounds={path: list(self._manifests[path]) for path in started},
             ended=ended,
-            images={path: int(row.get("images", 0)) for path, row in started.items()},
-            fitness={path: str(row.get("fitness", "score")) for path, row in started.items()},
+            num_images={path: int(row.get("num_images", 0)) for path, row in started.items()},
+            fitness={path: load_fitness(row.get("fitness", {})) for path, row in started.items()},
             spent=time_spent,
             left=self._left(time_spent),
         )
@@ -132,8 +133,8 @@ class WatchedFolder:
         return "starting" if young and not self.run.was_held else "stopped"
 
     def _left(self, so_far: Spent) -> float | None:
-        paid = sum(one.images for one in so_far.rounds.values()) + so_far.paid + so_far.lost_images
+        paid = sum(one.image_passes for one in so_far.rounds.values()) + so_far.paid + so_far.lost_image_passes
         if not paid or not so_far.within:
             return None
-        done = sum(manifests[-1].images for manifests in self._manifests.values() if manifests) + so_far.paid
-        return max(budget(self.config).passes - done, 0) * so_far.within / paid
+        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + so_far.paid
+        return max(run_cost(self.config).image_passes - done, 0) * so_far.within / paid

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pbt_disent.api import Outcome
-from pbt_disent.rounds.held_out import LABELS
+from pbt_disent.api import RunOutcome
+from pbt_disent.rounds.evaluation import HELD_OUT_TITLES
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import Json
 
 __all__ = ["print_summary"]
 
 
-def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Path) -> None:
+def print_summary(folder: RunFolder, outcome: RunOutcome, scores: Json, report: Path) -> None:
     """Print the rounds, the final model, where everything lies, and what to type next.
 
     Args:
@@ -40,7 +40,7 @@ def print_summary(folder: RunFolder, outcome: Outcome, scores: Json, report: Pat
         print("No model was learned: no member ever had a score above zero. Try more generations or other images.")
     else:
         _print_model(folder, outcome, scores)
-    print(f"Image passes paid: {result.images:,}")
+    print(f"Image passes paid: {result.image_passes:,}")
     if folder.labels.exists():
         print(f"Labels  {folder.labels}")
     if outcome.model is not None:
@@ -54,8 +54,8 @@ def _ranked(folder: RunFolder, path: str, score: float, said: Json) -> str:
     config = folder.config()
     if config.method == "replay" and config.population.replicas == 1:
         return "a single model, not ranked"
-    name = METRIC_NAMES[config.supervision.metric] if config.method == "pbt-vae" else "UDR"
-    return f"{'leaf-MIG' if path == 'final' else name} {score:.3f}{_bar(said.get('interval'), said.get('over'))}"
+    fitness = config.final.fitness if path == "final" else config.population.fitness
+    return f"{fitness.title} {score:.3f}{_bar(said.get('interval'), said.get('over'))}"
 
 
 def _too_few(folder: RunFolder, said: Json | None) -> str:
@@ -63,18 +63,16 @@ def _too_few(folder: RunFolder, said: Json | None) -> str:
     config = folder.config()
     if said is None or said.get("interval", ()) is not None or config.method == "replay":
         return ""
-    if config.method == "pbt-vae":
+    fitness = config.population.fitness
+    if fitness.uses_labels:
         return " (no interval: too few labelled images to score halves of them)"
-    replicas, needed = config.population.replicas, 3 if config.udr.against == "replicas" else 2
+    replicas, needed = config.population.replicas, 3 if fitness.compares_replicas else 2
     if replicas >= needed:
         return ""
     return f" (no interval: {needed} models a member are needed to tell how much they differ, here are {replicas})"
 
 
-METRIC_NAMES = {"mig": "MIG", "nmig": "nMIG", "dci": "DCI disentanglement"}
-
-
-def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
+def _print_model(folder: RunFolder, outcome: RunOutcome, scores: Json) -> None:
     held_out = folder.config().data.held_out > 0
     model, best = outcome.model, outcome.result.last.best
     if model is None or best is None:
@@ -93,15 +91,17 @@ def _print_model(folder: RunFolder, outcome: Outcome, scores: Json) -> None:
     if held:
         bars = held.get("intervals", {})
         parts = ", ".join(
-            f"{name} {held[key]:.3f}{_bar(bars.get(key))}" for key, name in LABELS.items() if held.get(key) is not None
+            f"{name} {held[key]:.3f}{_bar(bars.get(key))}"
+            for key, name in HELD_OUT_TITLES.items()
+            if held.get(key) is not None
         )
-        print(f"  on {held['images']:,} images that were never trained on: {parts}")
+        print(f"  on {held['num_images']:,} images that were never trained on: {parts}")
     elif held_out:
         print("  too few images were held out to score it on them")
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig, bar = scores["true_factors"]["mig"], _bar(scores["true_factors"].get("interval"))
-        part = "of which the run was told some" if outcome.told else "which took no part in the run"
+        part = "of which the run was told some" if outcome.is_supervised else "which took no part in the run"
         print(f"  against the true factors, {part}: MIG {mig:.3f}{bar} ({gaps})")
 
 

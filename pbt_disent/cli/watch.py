@@ -126,7 +126,7 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
     print(headline(folder, snapshot), flush=True)
     printed: set[str] = set()
     while True:
-        for line in _lines(snapshot, folder.config.udr.against):
+        for line in _lines(snapshot):
             if line not in printed:
                 printed.add(line)
                 print(line, flush=True)
@@ -137,14 +137,14 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
         snapshot = folder.look()
 
 
-def _lines(snapshot: Snapshot, against: str) -> list[str]:
+def _lines(snapshot: Snapshot) -> list[str]:
     from pbt_disent.cli.live import describe
 
     lines = []
     for path, manifests in snapshot.rounds.items():
-        lines.append(f"round {path}: {snapshot.images[path]:,} images")
+        lines.append(f"round {path}: {snapshot.num_images[path]:,} images")
         for manifest in manifests:
-            _, generation, best, median, replaced = describe(manifest, snapshot.fitness[path], against)
+            _, generation, best, median, replaced = describe(manifest, snapshot.fitness[path])
             lines.append(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}")
         if path in snapshot.ended:
             lines.append(f"round {path} ended: {snapshot.ended[path].replace('_', ' ')}")

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.units import duration
@@ -30,8 +31,8 @@ def draw(folder: WatchedFolder, snapshot: Snapshot) -> Group:
         parts.append(_rounds(folder, snapshot))
     current = [path for path in snapshot.current if snapshot.rounds[path]]
     for path in current:
-        shown, against = max(_SHOWN // len(current), 4), folder.config.udr.against
-        parts.append(_members(path, snapshot.rounds[path], snapshot.fitness[path], against, shown))
+        shown = max(_SHOWN // len(current), 4)
+        parts.append(_members(path, snapshot.rounds[path], snapshot.fitness[path], shown))
     return Group(*parts)
 
 
@@ -54,12 +55,12 @@ def _rounds(folder: WatchedFolder, snapshot: Snapshot) -> Table:
         table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
     for path, manifests in snapshot.rounds.items():
         longest = folder.generations(path)
-        best, median = _figures(manifests, snapshot.fitness[path], folder.config.udr.against)
+        best, median = _figures(manifests, snapshot.fitness[path])
         table.add_row(
             path,
-            f"{snapshot.images[path]:,}",
+            f"{snapshot.num_images[path]:,}",
             f"{len(manifests)}/{longest}",
-            snapshot.fitness[path].replace("_", "-"),
+            snapshot.fitness[path].name.replace("_", "-"),
             best,
             median,
             _course(manifests),
@@ -68,11 +69,11 @@ def _rounds(folder: WatchedFolder, snapshot: Snapshot) -> Table:
     return table
 
 
-def _figures(manifests: list[Manifest], fitness: str, against: str) -> tuple[str, str]:
+def _figures(manifests: list[Manifest], fitness: Fitness) -> tuple[str, str]:
     scores = [record.score for record in manifests[-1].members if record.score is not None] if manifests else []
     if not scores:
         return "none", "none"
-    interval = member_interval(manifests[-1], manifests[-1].best, fitness, against)
+    interval = member_interval(manifests[-1], manifests[-1].best, fitness)
     return score_text(max(scores), interval), f"{statistics.median(scores):.3f}"
 
 
@@ -89,11 +90,11 @@ def _progress(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests: l
     paid = snapshot.spent.under_way.get(path, 0)
     if not manifests:
         return f"{paid:,} passes" if paid else "training"
-    wanted = sum(record.images for record in manifests[-1].members)
+    wanted = sum(record.image_passes for record in manifests[-1].members)
     return f"training, {min(paid / max(wanted, 1), 1):.0%}"
 
 
-def _members(path: str, manifests: list[Manifest], fitness: str, against: str, shown: int) -> Table:
+def _members(path: str, manifests: list[Manifest], fitness: Fitness, shown: int) -> Table:
     last = manifests[-1]
     ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
     names = _searched(manifests)
@@ -101,9 +102,9 @@ def _members(path: str, manifests: list[Manifest], fitness: str, against: str, s
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
     )
-    intervals = {record.member: member_interval(last, record, fitness, against) for record in ranked[:shown]}
+    intervals = {record.member: member_interval(last, record, fitness) for record in ranked[:shown]}
     sure = ["95 %"] if any(intervals.values()) else []
-    for heading in ("member", fitness.replace("_", "-"), *sure, "", "from", *names, "next"):
+    for heading in ("member", fitness.name.replace("_", "-"), *sure, "", "from", *names, "next"):
         table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
     top = max((one.score or 0.0 for one in ranked), default=0.0)
     following = {one.member: one for one in last.next}

@@ -57,13 +57,16 @@ class Hyperparameter(BaseModel):
         return self
 
     @model_serializer
-    def _plain(self) -> float | dict[str, Any]:
+    def _plain(self) -> Any:
         """Return what a config says: one number where it is fixed, else the bounds or choices and the default."""
         if self.is_fixed:
-            return self.default
+            return self._shown(self.default)
         if self.choices:
-            return {"choices": list(self.choices), "default": self.default}
-        return {"low": self.low, "high": self.high, "default": self.default}
+            return {"choices": [self._shown(choice) for choice in self.choices], "default": self._shown(self.default)}
+        return {name: self._shown(getattr(self, name)) for name in ("low", "high", "default")}
+
+    def _shown(self, value: float) -> float:
+        return int(value) if self.integer else value
 
     @property
     def is_fixed(self) -> bool:

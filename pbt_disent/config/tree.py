@@ -110,10 +110,12 @@ class Config(Section):
                 f"population.replicas must be at least {fitness.min_replicas}: {fitness.title} compares the replicas "
                 "of a member"
             )
-        if fitness.uses_labels and self.method in RECURSIVE:
+        if fitness.uses_labels and self.method in {*RECURSIVE, "pbt-u-vae"}:
             raise ValueError(f"population.fitness={fitness.name} needs labels, and method {self.method} has none")
         if not fitness.uses_labels and self.method == "pbt-vae":
-            raise ValueError(f"population.fitness={fitness.name} uses no labels: the method for that is pbt-u-vae")
+            raise ValueError(
+                f"population.fitness={fitness.name} uses no labels, by which method pbt-vae ranks: say mig, nmig or dci"
+            )
         return self
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ __all__ = [
     "Optimizers",
     "Representation",
     "hyperparameter",
+    "load_options",
 ]
 
 Optimizers = dict[str, torch.optim.Optimizer]
@@ -256,3 +257,15 @@ class Objective(nn.Module):
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", "pbt_disent.models.objectives")
+
+
+def load_options(name: str, settings: Json) -> ObjectiveOptions:
+    """Return the options of an objective from its name and its settings, as a checkpoint holds them.
+
+    Raises:
+        UserError: There is no such objective.
+        ValueError: The settings are not those of this objective.
+    """
+    options = OBJECTIVES[name].Options.model_validate(settings)
+    assert isinstance(options, ObjectiveOptions)
+    return options

@@ -15,7 +15,7 @@ import torch
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.files import write_atomically
 from pbt_disent.models.build import build
-from pbt_disent.models.contract import OBJECTIVES, Objective
+from pbt_disent.models.contract import Objective, load_options
 from pbt_disent.models.encoding import Encoded, encode
 from pbt_disent.models.latent_names import check_names, default_names
 from pbt_disent.models.tensor_file import pack, unpack
@@ -183,7 +183,7 @@ def _rebuild(header: Json, weights: dict[str, torch.Tensor], name: str) -> Objec
             remedy = "use a newer version" if isinstance(version, int) and version > FORMAT else "train it again"
             raise UserError(f"{name} of format {version}", f"must have format {FORMAT}", remedy)
         channels, height, width = header["image_shape"]
-        options = OBJECTIVES.options(header["objective"]).model_validate(header["settings"])
+        options = load_options(header["objective"], header["settings"])
         shape, values = (channels, height, width), header["hyperparameters"]
         objective = build(options, values, shape, header["dataset_size"])
         objective.load_state_dict(weights)

@@ -2,12 +2,12 @@
 
     {"event": "opened", "time": 1790000000.0}                                a process has taken the run up
     {"event": "began", "time": ..., "path": "0"}                             a round begins, or goes on
-    {"event": "beat", "time": ..., "path": "0", "generation": 3, "images": 12000}   image passes paid in it so far
-    {"event": "generation", "time": ..., "path": "0", "generation": 3, "images": 24000, "training": 28.1, "all": 30.2}
+    {"event": "beat", "time": ..., "path": "0", "generation": 3, "image_passes": 12000}   image passes paid in it so far
+    {"event": "generation", "time": ..., "path": "0", "generation": 3, "image_passes": 24000, "training": 28.1, "all": 30.2}
     {"event": "ended", "time": ..., "path": "0"}                             the round has ended
     {"event": "closed", "time": ...}                                         the process has let it go
 
-Times are seconds since 1970; `images`, `training` and `all` are those of one generation of one round, whatever other
+Times are seconds since 1970; `image_passes`, `training` and `all` are those of one generation of one round, whatever other
 rounds run beside it. Nothing depends on this file but what people are told of time and waste.
 """
 
@@ -72,13 +72,15 @@ class Clock:
             one.paid += event.image_passes
             if self._now() - one.beat >= _BEAT_SECONDS:
                 one.beat = self._now()
-                self._write("beat", path=event.path, generation=event.generation, images=one.paid)
+                self._write("beat", path=event.path, generation=event.generation, image_passes=one.paid)
         elif isinstance(event, Phase) and event.name == "trained":
             self._under_way[event.path].trained = self._now()
         elif isinstance(event, GenerationCommitted) and not event.replayed:
             now, manifest, one = self._now(), event.manifest, self._under_way[event.manifest.round]
             took = {"training": round(one.trained - one.start, 3), "all": round(now - one.start, 3)}
-            self._write("generation", path=manifest.round, generation=manifest.generation, images=one.paid, **took)
+            self._write(
+                "generation", path=manifest.round, generation=manifest.generation, image_passes=one.paid, **took
+            )
             self._next(manifest.round)
         elif isinstance(event, RoundFinished):
             self._write("ended", path=event.path)
@@ -109,7 +111,7 @@ class RoundTime:
 
     seconds: float = 0.0
     training: float = 0.0
-    images: int = 0
+    image_passes: int = 0
 
 
 @dataclass
@@ -123,7 +125,7 @@ class Spent:
         within: seconds in which at least one round was under way, however many were.
         beside: seconds by which the rounds together took longer than that, as they ran side by side.
         lost_seconds: in generations that a stop or a crash kept from being committed, added up over rounds.
-        lost_images: image passes in those, as far as they were noted.
+        lost_image_passes: image passes in those, as far as they were noted.
         under_way: image passes in the generation that is under way, for each round that is.
         opened: when the process that is at work took the run up; none if none does.
     """
@@ -134,7 +136,7 @@ class Spent:
     within: float = 0.0
     beside: float = 0.0
     lost_seconds: float = 0.0
-    lost_images: int = 0
+    lost_image_passes: int = 0
     under_way: dict[str, int] = field(default_factory=dict)
     opened: float | None = None
 
@@ -157,7 +159,7 @@ def spent(rows: Iterable[Json]) -> Spent:
 
     def lose() -> None:
         total.lost_seconds += sum(last - begun for begun in since.values())
-        total.lost_images += total.paid
+        total.lost_image_passes += total.paid
         since.clear()
         total.under_way.clear()
 
@@ -176,12 +178,12 @@ def spent(rows: Iterable[Json]) -> Spent:
         if event == "began":
             since[path], total.under_way[path] = now, 0
         elif event == "beat":
-            total.under_way[path] = int(row["images"])
+            total.under_way[path] = int(row["image_passes"])
         elif event == "generation":
             one = total.rounds.setdefault(path, RoundTime())
             one.seconds += row["all"]
             one.training += row["training"]
-            one.images += int(row["images"])
+            one.image_passes += int(row["image_passes"])
             since[path], total.under_way[path] = now, 0
         elif event == "ended":
             since.pop(path, None)

@@ -162,7 +162,10 @@ def run_score_task(task: ScoreTask, blobs: BlobStore) -> list[MemberScore]:
         )
         for member in task.members
     ]
-    labels = [[(blobs.get_array(level.rows), blobs.get_array(level.values)) for level in leaf] for leaf in task.labels]
+    labels = [
+        [(blobs.get_array(level.rows).astype(np.int64), np.asarray(blobs.get_array(level.values))) for level in leaf]
+        for leaf in task.labels
+    ]
     return task.fitness.score(members, labels)
 
 

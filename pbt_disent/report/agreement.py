@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pbt_disent.config import Config
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.metrics import udr
 from pbt_disent.models import LatentModel
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.report.lineage import winner
-from pbt_disent.report.run_reader import RoundView, RunView, config_of, stored_images
+from pbt_disent.report.run_reader import RoundView, RunView, stored_images
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.types import FloatArray
@@ -54,25 +53,21 @@ class Agreement:
 def agreements_of(run: RunView) -> list[tuple[str, Agreement]]:
     """Return path and agreement of every round that ranks by UDR, and whose best models and images are still there."""
     images = stored_images(run)
-    config = config_of(run)
-    if config is None:
-        return []
     blobs = BlobStore(RunFolder(run.folder).blobs)
-    seen = [(view.path, agreement(view, config, blobs, images)) for view in run.rounds]
-    return [(path, one) for path, one in seen if one is not None]
+    agreements = [(view.path, agreement(view, blobs, images)) for view in run.rounds]
+    return [(path, compared) for path, compared in agreements if compared is not None]
 
 
-def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredImages | None) -> Agreement | None:
+def agreement(view: RoundView, blobs: BlobStore, images: StoredImages | None) -> Agreement | None:
     """Compare the models of a round's best member; none where it has one, or where models or images are gone.
 
     Args:
         view: the round.
-        config: of the run.
         blobs: of the run.
         images: of the run.
     """
     best = winner(view.manifests)
-    if best is None or images is None or view.fact_of("started", "fitness") != "udr":
+    if best is None or images is None or not isinstance(view.fitness, UDRFitness):
         return None
     manifest = view.manifests[best.generation]
     record = manifest.members[best.member]
@@ -90,12 +85,8 @@ def agreement(view: RoundView, config: Config, blobs: BlobStore, images: StoredI
     seen = images.images(known[places])
     encoded = [model.posterior(seen) for model in models]
     try:
-        found = udr(
-            np.stack([one.codes for one in encoded]),
-            np.stack([one.information for one in encoded]),
-            correlation=config.udr.correlation,
-            alpha=config.udr.alpha,
-            threshold=config.udr.information_threshold,
+        found = view.fitness.rank(
+            np.stack([one.codes for one in encoded]), np.stack([one.information for one in encoded])
         )
     except UserError:
         return None

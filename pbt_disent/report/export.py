@@ -13,7 +13,6 @@ from pbt_disent.report.agreement import Agreement, agreements_of
 from pbt_disent.report.found import found_latents
 from pbt_disent.report.latents import view_model
 from pbt_disent.report.matrices import matrix_figure
-from pbt_disent.report.page_rounds import FITNESS_LABELS
 from pbt_disent.report.pictures import png
 from pbt_disent.report.run_reader import read_run
 from pbt_disent.report.svg import figure_bytes
@@ -52,8 +51,7 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
         if not view.manifests:
             continue
         stem = view.path.replace("/", "-")
-        fitness = str(view.fact_of("started", "fitness") or "score")
-        drawn = {"score": figures.score_figure(view.manifests, FITNESS_LABELS.get(fitness, fitness))}
+        drawn = {"score": figures.score_figure(view.manifests, view.fitness.title)}
         drawn |= {
             name: figures.hyperparameter_figure(view.manifests, name) for name in figures.searched(view.manifests)
         }
@@ -84,9 +82,9 @@ def population_picture(manifests: Sequence[Manifest], fitness: str) -> bytes:
 
     Args:
         manifests: the generations, one or more.
-        fitness: what its members are ranked by.
+        fitness: The title of what its members are ranked by.
     """
-    return figure_bytes(figures.population_figure(manifests, FITNESS_LABELS.get(fitness, fitness)), "png", dpi=80)
+    return figure_bytes(figures.population_figure(manifests, fitness), "png", dpi=80)
 
 
 def _matrices(seen: Agreement | None) -> dict[str, Figure]:

@@ -137,7 +137,7 @@ def searched(manifests: Sequence[Manifest]) -> list[str]:
     first: dict[str, Hyperparameters] = {}
     found = set[str]()
     for record in (record for manifest in manifests for record in manifest.members):
-        start = first.setdefault(record.kind, record.hyperparameters)
+        start = first.setdefault(record.objective, record.hyperparameters)
         found |= {name for name, value in record.hyperparameters.items() if value != start[name]}
     return sorted(found)
 

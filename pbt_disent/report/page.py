@@ -10,7 +10,6 @@ import jinja2
 from markupsafe import Markup
 
 from pbt_disent.files import write_atomically
-from pbt_disent.models import OBJECTIVES
 from pbt_disent.population.clock import read_clock, spent
 from pbt_disent.report.agreement import agreements_of
 from pbt_disent.report.found import found_latents
@@ -25,7 +24,7 @@ from pbt_disent.report.page_rounds import (
     tree_parts,
 )
 from pbt_disent.report.run_reader import RunView, config_of, read_run
-from pbt_disent.rounds.held_out import LABELS
+from pbt_disent.rounds.evaluation import HELD_OUT_TITLES
 from pbt_disent.types import Json
 
 __all__ = ["render", "write_report"]
@@ -83,7 +82,7 @@ def _told(run: RunView) -> bool:
     """Return whether the run was given labels, or pairs that were drawn by them."""
     config = config_of(run)
     return config is not None and (
-        config.method == "pbt-vae" or any(OBJECTIVES[one.name].needs for one in config.objectives)
+        config.population.fitness.uses_labels or any(options.needs for options in config.objectives)
     )
 
 
@@ -93,10 +92,10 @@ def _held_out(run: RunView) -> Json | None:
     if not scores:
         return None
     return {
-        "images": scores["images"],
+        "images": scores["num_images"],
         "scores": [
             (name, scores[key], scores.get("intervals", {}).get(key))
-            for key, name in LABELS.items()
+            for key, name in HELD_OUT_TITLES.items()
             if scores.get(key) is not None
         ],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-import yaml
 from markupsafe import Markup
 
 from pbt_disent.metrics import Interval
@@ -20,9 +19,8 @@ from pbt_disent.report.run_reader import RoundView, RunView, parent_path
 from pbt_disent.report.svg import inline_svg
 from pbt_disent.types import Json
 
-__all__ = ["FITNESS_LABELS", "agreement_parts", "cost_parts", "found_parts", "number", "population_parts", "tree_parts"]
+__all__ = ["agreement_parts", "cost_parts", "found_parts", "number", "population_parts", "tree_parts"]
 
-FITNESS_LABELS = {"udr": "UDR", "leaf_mig": "leaf-MIG", "mig": "MIG", "nmig": "nMIG", "dci": "DCI"}
 _REASONS = {
     "converged": "the best score stopped moving",
     "max_generations": "the last generation was reached",
@@ -33,10 +31,9 @@ _REASONS = {
 def tree_parts(run: RunView) -> list[Json]:
     """Return the rounds as rows of a tree, each behind the round that it was cut from, with its depth."""
     rows: list[Json] = []
-    against = _against(run)
 
     def visit(view: RoundView, depth: int) -> None:
-        rows.append(_row(view, depth, against))
+        rows.append(_row(view, depth))
         for child in run.rounds:
             if parent_path(child.path) == view.path:
                 visit(child, depth + 1)
@@ -65,7 +62,7 @@ def population_parts(run: RunView, view: RoundView, index: int) -> Json:
     return {
         "path": view.path,
         "id": f"round-{index}",
-        "summary": _in_words(view, best, _against(run)),
+        "summary": _in_words(view, best),
         "charts": [
             {"title": title, "svg": Markup(inline_svg(figure, f"r{index}c{number}", f"{title}. {text}")), "text": text}
             for number, (title, figure, text) in enumerate(charts)
@@ -146,9 +143,9 @@ def cost_parts(run: RunView, spent: Spent) -> Json:
                 "path": view.path,
                 "members": len(view.manifests[0].members),
                 "models": _models(view.manifests),
-                "passes": view.images,
-                "winning": sum(view.manifests[step.generation].members[step.member].images for step in way),
-                "failed": sum(record.images for record in records if record.score is None),
+                "passes": view.image_passes,
+                "winning": sum(view.manifests[step.generation].members[step.member].image_passes for step in way),
+                "failed": sum(record.image_passes for record in records if record.score is None),
                 "replaced": _replaced(view.manifests),
                 "seconds": None if took is None else took.seconds,
                 "training": None if took is None else took.training,
@@ -171,14 +168,14 @@ def number(value: object) -> str:
 def _replaced(manifests: Sequence[Manifest]) -> int:
     """Return the passes of members that something else took the place of: their weights went no further."""
     return sum(
-        before.members[assignment.member].images
+        before.members[assignment.member].image_passes
         for before in manifests[:-1]
         for assignment in before.next
         if assignment.operation != "continue" and assignment.member < len(before.members)
     )
 
 
-def _row(view: RoundView, depth: int, against: str) -> Json:
+def _row(view: RoundView, depth: int) -> Json:
     cut, labelled = view.events.get("cut", {}), view.events.get("labelled", {})
     best = winner(view.manifests)
     finished = view.events.get("finished")
@@ -186,9 +183,9 @@ def _row(view: RoundView, depth: int, against: str) -> Json:
     return {
         "path": view.path,
         "depth": depth,
-        "images": view.fact_of("started", "images"),
+        "images": view.fact_of("started", "num_images"),
         "label": _label(view),
-        "score": None if best is None else _score(view, best, against),
+        "score": None if best is None else _score(view, best),
         "generations": len(view.manifests),
         "reason": _REASONS.get(reason, reason.replace("_", " ")) if finished else "not finished",
         "frozen": sorted(f"f{name}" for name in cut.get("frozen", {})),
@@ -196,35 +193,24 @@ def _row(view: RoundView, depth: int, against: str) -> Json:
     }
 
 
-def _in_words(view: RoundView, best: Step | None, against: str) -> str:
+def _in_words(view: RoundView, best: Step | None) -> str:
     if best is None:
         return "No member has a score."
-    said = (
-        f"Best {_label(view)} {_score(view, best, against)}: member {best.member} in generation {best.generation + 1}."
-    )
-    if _interval(view, best, against) is not None:
+    said = f"Best {_label(view)} {_score(view, best)}: member {best.member} in generation {best.generation + 1}."
+    if _interval(view, best) is not None:
         return f"{said} The interval is where 95 of 100 such members would be with other random seeds."
     replicas = len(view.manifests[best.generation].members[best.member].replica_scores)
     return f"{said} With {replicas} model{'s' if replicas > 1 else ''} a member there is no interval over models."
 
 
-def _score(view: RoundView, best: Step, against: str) -> str:
+def _score(view: RoundView, best: Step) -> str:
     score = view.manifests[best.generation].members[best.member].score
-    return "none" if score is None else score_text(score, _interval(view, best, against))
+    return "none" if score is None else score_text(score, _interval(view, best))
 
 
-def _interval(view: RoundView, best: Step, against: str) -> Interval | None:
+def _interval(view: RoundView, best: Step) -> Interval | None:
     manifest = view.manifests[best.generation]
-    fitness = str(view.fact_of("started", "fitness") or "score")
-    return member_interval(manifest, manifest.members[best.member], fitness, against)
-
-
-def _against(run: RunView) -> str:
-    """Return what a run's UDR compares a model with; a config of another version may say it in another way."""
-    try:
-        return str(yaml.safe_load(run.config)["udr"]["against"])
-    except (yaml.YAMLError, TypeError, KeyError):
-        return "replicas"
+    return member_interval(manifest, manifest.members[best.member], view.fitness)
 
 
 def _median(manifests: Sequence[Manifest]) -> str:
@@ -244,5 +230,4 @@ def _models(manifests: Sequence[Manifest]) -> int:
 
 
 def _label(view: RoundView) -> str:
-    name = str(view.fact_of("started", "fitness") or "score")
-    return FITNESS_LABELS.get(name, name)
+    return view.fitness.title

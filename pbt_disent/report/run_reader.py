@@ -12,6 +12,7 @@ from pbt_disent.config import Config, read_yaml, validate
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.files import read_json_lines
+from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.journal import read_manifests
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import check_format
@@ -35,9 +36,15 @@ class RoundView:
     events: dict[str, Json] = field(default_factory=dict)
 
     @property
-    def images(self) -> int:
-        """Image passes paid, over all models."""
-        return self.manifests[-1].images if self.manifests else 0
+    def image_passes(self) -> int:
+        """The image passes paid, over all models."""
+        return self.manifests[-1].image_passes if self.manifests else 0
+
+    @property
+    def fitness(self) -> Fitness:
+        """What the round ranks by, as its log says."""
+        document = self.events.get("started", {}).get("fitness")
+        return load_fitness(document) if isinstance(document, dict) else Fitness()
 
     def fact_of(self, event: str, name: str) -> object:
         """Return what the log of rounds says under a name in the row of an event; none if nothing."""
@@ -65,9 +72,9 @@ class RunView:
     scores: Json | None
 
     @property
-    def images(self) -> int:
-        """Image passes paid, over all rounds."""
-        return sum(view.images for view in self.rounds)
+    def image_passes(self) -> int:
+        """The image passes paid, over all rounds."""
+        return sum(view.image_passes for view in self.rounds)
 
 
 def read_run(folder: Path) -> RunView:

@@ -317,5 +317,5 @@ def _dataset(data: Json, part: Json) -> Dataset:
     merged = {**data, **part}
     subset = merged.get("subset")
     digest = merged["fingerprint"][:12] + (f"-{subset[:12]}" if subset else "")
-    profile = {name: merged.get(name) for name in ("images", "shape", "fingerprint", "subset")}
+    profile = {name: merged.get(name) for name in ("num_images", "shape", "fingerprint", "subset")}
     return Dataset(merged["name"], digest, "local", "{}", profile=json.dumps(profile))

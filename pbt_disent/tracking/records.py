@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.types import Hyperparameters, Json
@@ -100,7 +101,7 @@ def generation_record(
     scored = [member for member in manifest.members if member.score is not None]
     ranked = sorted(scored, key=lambda member: (-(member.score or 0.0), member.member))
     ranks = {member.member: rank for rank, member in enumerate(ranked, start=1)}
-    fitness = "score" if started is None else started.fitness
+    fitness = Fitness() if started is None else started.fitness
     system = {name: value for name, value in (system_metrics or {}).items() if math.isfinite(value)}
     return {
         "key": f"generation:{manifest.round}:{manifest.identity}:{manifest.generation}",
@@ -111,7 +112,7 @@ def generation_record(
         "generation": manifest.generation,
         "data": None if manifest.data is None else manifest.data.model_dump(),
         "params": {} if started is None else _round_params(started),
-        "fitness": fitness,
+        "fitness": fitness.title,
         "metrics": _population_metrics(manifest) | system,
         "best": manifest.best.member if manifest.best else None,
         "interval": interval_ends(member_interval(manifest, manifest.best, fitness)),
@@ -211,7 +212,7 @@ def varying_hyperparameters(manifest: Manifest, previous: Set[str]) -> set[str]:
     first: dict[str, Hyperparameters] = {}
     varying = set(previous)
     for member in manifest.members:
-        reference = first.setdefault(member.kind, member.hyperparameters)
+        reference = first.setdefault(member.objective, member.hyperparameters)
         varying |= {name for name, _ in member.hyperparameters.items() ^ reference.items()}
     return varying
 
@@ -220,15 +221,15 @@ def _round_params(started: RoundStarted) -> Json:
     return {
         "members": started.members,
         "replicas": started.replicas,
-        "num_images": started.images,
-        "image_passes_per_generation": started.images_per_generation,
+        "num_images": started.num_images,
+        "image_passes_per_generation": started.image_passes_per_generation,
     }
 
 
 def _population_metrics(manifest: Manifest) -> dict[str, float]:
     scores = [member.score for member in manifest.members if member.score is not None]
     metrics = {
-        "population/image_passes": float(manifest.images),
+        "population/image_passes": float(manifest.image_passes),
         "population/replaced": float(sum(assignment.operation != "continue" for assignment in manifest.next)),
         "population/failed": float(sum(member.score is None for member in manifest.members)),
     }
@@ -248,7 +249,7 @@ def _member_metrics(
     names = member.hyperparameters if varying is None else sorted(varying & member.hyperparameters.keys())
     metrics = {f"hp/{name}": member.hyperparameters[name] for name in names}
     metrics["lineage/parent"] = float(-1 if member.parent is None else member.parent)
-    metrics["lineage/image_passes"] = float(member.images)
+    metrics["lineage/image_passes"] = float(member.image_passes)
     metrics["lineage/exploited"] = float(member.operation == "exploit")
     if member.score is not None and rank is not None:
         metrics |= {"fitness/score": member.score, "lineage/rank": float(rank)}
@@ -274,7 +275,7 @@ def _member_tags(member: MemberRecord, rank: int | None, origin: str, population
     width = len(str(population_size))
     tags = {
         "status": member.status,
-        "objective": member.kind,
+        "objective": member.objective,
         "operation": member.operation,
         "parent": "none" if member.parent is None else member_name(member.parent),
         "origin": origin,

@@ -17,6 +17,7 @@ from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import NO_SUPERVISION, SupervisionDigests, TaskKey, TrainTask, WorkerContext
+from pbt_disent.types import Hyperparameters
 
 __all__ = ["Calibration", "calibrate", "choose_stacked", "scratch_store"]
 
@@ -49,6 +50,7 @@ def calibrate(
     num_images: int,
     seconds: float,
     *,
+    hyperparameters: Hyperparameters | None = None,
     replicas: int = 1,
     supervision: SupervisionDigests = NO_SUPERVISION,
 ) -> Calibration:
@@ -58,13 +60,15 @@ def calibrate(
 
     Args:
         context: The context of the run, with a throw-away blob store.
-        objective: The options of the objective; its hyperparameters have their defaults.
+        objective: The options of the objective.
         num_images: The number of images of the set.
         seconds: How long to measure.
+        hyperparameters: All of its hyperparameters; the default is their defaults.
         replicas: The number of replicas that train in one task.
         supervision: What the objective learns from beside the images.
     """
-    trainer, blobs, hyperparameters = Trainer(context), BlobStore(context.store), objective.defaults
+    trainer, blobs = Trainer(context), BlobStore(context.store)
+    hyperparameters = hyperparameters or objective.defaults
     probe = blobs.put_array(np.sort(Streams(0).generator("calibrate").permutation(num_images)[:200]).astype(np.int64))
     image_passes = int(hyperparameters["batch_size"])
     key, fresh = TaskKey("calibration", 0, 0, tuple(range(replicas))), (None,) * replicas

@@ -209,7 +209,7 @@ def split_into_cohorts(generation: int, tasks: Sequence[TrainTask], num_trials: 
     cohorts: list[list[WorkItem]] = [[] for _ in range(min(num_trials, len(members)))]
     cohort_of = {member: position % len(cohorts) for position, member in enumerate(members)}
     for task in tasks:
-        weight = float(task.images * len(task.key.replicas))
+        weight = float(task.image_passes * len(task.key.replicas))
         cohorts[cohort_of[task.key.member]].append(WorkItem(str(task.key), "train", weight, pickle.dumps(task)))
     return [Cohort(generation, index, tuple(items)) for index, items in enumerate(cohorts)]
 

@@ -16,7 +16,7 @@ from ray.tune import Tuner
 from ray.tune.error import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pbt_disent.config import ImagesPlace
+from pbt_disent.config import ImageStorage
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.tune.board import CONTROL_GROUP, Board
 from pbt_disent.tune.cleanup import end_processes
@@ -141,7 +141,7 @@ class ExperimentThread(threading.Thread):
         num_trials: int,
         initial_workers: int,
         worker_factory: WorkerFactory,
-        images: ImagesPlace = "auto",
+        images: ImageStorage = "auto",
         joined: JoinedCluster | None = None,
     ) -> None:
         super().__init__(name="ray-experiment", daemon=True)
@@ -199,7 +199,7 @@ class ExperimentThread(threading.Thread):
                 yield folder
 
     def _run_experiments(self, folder: Path) -> None:
-        shared = share_images(self._worker_factory.context.images, self._images)
+        shared = share_images(self._worker_factory.context.images_dir, self._images)
         worker_factory = replace(self._worker_factory, images=shared)
         for number in range(1, MAX_EXPERIMENTS + 1):
             name = f"{self._run_name}/{number}"

@@ -77,7 +77,7 @@ def launch(
         joined = None
         if address is None:
             num_trials = min(num_trials, resources.cpus or usable_cpus())
-            image_bytes = StoredImages(context.images).array.nbytes if resources.images == "object-store" else 0
+            image_bytes = StoredImages(context.images_dir).array.nbytes if resources.images == "object-store" else 0
             allocation = allocate_machine(resources, num_trials, image_bytes)
         else:
             allocation, joined = stack.enter_context(_join(address, resources, run_name, num_trials, context.store))

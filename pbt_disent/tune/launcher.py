@@ -36,4 +36,4 @@ class RayLauncher(Launcher):
         """See `Launcher.launch`; see `pbt_disent.tune.launch.launch` for what it raises."""
         from pbt_disent.tune.launch import launch
 
-        return launch(context, resources, run_name, self.trials, main, max_population)
+        return launch(context, resources, run_name, main, max_population, max_trials=self.trials)

@@ -15,7 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbt_disent import __version__
-from pbt_disent.config import ImagesPlace
+from pbt_disent.config import ImageStorage
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
 from pbt_disent.store.filesystem import is_uri, open_files
@@ -170,7 +170,7 @@ class SharedImages:
         return images
 
 
-def share_images(images_dir: str, place: ImagesPlace) -> SharedImages | None:
+def share_images(images_dir: str, place: ImageStorage) -> SharedImages | None:
     """Put a run's images into the object store, if the workers are to find them there.
 
     Args:

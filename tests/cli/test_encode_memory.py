@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pbt_disent.cli import main
-from pbt_disent.config import ObjectiveConfig
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
+from tests.objectives import options_of
 
 SIDE = 64
 STATUS = Path("/proc/self/status")
@@ -40,9 +40,8 @@ class Peak:
 
 def save_model(folder: Path) -> Path:
     shape = (3, SIDE, SIDE)
-    chosen = resolve(ObjectiveConfig(name="betatcvae", network_width=4, latents=4), shape)
-    values = chosen.complete({key: declared.default for key, declared in chosen.space.items()})
-    LatentModel("betatcvae", build(chosen.name, chosen.settings, values, shape, 100)).save(folder)
+    chosen = options_of("betatcvae", shape, network={"width": 4}, latents=4)
+    LatentModel(build(chosen, chosen.defaults, shape, 100)).save(folder)
     return folder
 
 

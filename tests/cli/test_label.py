@@ -23,7 +23,7 @@ from tests.test_pipeline import TINY
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = create_run(load_config(None, [*TINY, QUANTILES]), "tiny", tmp_path_factory.mktemp("runs"), None)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     return folder
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pbt_disent.cli.live import Progress
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
+from pbt_disent.population.fitness.udr import UDRFitness
 from tests.simulated import simulate
 
 
@@ -21,7 +22,7 @@ def rows(progress: Progress) -> list[list[str]]:
 
 
 def start(progress: Progress, path: str) -> None:
-    progress.notify(RoundStarted(path, 3, 2, 30, 40, 1000, "udr", 0))
+    progress.notify(RoundStarted(path, 3, 2, 30, 40, 1000, UDRFitness(), 0))
 
 
 def commit(progress: Progress, path: str, generations: range) -> None:

@@ -14,12 +14,13 @@ from PIL import Image
 
 from pbt_disent import data
 from pbt_disent.cli import main
-from pbt_disent.config import ObjectiveConfig, validate
-from pbt_disent.models import LatentModel, build, codes_table, latent_names, resolve
+from pbt_disent.config import validate
+from pbt_disent.models import LatentModel, build, codes_table, latent_names
 from pbt_disent.report.page import write_report
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
+from tests.objectives import options_of
 
 GRID = {"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4}
 WORLD = {"name": "sprites", "options": {"size": 32, "grid": GRID}}
@@ -27,10 +28,9 @@ SHAPE = (1, 32, 32)
 
 
 def small_model(name: str = "betatcvae") -> LatentModel:
-    chosen = resolve(ObjectiveConfig(name=name, latents=3, network_width=4), SHAPE)
-    values = chosen.complete({key: declared.default for key, declared in chosen.space.items()})
-    objective = build(chosen.name, chosen.settings, values, SHAPE, 96, generator=torch.Generator().manual_seed(0))
-    return LatentModel(name, objective, information=np.array([2.0, 1.5, np.nan]))
+    chosen = options_of(name, SHAPE, latents=3, network={"width": 4})
+    objective = build(chosen, chosen.defaults, SHAPE, 96, generator=torch.Generator().manual_seed(0))
+    return LatentModel(objective, information=np.array([2.0, 1.5, np.nan]))
 
 
 @pytest.fixture

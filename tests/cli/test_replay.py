@@ -53,7 +53,7 @@ def test_a_run_of_one_member_follows_the_winner_of_the_final_round(
     config, before = made(begun), source.config()
     assert begun[0].name == "source-replay-1"
     assert (config.method, config.seed, config.population.replicas, config.budget) == ("replay", 5, 1, None)
-    assert config.population.images_per_generation == before.final.images_per_generation
+    assert config.population.image_passes_per_generation == before.final.image_passes_per_generation
     assert config.objectives == before.objectives
     assert config.replay is not None
     assert config.replay.source == "source, round final"
@@ -76,7 +76,7 @@ def test_another_round_more_replicas_and_changes(
     assert f"score {score_text(best.score or 0, interval)}, " in capsys.readouterr().out
     assert begun[0].name == "mine"
     assert (config.seed, config.population.replicas, config.resources.cpus) == (9, 4, 1)
-    assert config.population.images_per_generation == source.config().population.images_per_generation
+    assert config.population.image_passes_per_generation == source.config().population.image_passes_per_generation
 
 
 def test_a_lineage_alone_needs_a_config(source: RunFolder, begun: list[RunFolder], tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(place: Path) -> RunFolder:
     """The same run in this process, never stopped, without Ray."""
     folder = create_run(load_config(place / "tiny.yaml"), "tiny", place / "reference", None)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     return folder
 
 
@@ -117,7 +117,7 @@ def test_a_signal_ends_a_run_cleanly_and_soon(
 ) -> None:
     name = f"stopped-{number.name}"
     run = place / "runs" / name
-    process = start("run", "tiny.yaml", "--name", name, "--set", "population.images_per_generation=100000")
+    process = start("run", "tiny.yaml", "--name", name, "--set", "population.image_passes_per_generation=100000")
     wait_for(run / "spool.jsonl", process)
     deadline = time.monotonic() + 120
     while not (run / "blobs").exists():
@@ -135,7 +135,7 @@ def test_a_signal_ends_a_run_cleanly_and_soon(
 
 
 def test_a_second_driver_on_a_live_run_is_refused(start: Start, place: Path) -> None:
-    process = start("run", "tiny.yaml", "--name", "live", "--set", "population.images_per_generation=100000")
+    process = start("run", "tiny.yaml", "--name", "live", "--set", "population.image_passes_per_generation=100000")
     wait_for(place / "runs" / "live" / "lease.json", process)
     second = start("resume", "live")
     output = second.communicate(timeout=100)[0]

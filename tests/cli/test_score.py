@@ -15,12 +15,13 @@ import torch
 import pbt_disent
 from pbt_disent import data, metrics
 from pbt_disent.cli import main
-from pbt_disent.config import ObjectiveConfig, validate
+from pbt_disent.config import validate
 from pbt_disent.data.splits import split
 from pbt_disent.metrics import METRICS
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
+from tests.objectives import options_of
 
 RNG = np.random.default_rng(0)
 FACTORS = RNG.integers([3, 4], size=(200, 2))
@@ -41,11 +42,9 @@ def run(tmp_path: Path) -> RunFolder:
     """A run with a model that was never trained."""
     folder = create_run(validate({"data": WORLD}), "test", tmp_path / "runs", "one")
     world = data.load("rooms", **WORLD["options"])
-    chosen = resolve(ObjectiveConfig(name="betatcvae", latents=4, beta=1, lr=1e-3, batch_size=32), world.shape)
-    objective = build(
-        chosen.name, chosen.settings, chosen.fixed, world.shape, len(world), generator=torch.manual_seed(0)
-    )
-    LatentModel(chosen.name, objective).save(folder.model)
+    chosen = options_of("betatcvae", world.shape, latents=4, beta=1, lr=1e-3, batch_size=32)
+    objective = build(chosen, chosen.fixed, world.shape, len(world), generator=torch.manual_seed(0))
+    LatentModel(objective).save(folder.model)
     return folder
 
 

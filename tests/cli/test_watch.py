@@ -14,6 +14,7 @@ from pbt_disent.cli.watch_table import draw, headline
 from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval
 from pbt_disent.store.lease import Lease
@@ -34,7 +35,7 @@ def log(run: RunFolder, **row: object) -> None:
 
 def begin(run: RunFolder, manifests: Sequence[Manifest]) -> None:
     first = manifests[0]
-    log(run, event="started", path=first.round, identity=first.identity, images=96, fitness="udr")
+    log(run, event="started", path=first.round, identity=first.identity, num_images=96, fitness={"name": "udr"})
 
 
 def commit(run: RunFolder, manifest: Manifest) -> None:
@@ -61,7 +62,7 @@ def test_a_run_is_watched_from_its_start_to_its_end(run: RunFolder) -> None:
     clock.__enter__()
     assert folder.look().state == "running"
     begin(run, manifests)
-    clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, "udr", 0))
+    clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, UDRFitness(), 0))
     for manifest in manifests:
         commit(run, manifest)
         clock.notify(Phase("0", manifest.generation, "trained"))
@@ -114,14 +115,14 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     clock = Clock(run.path, lambda: now[0])
     clock.__enter__()
     begin(run, manifests)
-    clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, "udr", 0))
+    clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, UDRFitness(), 0))
     now[0] = 10.0
     clock.notify(TaskDone("0", 0, 8000))
     commit(run, manifests[0])
     clock.notify(Phase("0", 0, "trained"))
     clock.notify(GenerationCommitted(manifests[0], replayed=False))
     now[0] = 20.0
-    wanted = sum(record.images for record in manifests[0].members)
+    wanted = sum(record.image_passes for record in manifests[0].members)
     clock.notify(TaskDone("0", 1, wanted // 4))
     seen = WatchedFolder(run).look()
     assert seen.spent.paid == wanted // 4
@@ -140,10 +141,10 @@ def test_rounds_side_by_side_each_have_a_table_and_a_progress(run: RunFolder) ->
     for path in ("0/leaf1/1", "0/leaf2/1"):
         manifests = simulate(path, members=12, generations=1)
         begin(run, manifests)
-        clock.notify(RoundStarted(path, 12, 2, 5, 96, 1000, "udr", 0))
+        clock.notify(RoundStarted(path, 12, 2, 5, 96, 1000, UDRFitness(), 0))
         commit(run, manifests[0])
         clock.notify(GenerationCommitted(manifests[0], replayed=False))
-        wanted = sum(record.images for record in manifests[0].members)
+        wanted = sum(record.image_passes for record in manifests[0].members)
     now[0] = 10.0
     clock.notify(TaskDone("0/leaf1/1", 1, wanted // 4))
     clock.notify(TaskDone("0/leaf2/1", 1, wanted // 2))

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+from pbt_disent.population.safekeeping import Safekeeping
+
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, Phase, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.member import Trainer

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pbt_disent.population.safekeeping import Safekeeping
 
 from pbt_disent.population.events import Event, GenerationCommitted
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
 from tests.faults.world import play

@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(place: Path) -> RunFolder:
     """The same run in this process, never stopped, without Ray."""
     folder = create_run(load_config(place / "tiny.yaml"), "tiny", place / "reference", None)
-    api.execute(api.prepare(folder), api.in_process, Watch())
+    api.execute(api.prepare(folder), Watch(), api.InProcess())
     return folder
 
 

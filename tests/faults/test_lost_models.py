@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pbt_disent.population.safekeeping import Safekeeping
 
 from pbt_disent import api
 from pbt_disent.errors import PbtDisentError
@@ -13,7 +14,6 @@ from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, RoundFinished
 from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore
-from pbt_disent.population.safekeeping import Safekeeping
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
@@ -49,9 +49,9 @@ class DamagesWinners:
 @pytest.mark.slow
 def test_winners_that_are_lost_before_they_label_and_are_exported_are_made_again(tmp_path: Path) -> None:
     whole, hurt = fresh(tmp_path / "whole"), fresh(tmp_path / "hurt")
-    api.execute(api.prepare(whole), api.in_process, Watch())
+    api.execute(api.prepare(whole), Watch(), api.InProcess())
     damages = DamagesWinners(hurt.path)
-    api.execute(api.prepare(hurt), api.in_process, damages)
+    api.execute(api.prepare(hurt), damages, api.InProcess())
     restored = incidents_of(hurt.path, "checkpoint_restored")
     assert {row["round"] for row in restored} >= {"0", "final"}
     assert all(row["equal"] for row in restored)

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from pbt_disent.config import Mutable, ObjectiveConfig, PopulationConfig, UdrConfig
-from pbt_disent.models import resolve
-from pbt_disent.population.engine import Kind, RoundSpec, run_population
+from pbt_disent.config import PopulationConfig
+from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Observer, Observers
 from pbt_disent.population.executor import Executor, InProcessExecutor
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.safekeeping import Safekeeping
+from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.population.recovery import RecoveringExecutor
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.tasks import WorkerContext
+from tests.objectives import options_of
 from tests.training.bench import SHAPE, Bench, make_bench
 
 long = pytest.mark.skipif(not os.environ.get("PBT_DISENT_FAULTS"), reason="takes minutes: make faults runs it")
@@ -28,25 +31,26 @@ GENERATIONS = 3
 
 def small_spec(bench: Bench, *, size: int = 3, generations: int = GENERATIONS, images: int = 60) -> RoundSpec:
     """Return a population of 3 members with two replicas each, for three generations."""
-    resolved = resolve(ObjectiveConfig(name="betatcvae", latents=3, batch_size=32), SHAPE)
     return RoundSpec(
         path="0",
         seed=3,
         population=PopulationConfig(
-            size=size, replicas=2, max_generations=generations, images_per_generation=images, cutoff=0.34
+            size=size,
+            replicas=2,
+            max_generations=generations,
+            image_passes_per_generation=images,
+            exploit={"cutoff": 0.34},
         ),
-        kinds=(
-            Kind(
-                "betatcvae",
-                {"lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)},
-                resolved.complete({key: one.default for key, one in resolved.space.items()}),
-            ),
-        ),
-        fitness="udr",
-        options=UdrConfig(information_threshold=0).model_dump(exclude={"points"}),
+        objectives={
+            "betatcvae": options_of(
+                "betatcvae", SHAPE, latents=3, batch_size=32, beta=6, lr={"low": 1e-4, "high": 1e-2}
+            )
+        },
+        fitness=UDRFitness(information_threshold=0),
         subset=None,
         set_size=200,
         probe=bench.task.probe,
+        data=DataIdentity(name="sprites", fingerprint="0" * 64, subset=None, num_images=200),
     )
 
 
@@ -63,7 +67,7 @@ def play(
         journal = RoundJournal(folder, bench.blobs, lease)
         journal.sweep([bench.task.probe])
         log = AppendOnlyLog(folder / "incidents.jsonl")
-        executor = Safekeeping(make(bench.context), journal, bench.blobs, log)
+        executor = RecoveringExecutor(make(bench.context), journal, bench.blobs, log)
         run_population(spec(bench), executor, journal, observer or Observers())
     finally:
         lease.release()

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pbt_disent.config import ObjectiveConfig
-from pbt_disent.models import OBJECTIVES, Objective, build, resolve
+from pbt_disent.models import OBJECTIVES, Objective, build
+from tests.objectives import options_of
 
 Make = Callable[..., Objective]
-SMALL = {"latents": 4, "network_width": 4, "levels": 2, "discriminator_width": 32, "classes": [6]}
+SMALL = {"latents": 4, "network": {"width": 4}, "levels": 2, "discriminator_width": 32, "classes": [6]}
 
 
 @pytest.fixture
@@ -24,11 +24,12 @@ def make() -> Make:
         name: str = "betatcvae", *, seed: int = 0, size: int = 32, channels: int = 1, **values: Any
     ) -> Objective:
         shape = (channels, size, size)
-        small = {key: value for key, value in SMALL.items() if key in OBJECTIVES[name].settings}
-        resolved = resolve(ObjectiveConfig(name=name, **{**small, **values}), shape)
-        searched = {key: declared.default for key, declared in resolved.space.items()}
+        small = {key: value for key, value in SMALL.items() if key in OBJECTIVES.options(name).model_fields}
+        if isinstance(values.get("network"), str):
+            values["network"] = {"name": values["network"], "width": 4}
+        options = options_of(name, shape, **{**small, **values})
         generator = torch.Generator().manual_seed(seed)
-        return build(name, resolved.settings, resolved.complete(searched), shape, 1000, generator=generator)
+        return build(options, options.defaults, shape, 1000, generator=generator)
 
     return build_one
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
 from pbt_disent.models.covariance import covariance, gaussian_total_correlation, moment_penalty
-from pbt_disent.models.likelihoods import negative_log_likelihood
+from pbt_disent.models.likelihoods import LIKELIHOODS
 from pbt_disent.models.objectives.annealed import AnnealedVAE
 from pbt_disent.models.objectives.factorvae import FactorVAE, shuffle_latents
 from pbt_disent.training.loop import step_once
@@ -76,7 +76,7 @@ def test_second_dip_adds_the_posterior_variance(make: Make, images: Tensor) -> N
     expected = [moment_penalty(m, 2, 2) for m in (matrix, matrix + torch.diag(torch.exp(2 * log_sigma).mean(0)))]
     found = [part_of(objective, images).terms["moments"] for objective in (one, two)]
     torch.testing.assert_close(found, [value.detach() for value in expected])
-    assert make("dipvae1").options["diagonal_ratio"] == 10
+    assert make("dipvae1").options.diagonal_ratio == 10
 
 
 def test_shuffling_keeps_marginals_and_breaks_dependence() -> None:
@@ -184,4 +184,4 @@ def test_likelihoods_are_those_of_torch() -> None:
     }
     for name, distribution in kinds.items():
         expected = -distribution.log_prob(images).sum() / 3
-        torch.testing.assert_close(negative_log_likelihood(name, logits, images), expected)
+        torch.testing.assert_close(LIKELIHOODS[name]().loss(logits, images), expected)

@@ -88,7 +88,7 @@ def test_its_steps_draw_what_the_model_draws(make: Make, name: str) -> None:
                 for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
                     assert tensor is not None
                     tensor.uniform_(0.5, 2, generator=generator)
-    model = LatentModel(name, objective)
+    model = LatentModel(objective)
     program = compiled(model)
     assert program is not None
     for code in np.random.default_rng(0).normal(scale=2, size=(3, len(model.latents))):
@@ -100,11 +100,11 @@ def test_a_decoder_with_other_steps_has_no_program(make: Make, monkeypatch: pyte
     objective = make()
     decode = type(objective).decode
     monkeypatch.setattr(type(objective), "decode", lambda self, codes: decode(self, codes.sin()))
-    assert compiled(LatentModel("betatcvae", objective)) is None
+    assert compiled(LatentModel(objective)) is None
 
 
 def test_weights_keep_32_bits_where_16_would_show(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LatentModel("betatcvae", make())
+    model = LatentModel(make())
     half = compiled(model)
     monkeypatch.setattr(decoder_program, "_HALF_ERROR", 0.0)
     full = compiled(model)
@@ -119,4 +119,4 @@ def test_what_is_too_large_or_too_slow_for_a_page_has_none(
     make: Make, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(decoder_program, limit, 1000)
-    assert compiled(LatentModel("betatcvae", make())) is None
+    assert compiled(LatentModel(make())) is None

@@ -18,7 +18,7 @@ Make = Callable[..., Objective]
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_it_gives_the_codes_of_the_model(make: Make, name: str) -> None:
-    archive, difference = export_encoder(LatentModel(name, make(name)))
+    archive, difference = export_encoder(LatentModel(make(name)))
     assert 0 <= difference <= TOLERANCE
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
         pickled = [one for one in files.infolist() if one.filename.endswith((".pt", ".pkl"))]
@@ -26,7 +26,7 @@ def test_it_gives_the_codes_of_the_model(make: Make, name: str) -> None:
 
 
 def test_another_model_s_codes_are_noticed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, other = (LatentModel("betatcvae", make(seed=seed)) for seed in (0, 1))
+    model, other = (LatentModel(make(seed=seed)) for seed in (0, 1))
     export_program = export.torch.export.export
     monkeypatch.setattr(
         export.torch.export, "export", lambda _, *rest, **named: export_program(other_encoder, *rest, **named)

@@ -19,7 +19,7 @@ Make = Callable[..., Objective]
 
 @pytest.fixture
 def model(make: Make) -> LatentModel:
-    return LatentModel("betatcvae", make(), ["x", "y", "scale", "f3"], np.array([2.0, 1.5, 0.5, 0.0]))
+    return LatentModel(make(), ["x", "y", "scale", "f3"], np.array([2.0, 1.5, 0.5, 0.0]))
 
 
 def test_loading_gives_the_same_model(model: LatentModel, images: Tensor, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_saving_twice_writes_the_same_bytes(model: LatentModel, tmp_path: Path) 
 
 
 def test_unknown_information_survives(make: Make, tmp_path: Path) -> None:
-    LatentModel("betatcvae", make()).save(tmp_path)
+    LatentModel(make()).save(tmp_path)
     loaded = LatentModel.load(tmp_path)
     assert np.isnan(loaded.information).all()
     assert loaded.latents == ["f0", "f1", "f2", "f3"]
@@ -79,7 +79,7 @@ def test_wrong_use_is_one_clear_line(model: LatentModel, make: Make, tmp_path: P
     with pytest.raises(UserError, match="must be N x 1x32x32"):
         model.encode(np.zeros((3, 1, 64, 64), dtype=np.uint8))
     with pytest.raises(UserError, match="one for each of 4 latents"):
-        LatentModel("betatcvae", make(), ["x"])
+        LatentModel(make(), ["x"])
     with pytest.raises(UserError, match="must hold a saved model"):
         LatentModel.load(tmp_path / "nowhere")
     model.save(tmp_path)

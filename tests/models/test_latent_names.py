@@ -27,22 +27,22 @@ def test_names_are_distinct_words_of_any_alphabet() -> None:
 
 
 def test_two_latents_can_change_names_with_each_other(make: Make, tmp_path: Path) -> None:
-    LatentModel("betatcvae", make()).save(tmp_path)
+    LatentModel(make()).save(tmp_path)
     assert rename(tmp_path, {0: "f1", 1: "f0"}) == ["f1", "f0", "f2", "f3"]
     assert LatentModel.load(tmp_path).latents == ["f1", "f0", "f2", "f3"]
 
 
 def test_names_stay_with_the_weights(make: Make, tmp_path: Path) -> None:
-    model = LatentModel("betatcvae", make(seed=0))
+    model = LatentModel(make(seed=0))
     assert kept_names(tmp_path, model.weights) is None
     model.save(tmp_path)
     rename(tmp_path, {2: "rotation"})
     assert kept_names(tmp_path, model.weights) == ["f0", "f1", "rotation", "f3"]
-    assert kept_names(tmp_path, LatentModel("betatcvae", make(seed=1)).weights) is None
+    assert kept_names(tmp_path, LatentModel(make(seed=1)).weights) is None
 
 
 def test_a_latent_is_found_by_name_or_index(make: Make) -> None:
-    model = LatentModel("betatcvae", make(), ["x", "y", "scale", "f3"])
+    model = LatentModel(make(), ["x", "y", "scale", "f3"])
     assert [model.index(one) for one in ("scale", "3", "f3", "0")] == [2, 3, 3, 0]
     for wrong in ("4", "scal", "-1"):
         with pytest.raises(UserError, match=f"latent '{wrong}'"):

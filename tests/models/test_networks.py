@@ -8,44 +8,64 @@ from torch import nn
 from torch.nn import functional
 
 from pbt_disent.errors import UserError
-from pbt_disent.models.initialise import initialise
-from pbt_disent.models.networks import NETWORKS, choose
+from pbt_disent.models.build import initialise
+from pbt_disent.models.networks import NETWORKS, ImageShape, Network
 from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
 from pbt_disent.models.networks.to_image import ToImage
+from tests.objectives import options_of
+
+PLAIN = sorted(set(NETWORKS) - {"auto", "ladder"})
+"""The networks that do not go by another's choice; a ladder has an encoder and a decoder of its own."""
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", PLAIN)
 def test_shapes_of_every_network(name: str, channels: int) -> None:
-    network = NETWORKS[name]
+    network = NETWORKS[name](width=4)
     for size in network.sizes or (20,):
         shape = (channels, size, size)
-        encoded = network.encoder(shape, 7, 4)(torch.zeros(3, *shape))
-        decoded = network.decoder(shape, 5, 4)(torch.zeros(3, 5))
+        encoded = network.encoder(shape, 7)(torch.zeros(3, *shape))
+        decoded = network.decoder(shape, 5)(torch.zeros(3, 5))
         assert encoded.shape == (3, 7)
         assert decoded.shape == (3, *shape)
 
 
 def test_parameters_of_the_published_network() -> None:
     """Convolutions of 32, 32, 64, 64, 512 channels and a 1x1 one; batch norm brings two per channel, biases none."""
-    network = NETWORKS["conv64"]
+    network = NETWORKS["conv64"]()
+    assert network.width == 32
     kernels = 16 * (1 * 32 + 32 * 32 + 32 * 64 + 64 * 64 + 64 * 512)
-    encoder = network.encoder((1, 64, 64), 20, 32)
+    encoder = network.encoder((1, 64, 64), 20)
     assert sum(p.numel() for p in encoder.parameters()) == kernels + 2 * (32 + 32 + 64 + 64 + 512) + 512 * 20 + 20
-    decoder = network.decoder((1, 64, 64), 10, 32)
+    decoder = network.decoder((1, 64, 64), 10)
     assert sum(p.numel() for p in decoder.parameters()) == 10 * 512 + kernels + 2 * (512 + 64 + 64 + 32 + 32) + 1
 
 
+def resolved(name: str, image_shape: ImageShape, **options: int) -> Network:
+    return NETWORKS[name].model_validate(options).resolve(image_shape)
+
+
 def test_auto_goes_by_size() -> None:
-    assert choose("auto", (1, 32, 32)) == "conv32"
-    assert [choose("auto", (3, size, size)) for size in (28, 64, 128)] == ["conv28", "conv64", "conv128"]
-    assert choose("mlp", (1, 31, 17)) == "mlp"
-    with pytest.raises(UserError, match=r"1x31x31.*28, 32, 64, 128 pixels"):
-        choose("auto", (1, 31, 31))
+    assert resolved("auto", (1, 32, 32)).name == "conv32"
+    assert [resolved("auto", (3, size, size)).name for size in (16, 28, 64, 128)] == [
+        "conv16",
+        "conv28",
+        "conv64",
+        "conv128",
+    ]
+    assert resolved("mlp", (1, 31, 17)).name == "mlp"
+    with pytest.raises(UserError, match=r"1x31x31.*16, 28, 32, 64, 128 pixels"):
+        resolved("auto", (1, 31, 31))
     with pytest.raises(UserError, match="64 pixels"):
-        choose("conv64", (1, 32, 32))
+        resolved("conv64", (1, 32, 32))
     with pytest.raises(UserError, match="did you mean 'conv32'"):
-        choose("conv33", (1, 32, 32))
+        options_of(network="conv33")
+
+
+def test_auto_hands_its_width_on() -> None:
+    assert resolved("auto", (1, 32, 32), width=5).width == 5
+    assert resolved("auto", (1, 32, 32)).width == 16
+    assert resolved("auto", (1, 64, 64)).width == 32
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -84,23 +104,3 @@ def test_layers_of_one_pixel_are_convolutions(side: int) -> None:
         gradients = torch.autograd.grad(theirs, inputs, out)
         for ours_gradient, gradient in zip(torch.autograd.grad(ours, inputs, out), gradients, strict=True):
             torch.testing.assert_close(ours_gradient, gradient)
-
-
-def test_first_weights_come_from_the_stream_alone() -> None:
-    layers = [nn.Sequential(nn.Conv2d(2, 3, 4), nn.BatchNorm2d(3), nn.Linear(3, 50)) for _ in range(3)]
-    before = torch.random.get_rng_state()
-    for layer, seed in zip(layers, (1, 1, 2), strict=True):
-        initialise(layer, torch.Generator().manual_seed(seed))
-    assert torch.equal(before, torch.random.get_rng_state())
-    first, same, other = ([p.clone() for p in layer.parameters()] for layer in layers)
-    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
-    assert not torch.equal(first[0], other[0])
-    assert not torch.equal(first[-1], other[-1])
-    assert first[0].abs().max() <= 1 / 32**0.5
-    assert first[0].std().item() == pytest.approx(1 / 96**0.5, rel=0.25)
-    assert first[-1].abs().max() <= 1 / 3**0.5
-
-
-def test_unknown_parameters_are_refused() -> None:
-    with pytest.raises(TypeError, match="PReLU"):
-        initialise(nn.Sequential(nn.PReLU()), torch.Generator())

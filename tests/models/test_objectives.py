@@ -39,15 +39,17 @@ def loss_of(objective: Objective, images: Tensor) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_declarations_are_complete(name: str) -> None:
-    kind = OBJECTIVES[name]
-    assert {"lr", "batch_size"} <= set(kind.hyperparameters)
-    assert kind.hyperparameters["lr"].log
-    assert kind.hyperparameters["batch_size"].integer
-    assert kind.hyperparameters["batch_size"].low >= 16
-    assert {"latents", "network", "network_width"} <= set(kind.settings)
-    assert kind.optional <= set(kind.hyperparameters)
-    assert not set(kind.settings) & set(kind.hyperparameters)
-    assert all(setting.help for setting in kind.settings.values())
+    component = OBJECTIVES.options(name)
+    options = component()
+    assert {"lr", "batch_size"} <= set(options.hyperparameters)
+    assert options.hyperparameters["lr"].log
+    assert options.hyperparameters["batch_size"].integer
+    assert options.hyperparameters["batch_size"].low >= 16
+    assert {"latents", "network", "lr_schedule"} <= set(options.settings)
+    assert "width" in options.settings["network"]
+    assert set(options.settings) | set(options.hyperparameters) == set(component.model_fields)
+    assert not set(options.settings) & set(options.hyperparameters)
+    assert all(field.description for field in component.model_fields.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -66,14 +68,13 @@ def test_the_loss_falls(make: Make, images: Tensor, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_hyperparameter_counts(make: Make, images: Tensor, name: str) -> None:
     """Rates change the optimiser's step, everything else the loss."""
-    kind = OBJECTIVES[name]
     objective = make(name, **FAST)
     start = loss_of(objective, images)
     rates = sorted(group["lr"] for part in objective.optimizers().values() for group in part.param_groups)
-    for key, declared in kind.hyperparameters.items():
+    for key, declared in OBJECTIVES.options(name)().hyperparameters.items():
         if key == "batch_size":
             continue
-        changed = make(name, **{**FAST, key: declared.at(0.9)})
+        changed = make(name, **{**FAST, key: declared.from_unit(0.9)})
         if key.endswith("lr"):
             other = sorted(group["lr"] for part in changed.optimizers().values() for group in part.param_groups)
             assert other != rates, key
@@ -100,9 +101,9 @@ def test_losses_depend_on_the_given_generator_alone(make: Make, images: Tensor, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_representation_and_decoder_fit_together(make: Make, images: Tensor, name: str) -> None:
-    model = LatentModel(name, make(name))
+    model = LatentModel(make(name))
     seen = model.posterior(images.numpy())
-    latents = model.objective.options["latents"]
+    latents = model.objective.options.latents
     assert seen.codes.shape == (len(images), latents)
     assert seen.information.shape == (latents,)
     assert (seen.information >= 0).all()

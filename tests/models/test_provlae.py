@@ -1,4 +1,4 @@
-"""pro-VLAE: growing a level changes nothing at first, dormant levels are silent (papers.md 1.6)."""
+"""pro-VLAE: growing a level changes nothing at first, dormant levels are silent."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.errors import UserError
-from pbt_disent.models import Objective, resolve
+from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
 from pbt_disent.models.gaussian import kl_per_latent
 from pbt_disent.models.objectives.betavae import BetaVAE
 from pbt_disent.models.objectives.provlae import ProVLAE
 from pbt_disent.training.loop import step_once
+from tests.objectives import options_of
 
 Make = Callable[..., Objective]
 LADDER = {"latents": 6, "levels": 3, "stage_steps": 100, "fade_in": 40}
@@ -174,10 +174,10 @@ def test_decoding_uses_the_levels_reached(ladder: ProVLAE, images: Tensor) -> No
 
 def test_levels_must_fit() -> None:
     with pytest.raises(UserError, match="levels=5: images of 1x32x32 have room for 4"):
-        resolve(ObjectiveConfig(name="provlae", latents=5, levels=5), (1, 32, 32))
+        options_of("provlae", (1, 32, 32), latents=5, levels=5)
     with pytest.raises(UserError, match="latents=10: must be a multiple"):
-        resolve(ObjectiveConfig(name="provlae", latents=10, levels=3), (1, 64, 64))
-    assert resolve(ObjectiveConfig(name="provlae"), (3, 64, 64)).settings["network_width"] == 32
+        options_of("provlae", (1, 64, 64), latents=10, levels=3)
+    assert options_of("provlae", (3, 64, 64)).network.width == 32
 
 
 PLATEAU = {**LADDER, "growth": "plateau", "plateau_window": 5, "plateau_gain": 0.01, "fade_in": 5, "stage_steps": 1000}

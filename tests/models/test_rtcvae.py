@@ -1,4 +1,4 @@
-"""RTC-VAE: equals beta-TCVAE without its term, and punishes what posterior noise hides (papers.md 5.6)."""
+"""RTC-VAE: equals beta-TCVAE without its term, and punishes what posterior noise hides."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_copied_means_under_noise(make: Make) -> None:
 
 
 def test_hidden_total_correlation_is_bounded() -> None:
-    """TC(z) <= 1/2 sum ln(1 + Var mean / noise), whatever the means (papers.md 5.2)."""
+    """TC(z) <= 1/2 sum ln(1 + Var mean / noise), whatever the means."""
     generator = torch.Generator().manual_seed(3)
     for _ in range(100):
         root = torch.randn(4, 4, generator=generator, dtype=torch.float64)

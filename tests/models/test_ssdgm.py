@@ -1,4 +1,4 @@
-"""Semi-supervised model: against the VAE, the labelled bound, exact enumeration and cross entropy (papers.md 3.5)."""
+"""Semi-supervised model: against the VAE, the labelled bound, exact enumeration and cross entropy."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.errors import UserError
-from pbt_disent.models import Objective, resolve
+from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
 from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
-from pbt_disent.models.likelihoods import negative_log_likelihoods
+from pbt_disent.models.likelihoods import Bernoulli
 from pbt_disent.models.objectives.ssdgm import SSDGM
+from tests.objectives import options_of
 
 Make = Callable[..., Objective]
-PLAIN: dict[str, Any] = {"network": "mlp", "network_width": 16, "latents": 4}
+PLAIN: dict[str, Any] = {"network": {"name": "mlp", "width": 16}, "latents": 4}
 
 
 def ssdgm(make: Make, **values: Any) -> SSDGM:
@@ -46,7 +46,7 @@ def by_hand(objective: SSDGM, images: Tensor, seed: int = 2) -> tuple[Tensor, Te
     columns = []
     for value in range(objective.classes[0]):
         code = functional.one_hot(torch.full((len(images),), value), objective.classes[0]).float()
-        columns.append(negative_log_likelihoods("bernoulli", objective.decoder(torch.cat([code, z], 1)), images))
+        columns.append(Bernoulli().image_losses(objective.decoder(torch.cat([code, z], 1)), images))
     return torch.stack(columns, 1), logits.log_softmax(1), kl_per_latent(mean, log_sigma).sum(1)
 
 
@@ -100,7 +100,7 @@ def test_a_partly_labelled_image_sums_over_the_rest(make: Make, images: Tensor) 
     total = -kl_per_latent(mean, log_sigma).sum(1) - math.log(6)
     for value in range(3):
         code = torch.cat([functional.one_hot(labels[:, 0], 2), functional.one_hot(labels[:, 1] + value, 3)], 1).float()
-        nll = negative_log_likelihoods("bernoulli", objective.decoder(torch.cat([code, z], 1)), images)
+        nll = Bernoulli().image_losses(objective.decoder(torch.cat([code, z], 1)), images)
         total = total + log_rest[:, value].exp() * (-nll - log_rest[:, value])
     assert found == pytest.approx(-total.mean().item(), rel=1e-5)
 
@@ -147,9 +147,7 @@ def test_the_bias_of_weighted_samples_shrinks_with_their_number(make: Make, imag
         mass = mass / mass.sum()
         log_weight = objective.classify(objective.posterior(one)[0], z.unsqueeze(1))[0][:, 0, 0]
         code = functional.one_hot(torch.zeros(len(z), dtype=torch.long), 2).double()
-        nll = negative_log_likelihoods(
-            "bernoulli", objective.decoder(torch.cat([code, z], 1)), one.expand(4001, -1, -1, -1)
-        )
+        nll = Bernoulli().image_losses(objective.decoder(torch.cat([code, z], 1)), one.expand(4001, -1, -1, -1))
         inside = -nll - (log_normal(z, mean, log_sigma) - log_prior(z))[:, 0] - log_weight - math.log(2)
         exact = (mass * log_weight.exp() * inside).sum() / (mass * log_weight.exp()).sum() + (mass * log_weight).sum()
         bias = {}
@@ -224,10 +222,11 @@ def test_codes_of_labelled_latents(make: Make, images: Tensor) -> None:
         ({}, "must name the labelled latents"),
         ({"classes": [20, 20]}, "at most 256 combinations"),
         ({"classes": [2, 2], "latents": 2}, "must leave a free one"),
-        ({"classes": 3}, "must be a list"),
-        ({"classes": [0]}, "must be in 1 to 256"),
+        ({"classes": 3}, "objective.classes=3: input should be a valid tuple; the default is"),
+        ({"classes": [0]}, "objective.classes.0=0: input should be greater than or equal to 1"),
+        ({"classes": [257]}, "objective.classes.0=257: input should be less than or equal to 256"),
     ],
 )
 def test_labels_must_make_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        resolve(ObjectiveConfig(name="ssdgm", **values), (1, 32, 32))
+        options_of("ssdgm", **values)

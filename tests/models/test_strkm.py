@@ -1,4 +1,4 @@
-"""St-RKM: orthonormal at every step, PCA where it must be PCA, axes from the eigen-rotation (papers.md 2.5)."""
+"""St-RKM: orthonormal at every step, PCA where it must be PCA, axes from the eigen-rotation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.errors import UserError
-from pbt_disent.models import LatentModel, Objective, resolve
+from pbt_disent.models import LatentModel, Objective
 from pbt_disent.models.contract import Batch
 from pbt_disent.models.objectives import strkm
 from pbt_disent.models.objectives.strkm import StRKM
 from pbt_disent.models.stiefel import CayleyAdam, Frame, cayley, fix_signs
+from tests.objectives import options_of
 
 Make = Callable[..., Objective]
 
@@ -84,7 +84,7 @@ def test_a_step_mends_a_frame() -> None:
 
 @pytest.mark.parametrize("rate", [1e-3, 1.0])
 def test_steps_are_those_of_cayley_adam(rate: float) -> None:
-    """Three steps against the published algorithm (papers.md 2.2) with dense matrices and the transform in full."""
+    """Three steps against the published algorithm with dense matrices and the transform in full."""
     frame = frame_of(6, 2).double()
     frame.columns.data = torch.linalg.qr(frame.columns.data).Q
     x = frame.columns.detach().clone()
@@ -219,7 +219,7 @@ def test_without_noise_all_losses_are_one(make: Make, images: Tensor, kind: str)
 def test_as_many_axes_as_features_discard_nothing(make: Make, images: Tensor) -> None:
     assert loss_of(make("strkm", features=4, latents=4), images)["discarded"] == pytest.approx(0, abs=1e-9)
     with pytest.raises(UserError, match=r"latents=5: must not exceed objective.features=4"):
-        resolve(ObjectiveConfig(name="strkm", latents=5, features=4), (1, 32, 32))
+        options_of("strkm", latents=5, features=4)
 
 
 def test_loss_by_hand(make: Make, images: Tensor) -> None:
@@ -240,8 +240,8 @@ def test_loss_by_hand(make: Make, images: Tensor) -> None:
 def test_settled_codes_are_uncorrelated_and_ordered(make: Make, images: Tensor, tmp_path: Path) -> None:
     objective = make("strkm", features=8).eval()
     assert isinstance(objective, StRKM)
-    objective.settle([images[:16], images[16:]])
-    model = LatentModel("strkm", objective)
+    objective.finalize([images[:16], images[16:]])
+    model = LatentModel(objective)
     codes = model.encode(images.numpy()).astype(np.float64)
     np.testing.assert_allclose(codes.mean(0), 0, atol=1e-5)
     covariance = np.cov(codes.T, bias=True)
@@ -256,16 +256,16 @@ def test_settled_codes_are_uncorrelated_and_ordered(make: Make, images: Tensor, 
 
 def test_information_counts_what_the_decoder_uses(make: Make, images: Tensor) -> None:
     """A decoder that is deaf to an axis gives that axis no information."""
-    objective = make("strkm", features=4, latents=4, network="mlp", network_width=16).eval()
+    objective = make("strkm", features=4, latents=4, network={"name": "mlp", "width": 16}).eval()
     assert isinstance(objective, StRKM)
-    objective.settle([images])
+    objective.finalize([images])
     before = objective.represent(images).information
     first = objective.decoder[0]
     assert isinstance(first, nn.Linear)
     deaf = objective.axes[:, 1:2]
     with torch.no_grad():
         first.weight.sub_(first.weight @ deaf @ deaf.t())
-    objective.settle([images])
+    objective.finalize([images])
     after = objective.represent(images).information
     assert after[1].item() < 1e-3 * before[0].item()
     assert after[0].item() > 0.3 * before[0].item()

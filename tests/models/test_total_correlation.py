@@ -47,7 +47,7 @@ def test_parts_sum_to_the_sampled_kl(estimator: str) -> None:
     ],
 )
 def test_bias_on_independent_gaussians(sigma: float, batch: int, mws: float, plain: float, mss: float) -> None:
-    """The table of papers.md 0.1.2: ten latents, true total correlation 0, N = 480,000."""
+    """Ten latents, true total correlation 0, N = 480,000."""
     values = []
     for seed in range(200 if batch == 64 else 1):
         z, mean, log_sigma = draw(sigma, batch, 10, seed)

@@ -8,16 +8,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pbt_disent.config import load_config
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.population.engine import PopulationResult, RoundSpec, run_population
+from pbt_disent.population.engine import PopulationResult, run_population
 from pbt_disent.population.executor import OnDone, Stopped
 from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import TrainOutcome, TrainTask
 from tests.population.fakes import Crash, FakeExecutor, Outcome, Watch, failed, journal, spec
@@ -50,9 +50,8 @@ class Unequal(FakeExecutor):
             return super().train(tasks, on_done)
 
 
-def asynchronous(**rule: float) -> RoundSpec:
-    one = spec(size=SIZE, generations=GENERATIONS, cutoff=0.4, **rule)
-    return replace(one, population=one.population.model_copy(update={"mode": "asynchronous"}))
+def asynchronous() -> RoundSpec:
+    return spec(size=SIZE, generations=GENERATIONS, cutoff=0.4, mode="asynchronous")
 
 
 def run(
@@ -90,7 +89,7 @@ def test_fast_members_have_more_turns_and_all_turns_are_on_record_once(tmp_path:
     assert history[-1].window is not None
     assert history[-1].window.turns == tuple(counted[member] for member in range(SIZE))
     assert executor.most == SIZE, "all members train at once"
-    assert result.images == history[-1].images == sum(record.images for record in turns(history))
+    assert result.image_passes == history[-1].image_passes == sum(record.image_passes for record in turns(history))
     for manifest in history:
         assert [record.member for record in manifest.members] == list(range(SIZE))
         assert [one.member for one in manifest.next] == list(range(SIZE))
@@ -190,7 +189,7 @@ def test_synchronous_manifests_know_no_windows(tmp_path: Path) -> None:
     assert b"window" not in next(tmp_path.rglob("generation-0000.json")).read_bytes()
 
 
-@pytest.mark.parametrize("more", ["udr.against=population", "population.oversize=2", "final.oversize=2"])
+@pytest.mark.parametrize("more", ["population.fitness.against=population", "population.oversize=2", "final.oversize=2"])
 def test_what_needs_all_members_at_once_is_refused(more: str) -> None:
     with pytest.raises(UserError, match=r"population\.mode: must be synchronous where"):
         load_config("demo", ["population.mode=asynchronous", more])

@@ -6,6 +6,7 @@ import pytest
 
 from pbt_disent.population.clock import CLOCK, Clock, read_clock, spent
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
+from pbt_disent.population.fitness.udr import UDRFitness
 from tests.simulated import simulate
 
 
@@ -23,7 +24,7 @@ class Time:
 
 
 def begin(clock: Clock, path: str = "0") -> None:
-    clock.notify(RoundStarted(path, 3, 2, 9, 40, 1000, "udr", 0))
+    clock.notify(RoundStarted(path, 3, 2, 9, 40, 1000, UDRFitness(), 0))
 
 
 def play(clock: Clock, time: Time, path: str = "0", generations: int = 2) -> None:
@@ -54,8 +55,8 @@ def test_seconds_and_passes_add_up(tmp_path: Path) -> None:
     assert (found.processes, found.opened) == (1, None)
     first = found.rounds["0"]
     assert (first.seconds, first.training, first.images) == (pytest.approx(20), pytest.approx(16), 2000)
-    assert found.rounds["final"].images == 1000
-    assert (found.lost_seconds, found.lost_images) == (0, 0), "what follows a round is no part of a generation"
+    assert found.rounds["final"].image_passes == 1000
+    assert (found.lost_seconds, found.lost_image_passes) == (0, 0), "what follows a round is no part of a generation"
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -79,7 +80,7 @@ def test_a_generation_that_was_not_committed_is_lost(tmp_path: Path, killed: boo
         play(clock, time, generations=1)
         clock.notify(RoundFinished("0", "converged"))
     found = spent(read_clock(tmp_path))
-    assert found.lost_images == 500
+    assert found.lost_image_passes == 500
     assert found.lost_seconds == pytest.approx(6 if killed else 7)
     assert found.seconds == pytest.approx(10 + found.lost_seconds + 10), "the time between two processes does not count"
     assert found.processes == 2
@@ -125,5 +126,5 @@ def test_rounds_side_by_side_are_timed_each_by_itself(tmp_path: Path) -> None:
     assert (first.seconds, first.training, first.images) == (10, 8, 300)
     assert (second.seconds, second.training, second.images) == (20, 16, 1100)
     assert (found.seconds, found.within, found.beside) == (27, 27, 20)
-    assert (found.lost_seconds, found.lost_images) == (17, 40)
+    assert (found.lost_seconds, found.lost_image_passes) == (17, 40)
     assert found.seconds == found.within == first.seconds + second.seconds + found.lost_seconds - found.beside

@@ -17,12 +17,12 @@ from tests.population.fakes import Crash, FakeExecutor, Outcome, Watch, failed, 
 
 
 def run(
-    folder: Path, special: Outcome = lambda task: None, die_at: tuple[int, str] | None = None, **options: float
+    folder: Path, special: Outcome = lambda task: None, die_at: tuple[int, str] | None = None, **options: int
 ) -> Watch:
     book, blobs, lease = journal(folder)
     watch = Watch(die_at)
     try:
-        run_population(spec(**options), FakeExecutor(blobs, special), book, watch)  # type: ignore[arg-type]
+        run_population(spec(**options), FakeExecutor(blobs, special), book, watch)
     finally:
         lease.release()
     return watch
@@ -165,7 +165,7 @@ def test_a_round_with_other_inputs_moves_the_old_one_aside(tmp_path: Path) -> No
 def test_an_unreadable_manifest_is_named(tmp_path: Path) -> None:
     run(tmp_path, generations=1)
     path = tmp_path / "rounds/0/generation-0000.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
     with pytest.raises(PbtDisentError, match=r"generation-0000\.json is no manifest of this version"):
         run(tmp_path)
     assert gc.isenabled()

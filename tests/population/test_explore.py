@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbt_disent.config import Mutable
+from pbt_disent.config import Hyperparameter
 from pbt_disent.population.bandit import Bandit, TimeVarying
-from pbt_disent.population.explore import EXPLORE, Child, Observation, Surroundings
+from pbt_disent.population.explore import EXPLORES, Explore, ExploreContext, Observation, Offspring
+from pbt_disent.population.explore.pb2 import PB2
+from pbt_disent.population.explore.perturb import Perturb
+from pbt_disent.population.explore.resample import Resample
 from pbt_disent.types import Hyperparameters
 
 SPACE = {
-    "lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True),
-    "stages": Mutable(default=2, low=1, high=6, integer=True),
-    "batch_size": Mutable(default=64, low=32, high=128, integer=True, choices=(32, 64, 128)),
+    "lr": Hyperparameter(default=1e-3, low=1e-4, high=1e-2, log=True),
+    "stages": Hyperparameter(default=2, low=1, high=6, integer=True),
+    "batch_size": Hyperparameter(default=64, low=32, high=128, integer=True, choices=(32, 64, 128)),
 }
 STARTS = st.fixed_dictionaries(
     {
@@ -31,21 +34,30 @@ STARTS = st.fixed_dictionaries(
 )
 
 
-def children(values: list[Hyperparameters], seed: int = 0) -> list[Child]:
-    return [Child(one, 0.5, np.random.default_rng([seed, place])) for place, one in enumerate(values)]
+def explore_rule(name: str, **options: Any) -> Explore:
+    """Return a rule with those of some options that it has."""
+    component = EXPLORES.options(name)
+    known = {key: value for key, value in options.items() if key in component.model_fields}
+    rule: Explore = component.model_validate(known)
+    return rule
+
+
+def offspring(values: list[Hyperparameters], seed: int = 0) -> list[Offspring]:
+    return [Offspring(one, 0.5, np.random.default_rng([seed, place])) for place, one in enumerate(values)]
 
 
 def seen(values: list[Hyperparameters]) -> list[Observation]:
     return [Observation(1 + i // 3, one, 0.3, 0.3 - abs(math.log(one["lr"] / 1e-3))) for i, one in enumerate(values)]
 
 
-@pytest.mark.parametrize("name", list(EXPLORE))
+@pytest.mark.parametrize("name", list(EXPLORES))
 @given(starts=st.lists(STARTS, min_size=1, max_size=5), seed=st.integers(0, 5))
 @settings(max_examples=15, deadline=None)
 def test_every_value_stays_allowed_and_the_rest_as_it_was(name: str, starts: list[Hyperparameters], seed: int) -> None:
-    around = Surroundings(SPACE, (2.0, 0.5), 0.5, 4, seen(starts * 5), starts[:1])
-    moved = EXPLORE[name](children(starts, seed), around)
-    assert moved == EXPLORE[name](children(starts, seed), around)
+    rule = explore_rule(name, perturb_factors=(2.0, 0.5), resample_probability=0.5)
+    context = ExploreContext(SPACE, 4, seen(starts * 5), starts[:1])
+    moved = rule.explore(offspring(starts, seed), context)
+    assert moved == rule.explore(offspring(starts, seed), context)
     assert len(moved) == len(starts)
     for one in moved:
         assert one.keys() == starts[0].keys()
@@ -55,11 +67,12 @@ def test_every_value_stays_allowed_and_the_rest_as_it_was(name: str, starts: lis
         assert one["batch_size"] in {32, 64, 128}
 
 
-@pytest.mark.parametrize("name", list(EXPLORE))
+@pytest.mark.parametrize("name", list(EXPLORES))
 def test_whole_numbers_and_choices_reach_every_value(name: str) -> None:
     values, reached = {"lr": 1e-3, "stages": 1.0, "batch_size": 32.0}, {"stages": {1.0}, "batch_size": {32.0}}
+    rule = explore_rule(name, perturb_factors=(1.2, 0.8), resample_probability=0.5)
     for step in range(150):
-        (values,) = EXPLORE[name](children([values], step), Surroundings(SPACE, (1.2, 0.8), 0.5, step))
+        (values,) = rule.explore(offspring([values], step), ExploreContext(SPACE, step))
         for key, all_of_it in reached.items():
             all_of_it.add(values[key])
     assert reached == {"stages": {1, 2, 3, 4, 5, 6}, "batch_size": {32, 64, 128}}
@@ -69,20 +82,20 @@ def test_a_perturbed_choice_always_moves() -> None:
     for start in SPACE["batch_size"].choices:
         for step in range(20):
             values = {"lr": 1e-3, "stages": 2.0, "batch_size": start}
-            (moved,) = EXPLORE["perturb"](children([values], step), Surroundings(SPACE, (1.2, 0.8), 0.25, 0))
+            (moved,) = Perturb(perturb_factors=(1.2, 0.8)).explore(offspring([values], step), ExploreContext(SPACE, 0))
             assert moved["batch_size"] != start
 
 
 def test_resample_draws_the_share_it_says_over_the_whole_range() -> None:
     values = {"lr": 1e-3, "stages": 2.0, "batch_size": 64.0}
-    moved = EXPLORE["resample"](children([values] * 2000), Surroundings(SPACE, (1.2,), 0.25, 0))
+    moved = Resample(resample_probability=0.25).explore(offspring([values] * 2000), ExploreContext(SPACE, 0))
     fresh = [one["lr"] for one in moved if one["lr"] != 1e-3]
     assert len(fresh) / 2000 == pytest.approx(0.25, abs=0.04)
     assert np.quantile(np.log10(fresh), [0.1, 0.5, 0.9]) == pytest.approx([-3.8, -3, -2.2], abs=0.2)
 
 
-def space(**more: Any) -> dict[str, Mutable]:
-    return {"x": Mutable(default=0.5, low=0, high=1), **more}
+def space(**more: Any) -> dict[str, Hyperparameter]:
+    return {"x": Hyperparameter(default=0.5, low=0, high=1), **more}
 
 
 def test_pb2_goes_where_scores_improve_most() -> None:
@@ -91,9 +104,11 @@ def test_pb2_goes_where_scores_improve_most() -> None:
         Observation(1 + i // 8, {"x": x}, 0.2, 0.2 + math.exp(-(((x - 0.8) / 0.15) ** 2)))
         for i, x in enumerate(rng.random(48))
     ]
-    moved = EXPLORE["pb2"](children([{"x": 0.1}] * 4), Surroundings(space(), (1.2, 0.8), 0.25, 6, history))
+    moved = PB2().explore(offspring([{"x": 0.1}] * 4), ExploreContext(space(), 6, history))
     assert moved[0]["x"] == pytest.approx(0.8, abs=0.1)
-    perturbed = EXPLORE["perturb"](children([{"x": 0.1}]), Surroundings(space(), (1.2, 0.8), 0.25, 6, history))
+    perturbed = Perturb(perturb_factors=(1.2, 0.8)).explore(
+        offspring([{"x": 0.1}]), ExploreContext(space(), 6, history)
+    )
     assert perturbed[0]["x"] < 0.13
 
 
@@ -104,17 +119,17 @@ def test_pb2_forgets_what_was_good_long_ago() -> None:
         for g in range(1, 21)
         for x in rng.random(6)
     ]
-    (moved,) = EXPLORE["pb2"](children([{"x": 0.5}]), Surroundings(space(), (1.2,), 0.25, 20, history))
+    (moved,) = PB2().explore(offspring([{"x": 0.5}]), ExploreContext(space(), 20, history))
     assert moved["x"] == pytest.approx(0.8, abs=0.12)
 
 
 def test_pb2_does_not_choose_twice_what_was_chosen_once() -> None:
     """Where nothing is known yet, copies spread instead of all going to the one most uncertain place."""
     history = [Observation(1, {"x": x}, 0.2, 0.2) for x in (0.45, 0.5, 0.5, 0.55)]
-    moved = EXPLORE["pb2"](children([{"x": 0.5}] * 3), Surroundings(space(), (1.2,), 0.25, 1, history))
+    moved = PB2().explore(offspring([{"x": 0.5}] * 3), ExploreContext(space(), 1, history))
     places = sorted(one["x"] for one in moved)
     assert min(b - a for a, b in itertools.pairwise(places)) > 0.1
-    (again,) = EXPLORE["pb2"](children([{"x": 0.5}]), Surroundings(space(), (1.2,), 0.25, 1, history, moved))
+    (again,) = PB2().explore(offspring([{"x": 0.5}]), ExploreContext(space(), 1, history, moved))
     assert min(abs(again["x"] - place) for place in places) > 0.05
 
 
@@ -135,15 +150,14 @@ def test_the_bandit_finds_the_optimum_in_fewer_evaluations_than_chance() -> None
     def worth(x: float, y: float) -> float:
         return math.exp(-(((x - 0.7) / 0.2) ** 2) - ((y - 0.3) / 0.2) ** 2)
 
-    both = space(y=Mutable(default=0.5, low=0, high=1))
+    both = space(y=Hyperparameter(default=0.5, low=0, high=1))
     found, chance = [], []
     for seed in range(5):
         rng = np.random.default_rng(seed)
         history = [Observation(1, {"x": x, "y": y}, 0, worth(x, y)) for x, y in rng.random((4, 2))]
         for step in range(1, 12):
-            (one,) = EXPLORE["pb2"](
-                [Child({"x": 0.5, "y": 0.5}, 0.0, rng)], Surroundings(both, (1.2,), 0.25, step, history)
-            )
+            child = Offspring({"x": 0.5, "y": 0.5}, 0.0, rng)
+            (one,) = PB2().explore([child], ExploreContext(both, step, history))
             history.append(Observation(step + 1, one, 0, worth(one["x"], one["y"])))
         found.append(max(one.after for one in history))
         chance.append(max(worth(x, y) for x, y in rng.random((15, 2))))
@@ -154,8 +168,8 @@ def test_the_bandit_finds_the_optimum_in_fewer_evaluations_than_chance() -> None
 def test_only_the_last_observations_count() -> None:
     old = [Observation(1, {"x": 0.1}, 0.0, 9.0)] * 50
     new = [Observation(2, {"x": float(x)}, 0.0, float(x)) for x in np.random.default_rng(0).random(200)]
-    child = Child({"x": 0.5}, 0.0, np.random.default_rng(0))
+    child = Offspring({"x": 0.5}, 0.0, np.random.default_rng(0))
     first, second = (Bandit(space(), seen).best(3, child, []) for seen in (old + new, new))
-    child = Child({"x": 0.5}, 0.0, np.random.default_rng(0))
+    child = Offspring({"x": 0.5}, 0.0, np.random.default_rng(0))
     assert Bandit(space(), new).best(3, child, []) == pytest.approx(first, abs=1e-12)
     assert second is not None

@@ -32,7 +32,7 @@ def test_an_outline_knows_the_best_member_and_the_cost(tmp_path: Path) -> None:
     whole = read_manifests(tmp_path / "rounds/0")[1]
     outline = whole.outline()
     assert outline.best == whole.best
-    assert outline.images == whole.images
+    assert outline.image_passes == whole.image_passes
     assert outline.next == ()
     assert len(outline.members) == 1
 

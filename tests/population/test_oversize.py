@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,11 @@ from tests.population.fakes import Crash, FakeExecutor, Watch, journal, manifest
 def run(folder: Path, *, bad: tuple[int, ...] = (), die_at: tuple[int, str] | None = None) -> list[Manifest]:
     def special(task: TrainTask) -> TrainOutcome | None:
         broken = task.key.generation == 0 and task.key.member in bad
-        return TrainOutcome(task.key, "nan", images=task.images) if broken else None
+        return TrainOutcome(task.key, "nan", image_passes=task.image_passes) if broken else None
 
     book, blobs, lease = journal(folder)
-    small = spec(size=4, generations=3)
-    larger = replace(small, population=small.population.model_copy(update={"oversize": 2}))
     try:
-        run_population(larger, FakeExecutor(blobs, special), book, Watch(die_at))
+        run_population(spec(size=4, generations=3, oversize=2), FakeExecutor(blobs, special), book, Watch(die_at))
     finally:
         lease.release()
     return [Manifest.from_bytes(content) for _, content in sorted(manifests(folder).items())]
@@ -47,7 +44,7 @@ def test_the_best_half_of_the_first_generation_stays(tmp_path: Path) -> None:
         assert (one.operation, one.origins) == ("continue", parent.checkpoints)
         assert one.hyperparameters == parent.hyperparameters
     assert any(one.operation == "exploit" for one in second.next)
-    assert third.images == (8 + 4 + 4) * 2 * 10
+    assert third.image_passes == (8 + 4 + 4) * 2 * 10
 
 
 def test_members_that_failed_start_again_only_if_too_few_are_left(tmp_path: Path) -> None:

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbt_disent.config import Mutable
-from pbt_disent.population.rule import Decision, Rule, decide, draw, draw_population, mutate
+from pbt_disent.config import Hyperparameter, PopulationConfig
+from pbt_disent.population.exploit.truncation import Truncation
+from pbt_disent.population.explore import ExploreContext, Offspring
+from pbt_disent.population.explore.perturb import Perturb
+from pbt_disent.population.rule import Decision, decide, draw, draw_population, stop_reason
 from pbt_disent.seeds import Streams
 
 SPACE = {
-    "lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True),
-    "batch_size": Mutable(default=64, low=16, high=128, integer=True),
+    "lr": Hyperparameter(default=1e-3, low=1e-4, high=1e-2, log=True),
+    "batch_size": Hyperparameter(default=64, low=16, high=128, integer=True),
 }
 FACTORS = (2.0, 1.2, 0.8, 0.5)
 
@@ -24,7 +27,8 @@ def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, s
         members,
         scores,
         spaces=[SPACE] * len(members),
-        rule=Rule(cutoff, FACTORS),
+        exploit=Truncation(cutoff=cutoff),
+        explore=Perturb(perturb_factors=FACTORS),
         streams=Streams(seed),
         round_path="0",
         generation=generation,
@@ -115,11 +119,15 @@ def test_the_same_seed_gives_the_same_decisions_and_another_does_not() -> None:
 
 
 def test_whole_numbers_really_move() -> None:
-    space = {"n": Mutable(default=2, low=1, high=100, integer=True)}
-    up = mutate({"n": 1.0}, space, (1.2,), np.random.default_rng(0))
-    down = mutate({"n": 2.0}, space, (0.8,), np.random.default_rng(0))
-    assert (up["n"], down["n"]) == (2.0, 1.0)
-    assert mutate({"n": 1.0}, space, (0.5,), np.random.default_rng(0))["n"] == 1.0
+    space = {"n": Hyperparameter(default=2, low=1, high=100, integer=True)}
+
+    def perturbed(value: float, factor: float) -> float:
+        child = Offspring({"n": value}, 0.0, np.random.default_rng(0))
+        (values,) = Perturb(perturb_factors=(factor,)).explore([child], ExploreContext(space, 0))
+        return values["n"]
+
+    assert (perturbed(1.0, 1.2), perturbed(2.0, 0.8)) == (2.0, 1.0)
+    assert perturbed(1.0, 0.5) == 1.0
 
 
 def test_draws_cover_the_range_on_their_scale() -> None:
@@ -140,7 +148,7 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
     """On a smooth score of x, the best of PBT is on average above that of random search."""
 
     def best(cutoff: float, seed: int) -> float:
-        space = {"x": Mutable(default=1, low=1e-3, high=1e3, log=True)}
+        space = {"x": Hyperparameter(default=1, low=1e-3, high=1e3, log=True)}
         streams = Streams(seed)
         members = [draw(space, streams.generator("draw", i)) for i in range(10)]
         found = -math.inf
@@ -151,7 +159,8 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
                 members,
                 scores,
                 spaces=[space] * len(members),
-                rule=Rule(cutoff, FACTORS),
+                exploit=Truncation(cutoff=cutoff),
+                explore=Perturb(perturb_factors=FACTORS),
                 streams=streams,
                 round_path="0",
                 generation=generation,
@@ -160,3 +169,22 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
         return found
 
     assert np.mean([best(0.2, seed) for seed in range(20)]) > np.mean([best(0.0, seed) for seed in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("best", "reason"),
+    [
+        ([], None),
+        ([0.5] * 6, None),
+        ([0.5] * 7, "converged"),
+        ([0.5, 0.51, 0.51, 0.51, 0.51, 0.51, 0.51], None),
+        ([0.1, 0.5, 0.504, 0.5, 0.504, 0.5, 0.504, 0.5], "converged"),
+        ([0.05] * 7, "nothing_learned"),
+        ([0.5, None, 0.5, 0.5, 0.5, 0.5, 0.5], None),
+        ([0.1 * i for i in range(20)], "max_generations"),
+        ([None] * 20, "nothing_learned"),
+        ([0.09] * 3 + [0.02] * 17, "nothing_learned"),
+    ],
+)
+def test_a_population_stops_when_it_should(best: list[float | None], reason: str | None) -> None:
+    assert stop_reason(best, PopulationConfig(max_generations=20)) == reason

@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from pbt_disent.config import UdrConfig
 from pbt_disent.metrics import udr
-from pbt_disent.population.fitness import FITNESS, MemberScore, ScoredMember
-from pbt_disent.store.blobs import BlobStore
+from pbt_disent.population.fitness import FITNESS, MemberCodes, MemberScore
 
 POINTS, LATENTS = 400, 6
 FACTORS = np.random.default_rng(0).standard_normal((POINTS, LATENTS))
 
 
-def member(blobs: BlobStore, number: int, models: list[np.ndarray], learned: int) -> ScoredMember:
+def member(number: int, models: list[np.ndarray], learned: int) -> MemberCodes:
     """Return a member whose models hold something in their first `learned` latents only."""
     codes = np.stack(models).astype(np.float32)
-    information = tuple(tuple([2.0] * learned + [0.0] * (LATENTS - learned)) for _ in models)
-    return ScoredMember(number, (blobs.put_array(codes),), information)
+    information = np.array([[2.0] * learned + [0.0] * (LATENTS - learned) for _ in models])
+    return MemberCodes(number, codes, information)
 
 
-def rank(blobs: BlobStore, members: list[ScoredMember], **options: str) -> list[MemberScore]:
-    config = UdrConfig.model_validate(options)
-    return FITNESS["udr"](members, config.model_dump(exclude={"points"}), blobs)
+def rank(members: list[MemberCodes], **options: str) -> list[MemberScore]:
+    return FITNESS["udr"].model_validate(options).score(members, [])
 
 
-def test_coverage_prefers_six_shared_factors_to_one(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path)
-    members = [member(blobs, 0, [FACTORS] * 2, 1), member(blobs, 1, [FACTORS, -FACTORS[:, ::-1]], LATENTS)]
-    plain, weighted = rank(blobs, members), rank(blobs, members, weight="coverage")
+def test_coverage_prefers_six_shared_factors_to_one() -> None:
+    members = [member(0, [FACTORS] * 2, 1), member(1, [FACTORS, -FACTORS[:, ::-1]], LATENTS)]
+    plain, weighted = rank(members), rank(members, weight="coverage")
     assert plain[0].score == pytest.approx(plain[1].score, abs=1e-3)
     assert weighted[0].score == pytest.approx(plain[0].score / LATENTS, abs=1e-3)
     assert weighted[1].score == pytest.approx(plain[1].score, abs=1e-3)
 
 
-def test_the_default_is_the_published_score(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path)
+def test_the_default_is_the_published_score() -> None:
     noisy = FACTORS + 0.5 * np.random.default_rng(1).standard_normal(FACTORS.shape)
-    (scored,) = rank(blobs, [member(blobs, 4, [FACTORS, noisy], LATENTS)])
+    (scored,) = rank([member(4, [FACTORS, noisy], LATENTS)])
     expected = udr(np.stack([FACTORS, noisy]).astype(np.float32), np.full((2, LATENTS), 2.0), threshold=0.01)
     assert (scored.member, scored.replica_scores) == (4, tuple(expected.model_scores))
 
 
 @pytest.mark.parametrize("weight", ["agreement", "coverage", "matching"])
-def test_single_models_are_ranked_by_the_population(tmp_path: Path, weight: str) -> None:
+def test_single_models_are_ranked_by_the_population(weight: str) -> None:
     """Three models that found the factors agree with each other; two that mix them agree with nobody."""
-    blobs, rng = BlobStore(tmp_path), np.random.default_rng(2)
+    rng = np.random.default_rng(2)
     mixed = [FACTORS @ np.linalg.qr(rng.standard_normal((LATENTS, LATENTS)))[0] for _ in range(2)]
     good = [FACTORS[:, rng.permutation(LATENTS)] * rng.choice([-1, 1], LATENTS) for _ in range(3)]
-    members = [member(blobs, index, [codes], LATENTS) for index, codes in enumerate([*mixed, *good])]
-    scores = [one.score for one in rank(blobs, members, against="population", weight=weight)]
+    members = [member(index, [codes], LATENTS) for index, codes in enumerate([*mixed, *good])]
+    scores = [one.score for one in rank(members, against="population", weight=weight)]
     assert min(scores[2:]) > max(scores[:2]) + 0.2
 
 
-def test_members_of_different_size_are_not_compared(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path)
-    other = ScoredMember(1, (blobs.put_array(FACTORS[None, :, :3].astype(np.float32)),), ((2.0,) * 3,))
+def test_members_of_different_size_are_not_compared() -> None:
+    other = MemberCodes(1, FACTORS[None, :, :3].astype(np.float32), np.full((1, 3), 2.0))
     with pytest.raises(ValueError, match="different numbers of latents"):
-        rank(blobs, [member(blobs, 0, [FACTORS], LATENTS), other], against="population")
+        rank([member(0, [FACTORS], LATENTS), other], against="population")

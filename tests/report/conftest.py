@@ -10,25 +10,34 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pbt_disent.config import ObjectiveConfig, validate
+from pbt_disent.config import validate
 from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.data.storage import materialise
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
 from pbt_disent.population.clock import CLOCK
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
+from tests.objectives import options_of
 from tests.simulated import simulate
 
 SHAPE = (1, 32, 32)
 CLOCK_ROWS = [
     {"event": "opened", "time": 0},
     {"event": "began", "time": 10, "path": "0"},
-    {"event": "generation", "time": 70, "path": "0", "generation": 0, "images": 12000, "training": 50, "all": 60},
-    {"event": "beat", "time": 80, "path": "0", "generation": 1, "images": 3000},
+    {"event": "generation", "time": 70, "path": "0", "generation": 0, "image_passes": 12000, "training": 50, "all": 60},
+    {"event": "beat", "time": 80, "path": "0", "generation": 1, "image_passes": 3000},
     {"event": "opened", "time": 1000},
     {"event": "began", "time": 1001, "path": "0"},
-    {"event": "generation", "time": 1061, "path": "0", "generation": 1, "images": 12000, "training": 50, "all": 60},
+    {
+        "event": "generation",
+        "time": 1061,
+        "path": "0",
+        "generation": 1,
+        "image_passes": 12000,
+        "training": 50,
+        "all": 60,
+    },
     {"event": "ended", "time": 1061, "path": "0"},
     {"event": "closed", "time": 1070},
 ]
@@ -54,9 +63,9 @@ def commit_round(folder: Path, path: str, reason: str | None = "converged", **si
     for manifest in manifests:
         (target / f"generation-{manifest.generation:04d}.json").write_bytes(manifest.to_bytes())
     fitness = "leaf_mig" if path == "final" else "udr"
-    rows = [{"event": "started", "path": path, "images": 96, "fitness": fitness}]
+    rows = [{"event": "started", "path": path, "num_images": 96, "fitness": {"name": fitness}}]
     if reason is not None:
-        rows.append({"event": "finished", "path": path, "reason": reason, "images": manifests[-1].images})
+        rows.append({"event": "finished", "path": path, "reason": reason, "image_passes": manifests[-1].image_passes})
     log(folder, *rows)
     return manifests
 
@@ -93,20 +102,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     run = create_run(validate({}), "test", root, "try <1> & more")
     folder = run.path
     data = Sprites(size=32, grid={"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4})
-    described = {"name": "sprites", "fingerprint": data.fingerprint, "shape": list(SHAPE), "images": len(data)}
+    described = {"name": "sprites", "fingerprint": data.fingerprint, "shape": list(SHAPE), "num_images": len(data)}
     run.describe(data=described)
     materialise(data, folder.parent / ".images" / data.fingerprint[:16])
     commit_round(folder, "0", members=6, generations=4)
     log(folder, {"event": "labelled", "path": "0", "latents": [0, 1]})
-    log(folder, {"event": "cut", "path": "0/leaf1/1", "parent": "0", "images": 12, "frozen": {"0": [0, 1]}})
+    log(folder, {"event": "cut", "path": "0/leaf1/1", "parent": "0", "num_images": 12, "frozen": {"0": [0, 1]}})
     commit_round(folder, "0/leaf1/1", reason="nothing_learned", members=4, generations=1)
     log(folder, {"event": "leaf_stopped", "path": "0/leaf1", "reason": "the greatest depth, 1, is reached"})
     commit_round(folder, "final", reason="max_generations", members=4, generations=3, replicas=1)
     torch.manual_seed(0)
-    objective = resolve(ObjectiveConfig.model_validate({"name": "betatcvae", "latents": 3}), SHAPE)
-    values = {**objective.fixed, **{name: mutable.default for name, mutable in objective.space.items()}}
-    model = build(objective.name, objective.settings, values, SHAPE, len(data))
-    LatentModel("betatcvae", model, information=np.asarray([1.25, 2.5, 0.001])).save(run.model)
+    options = options_of("betatcvae", SHAPE, latents=3)
+    model = build(options, options.defaults, SHAPE, len(data))
+    LatentModel(model, information=np.asarray([1.25, 2.5, 0.001])).save(run.model)
     truth = {
         "mig": 0.46,
         "interval": [0.41, 0.52],

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pbt_disent.config import ObjectiveConfig, validate
+from pbt_disent.config import validate
 from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.data.storage import materialise
 from pbt_disent.metrics import udr
-from pbt_disent.models import LatentModel, Objective, build, resolve
+from pbt_disent.models import LatentModel, Objective, build
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report.agreement import agreements_of
 from pbt_disent.report.export import write_figures
@@ -20,30 +20,30 @@ from pbt_disent.report.run_reader import read_run
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.checkpoint import dump
+from tests.objectives import options_of
 
 SHAPE = (1, 32, 32)
 
 
 def small_objective(seed: int) -> Objective:
-    chosen = resolve(ObjectiveConfig(name="betatcvae", latents=3, network_width=4), SHAPE)
-    values = chosen.complete({key: declared.default for key, declared in chosen.space.items()})
-    return build(chosen.name, chosen.settings, values, SHAPE, 96, generator=torch.Generator().manual_seed(seed))
+    chosen = options_of("betatcvae", SHAPE, latents=3, network={"width": 4})
+    return build(chosen, chosen.defaults, SHAPE, 96, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
 def run(fresh_run: RunFolder, commit: Callable[..., list[Manifest]]) -> RunFolder:
     """A run whose winner's three models, and whose images, are there."""
     data = Sprites(size=32, grid={"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4})
-    described = {"name": "sprites", "fingerprint": data.fingerprint, "shape": list(SHAPE), "images": len(data)}
+    described = {"name": "sprites", "fingerprint": data.fingerprint, "shape": list(SHAPE), "num_images": len(data)}
     fresh_run.describe(data=described)
-    fresh_run.write_config(validate({"udr": {"information_threshold": 0.0}}))
+    fresh_run.write_config(validate({}))
     materialise(data, fresh_run.path.parent / ".images" / data.fingerprint[:16])
     manifests = commit(fresh_run.path, "0", members=3, generations=2, replicas=3)
     best = winner(manifests)
     assert best is not None
     blobs = BlobStore(fresh_run.blobs)
     objectives = [small_objective(seed) for seed in range(3)]
-    digests = tuple(blobs.put(dump("betatcvae", one, one.optimizers(), 1)) for one in objectives)
+    digests = tuple(blobs.put(dump(one, one.optimizers(), 1)) for one in objectives)
     chosen = manifests[best.generation]
     members = list(chosen.members)
     members[best.member] = members[best.member].model_copy(update={"checkpoints": digests})
@@ -55,7 +55,7 @@ def run(fresh_run: RunFolder, commit: Callable[..., list[Manifest]]) -> RunFolde
 def test_the_matrices_are_those_of_the_winners_models(run: RunFolder) -> None:
     ((path, seen),) = agreements_of(read_run(run.path))
     data = Sprites(size=32, grid={"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4})
-    models = [LatentModel("betatcvae", small_objective(seed)) for seed in range(3)]
+    models = [LatentModel(small_objective(seed)) for seed in range(3)]
     encoded = [model.posterior(data.images(np.arange(96))) for model in models]
     expected = udr([one.codes for one in encoded], [one.information for one in encoded], threshold=0.0)
     assert (path, seen.points) == ("0", 96)

@@ -18,13 +18,13 @@ def generation(number: int, *members: tuple[float | None, str, int | None]) -> M
             codes=(),
             information=(),
             losses=(),
-            images=1,
+            image_passes=1,
             error=None,
-            kind="betatcvae",
+            objective="betatcvae",
         )
         for index, (score, operation, parent) in enumerate(members)
     )
-    return Manifest(round="0", identity="f", generation=number, members=records, next=(), images=1)
+    return Manifest(round="0", identity="f", generation=number, members=records, next=(), image_passes=1)
 
 
 HISTORY = [

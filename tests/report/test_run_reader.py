@@ -44,5 +44,5 @@ def test_rounds_in_their_order_and_the_ends_of_leaf_runs_apart(finished_run: Run
     run = read_run(finished_run.path)
     assert [view.path for view in run.rounds] == ["0", "0/leaf1/1", "final"]
     assert list(run.leaves) == ["0/leaf1"]
-    assert run.rounds[1].fact_of("cut", "images") == 12
-    assert run.images == 6 * 4 * 2000 + 4 * 1 * 2000 + 4 * 3 * 1000
+    assert run.rounds[1].fact_of("cut", "num_images") == 12
+    assert run.image_passes == 6 * 4 * 2000 + 4 * 1 * 2000 + 4 * 3 * 1000

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.data.base import UNKNOWN, Indices
 from pbt_disent.metrics import mig
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
 from pbt_disent.models.codes_table import READ
 from pbt_disent.report.truth import compare_with_factors
 from pbt_disent.types import IntArray, UInt8Array
+from tests.objectives import options_of
 
 SHAPE = (1, 16, 16)
 
@@ -46,10 +46,8 @@ class Squares:
 
 
 def model(latents: int = 3) -> LatentModel:
-    section = ObjectiveConfig(name="betatcvae", latents=latents, network_width=4)
-    chosen = resolve(section, SHAPE)
-    values = chosen.complete({key: declared.default for key, declared in chosen.space.items()})
-    return LatentModel("betatcvae", build(chosen.name, chosen.settings, values, SHAPE, 96))
+    options = options_of("betatcvae", SHAPE, latents=latents, network={"width": 4})
+    return LatentModel(build(options, options.defaults, SHAPE, 96))
 
 
 def test_a_number_of_each_image_and_a_partial_label_are_no_factors() -> None:

@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbt_disent.config import SegmentationConfig
 from pbt_disent.errors import UserError
 from pbt_disent.rounds.joining import Column, join
-from pbt_disent.rounds.rings import Ring
-from pbt_disent.rounds.scale import Scale
-from pbt_disent.rounds.segmentation import segment
 from pbt_disent.rounds.tree import TREE, Tree, label_images
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask
@@ -55,36 +51,6 @@ def test_shared_images_are_enough_and_two_latents_of_a_model_stay_apart() -> Non
     assert [len(factor.members) for factor in few] == [1, 1]
     still = join([twins[0], column("b", 0, images, np.ones(60))])
     assert [len(factor.members) for factor in still] == [1, 1]
-
-
-@pytest.mark.parametrize("method", ["gaps", "density"])
-def test_a_scale_reads_the_segments_that_it_was_made_of(method: str) -> None:
-    rng = np.random.default_rng(0)
-    level = rng.integers(8, size=4000)
-    codes = (level + 0.05 * rng.standard_normal(4000)).reshape(-1, 1)
-    found = segment(codes[:, 0], 0.05, SegmentationConfig(method=method), several=True)  # type: ignore[arg-type]
-    scale = Scale.of((0,), codes[:, 0], found, 0.05, None)
-    segments, confidence = scale.read(codes)
-    inner = {item.low: item for item in found}
-    for number, low in enumerate(sorted(inner)):
-        assert np.array_equal(np.flatnonzero(segments == number), inner[low].members)
-    assert np.all(confidence[segments >= 0] > 0.99)
-    assert np.all(confidence[segments < 0] == 0)
-    assert (segments.min() == -1) == (method == "gaps")
-    between, unsure = scale.read(np.array([[3.5], [3.52]]))
-    assert abs(unsure - 0.5).max() < 0.2
-    assert len(set(between)) <= 2
-    assert Scale.from_json(scale.to_json()) == scale
-
-
-def test_a_ring_is_read_by_its_angle() -> None:
-    turn = np.linspace(0, 2 * np.pi, 600, endpoint=False)
-    codes = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    ring = Ring.of(codes, (0, 1))
-    scale = Scale((0, 1), (-np.inf, 2.0, 4.0, np.inf), 0.01, ring)
-    segments, _ = scale.read(codes)
-    assert sorted(np.unique(segments)) == [0, 1, 2]
-    assert Scale.from_json(scale.to_json()) == scale
 
 
 class Knowing(Oracle):

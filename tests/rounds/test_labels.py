@@ -6,13 +6,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pbt_disent.rounds.labels import write_labels
-from pbt_disent.rounds.recursion import Leaf, Level
+from pbt_disent.rounds.recursion import LabelledSet, Leaf
 
 
-def level(path: str, images: list[int], latents: tuple[int, ...], values: list[list[float]], segment: int) -> Level:
+def level(
+    path: str, images: list[int], latents: tuple[int, ...], values: list[list[float]], segment: int
+) -> LabelledSet:
     table = np.array(values)
     segments = np.full(table.shape, segment)
-    return Level(path, np.array(images), latents, table, segments, np.full(table.shape, 0.75), "digest")
+    return LabelledSet(path, np.array(images), latents, table, segments, np.full(table.shape, 0.75), "digest")
 
 
 def test_the_table_says_what_every_level_found(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Six(Oracle):
 @pytest.mark.parametrize("oracle", [Five, Six], ids=["five", "six"])
 @pytest.mark.parametrize("method", ["density", "gaps"])
 def test_all_factors_are_recovered_in_three_levels(tmp_path: Path, oracle: type[Oracle], method: str) -> None:
-    result = run(tmp_path, oracle, None, f"rounds.segmentation.method={method}")
+    result = run(tmp_path, oracle, None, f"rounds.segmentation.name={method}")
     count = oracle.factors.shape[1]
     for leaf in result.leaves:
         assert [latent for level in leaf.levels for latent in level.latents] == list(range(count))
@@ -89,10 +89,10 @@ def test_there_may_be_fewer_subsets_than_leaf_runs(tmp_path: Path) -> None:
 
 
 def test_a_subset_may_be_too_small(tmp_path: Path) -> None:
-    run(tmp_path, Oracle, None, "rounds.segmentation.min_images=361")
+    run(tmp_path, Oracle, None, "rounds.min_subset_images=361")
     assert reasons(tmp_path) == [f"the subset has only {6 * 4 * 5 * 3} images"] * 2
 
 
 def test_a_cell_needs_more_images_than_the_least(tmp_path: Path) -> None:
-    run(tmp_path, Oracle, None, "rounds.segmentation.min_cell=360")
+    run(tmp_path, Oracle, None, "rounds.min_cell_images=360")
     assert reasons(tmp_path) == ["only 0 candidate subsets"] * 2

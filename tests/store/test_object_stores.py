@@ -220,18 +220,18 @@ def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machin
 
     config, root = load_config(None, TINY), objects.format("runs")
     local = create_run(config, "tiny", tmp_path, None)
-    api.execute(api.prepare(local), api.in_process, Watch())
+    api.execute(api.prepare(local), Watch(), api.InProcess())
     created = create_run(config, "tiny", root, None)
     assert create_run(config, "tiny", root, None).name == "tiny-2"
     with pytest.raises(UserError, match="exists already"):
         create_run(config, "tiny", root, "tiny-1")
     with pytest.raises(Crash):
-        api.execute(api.prepare(created), api.in_process, DiesAt())
+        api.execute(api.prepare(created), DiesAt(), api.InProcess())
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
     found = find_run(objects.format("runs/tiny-1"), Path("runs"))
     assert found.path != created.path
     assert found.location == created.location == objects.format("runs/tiny-1")
-    api.execute(api.prepare(found), api.in_process, Watch())
+    api.execute(api.prepare(found), Watch(), api.InProcess())
     assert manifests(found.path) == manifests(local.path)
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "a third machine"))
     read = find_run("tiny-1", root)

@@ -8,6 +8,7 @@ import pytest
 
 from pbt_disent.config import validate
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.runs import create_run
 from pbt_disent.tracking import uploader
@@ -35,7 +36,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that has not begun, with no store."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = create_run(validate({"seed": 7}), "test", tmp_path / "runs", "one")
-    folder.describe(data={"name": "dots", "fingerprint": "ab" * 32, "shape": [1, 8, 8], "images": 40})
+    folder.describe(data={"name": "dots", "fingerprint": "ab" * 32, "shape": [1, 8, 8], "num_images": 40})
     return folder.path
 
 
@@ -53,7 +54,7 @@ def play() -> Callable[..., None]:
     def show(writer: MlflowWriter, manifests: list[Manifest], reason: str | None = "converged", done: int = 0) -> None:
         first = manifests[0]
         members, replicas = len(first.members), 2
-        writer.notify(RoundStarted(first.round, members, replicas, 9, 40, 1000, "udr", done))
+        writer.notify(RoundStarted(first.round, members, replicas, 9, 40, 1000, UDRFitness(), done))
         for manifest in manifests:
             writer.notify(GenerationCommitted(manifest, replayed=manifest.generation < done))
         if reason is not None:

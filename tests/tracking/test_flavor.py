@@ -27,12 +27,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pbt_disent.cli import main
-from pbt_disent.config import ObjectiveConfig
-from pbt_disent.models import LatentModel, build, resolve
+from pbt_disent.models import LatentModel, build
 from pbt_disent.tracking.flavor import save_flavor
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
+from tests.objectives import options_of
 from tests.simulated import simulate
 
 pytestmark = pytest.mark.slow
@@ -49,10 +49,9 @@ START = 180.0
 
 @pytest.fixture(scope="module")
 def model() -> LatentModel:
-    chosen = resolve(ObjectiveConfig(name="betatcvae", latents=3, network_width=4), SHAPE)
-    values = chosen.complete({name: declared.default for name, declared in chosen.space.items()})
-    objective = build(chosen.name, chosen.settings, values, SHAPE, 100, generator=torch.Generator().manual_seed(0))
-    return LatentModel(chosen.name, objective, NAMES, np.array([2.0, 1.0, 0.0]))
+    chosen = options_of("betatcvae", SHAPE, latents=3, network={"width": 4})
+    objective = build(chosen, chosen.defaults, SHAPE, 100, generator=torch.Generator().manual_seed(0))
+    return LatentModel(objective, NAMES, np.array([2.0, 1.0, 0.0]))
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,14 @@ from __future__ import annotations
 import pytest
 
 from pbt_disent.population.events import RoundStarted
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
 from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.tracking.records import finished_record, generation_record, trace_origins, varying_hyperparameters
 from pbt_disent.tracking.round_page import round_note
 from tests.simulated import simulate
 
-BASE = {"checkpoints": (), "codes": (), "images": 500, "error": None}
+BASE = {"checkpoints": (), "codes": (), "image_passes": 500, "error": None}
 
 
 def member(number: int, score: float | None, operation: str = "continue", parent: int | None = None) -> MemberRecord:
@@ -24,7 +25,7 @@ def member(number: int, score: float | None, operation: str = "continue", parent
         replica_scores=(score - 0.1, score + 0.1) if score is not None else (),
         information=((2.0, 0.5), (1.5, 1.5)) if good else (),
         losses=({"elbo": 10.0}, {"elbo": 12.0}) if good else (),
-        kind="betatcvae",
+        objective="betatcvae",
         **BASE,
     )
 
@@ -33,11 +34,18 @@ def manifest(generation: int, *members: MemberRecord, replaced: int = 0) -> Mani
     operations = ["exploit"] * replaced + ["continue"] * (len(members) - replaced)
     following = tuple(
         Assignment(
-            member=i, operation=operations[i], parent=i, origins=(None,), hyperparameters={"lr": 0.1}, kind="betatcvae"
+            member=i,
+            operation=operations[i],
+            parent=i,
+            origins=(None,),
+            hyperparameters={"lr": 0.1},
+            objective="betatcvae",
         )
         for i in range(len(members))
     )
-    return Manifest(round="0", identity="f" * 64, generation=generation, members=members, next=following, images=3000)
+    return Manifest(
+        round="0", identity="f" * 64, generation=generation, members=members, next=following, image_passes=3000
+    )
 
 
 def test_members_are_told_with_score_rank_and_means_over_their_replicas() -> None:
@@ -85,7 +93,7 @@ def test_the_population_is_told_in_numbers() -> None:
 
 
 def test_start_values_are_params_of_the_first_generation_only() -> None:
-    started = RoundStarted("0", 1, 2, 9, 40, 1000, "udr", 0)
+    started = RoundStarted("0", 1, 2, 9, 40, 1000, UDRFitness(), 0)
     first = generation_record(1, manifest(0, member(0, 0.3, "start")), started, {0: "m00"}, 1.0)
     later = generation_record(1, manifest(1, member(0, 0.3)), started, {0: "m00"}, 1.0)
     assert first["members"][0]["params"] == {"init/lr": "0.01"}
@@ -143,7 +151,7 @@ def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_note_of_a_round_says_how_sure_its_best_score_is(replicas: int) -> None:
     (generation,) = simulate(members=3, generations=1, replicas=replicas)
-    started = RoundStarted("0", 3, replicas, 9, 40, 1000, "udr", 0)
+    started = RoundStarted("0", 3, replicas, 9, 40, 1000, UDRFitness(), 0)
     record = generation_record(1, generation, started, dict.fromkeys(range(3), "m00"), 1.0)
     interval = member_interval(generation, generation.best, "udr")
     assert (interval is None) == (replicas == 1)

@@ -16,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pbt_disent.config import validate
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.report.export import population_picture
 from pbt_disent.store.runs import create_run
 from pbt_disent.tracking.writer import MlflowWriter
@@ -31,7 +32,7 @@ def population(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
     """A server with one round of eight members over four generations, its members' lineage and its note."""
     root = tmp_path_factory.mktemp("pages")
     run = create_run(validate({"seed": 7}), "test", root, "shown")
-    run.describe(data={"name": "dots", "fingerprint": "ab" * 32, "shape": [1, 8, 8], "images": 40})
+    run.describe(data={"name": "dots", "fingerprint": "ab" * 32, "shape": [1, 8, 8], "num_images": 40})
     shutil.copy(empty_store, root / "mlflow.db")
     manifests = simulate(members=8, generations=4)
     folder = run.path / "rounds" / "0"
@@ -42,7 +43,7 @@ def population(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
         with MlflowWriter(run.path, server.uri, "shown", "dots", draw_population=population_picture) as writer:
             from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 
-            writer.notify(RoundStarted("0", 8, 2, 4, 40, 1000, "udr", 0))
+            writer.notify(RoundStarted("0", 8, 2, 4, 40, 1000, UDRFitness(), 0))
             for manifest in manifests:
                 writer.notify(GenerationCommitted(manifest, replayed=False))
             writer.notify(RoundFinished("0", "converged"))

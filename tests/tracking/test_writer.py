@@ -112,7 +112,7 @@ def test_every_round_names_the_images_that_it_trains_on(ready_folder: Path, play
     parts = {"0": (None, 40), "0/leaf1/1": ("cd" * 32, 12)}
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         for path, (subset, images) in parts.items():
-            data = DataIdentity(name="dots", fingerprint="ab" * 32, subset=subset, images=images)
+            data = DataIdentity(name="dots", fingerprint="ab" * 32, subset=subset, num_images=images)
             play(writer, [one.model_copy(update={"data": data}) for one in simulate(path, members=2, generations=1)])
     seen = {}
     for run in runs(ready_folder, "tags.kind = 'round'"):
@@ -120,7 +120,7 @@ def test_every_round_names_the_images_that_it_trains_on(ready_folder: Path, play
         profile = json.loads(used.dataset.profile)
         assert (used.dataset.name, profile["fingerprint"], profile["shape"]) == ("dots", "ab" * 32, [1, 8, 8])
         assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
-        seen[run.data.tags["round"]] = (used.dataset.digest, profile["subset"], profile["images"])
+        seen[run.data.tags["round"]] = (used.dataset.digest, profile["subset"], profile["num_images"])
     assert seen == {"0": ("ab" * 6, None, 40), "0/leaf1/1": ("ab" * 6 + "-" + "cd" * 6, "cd" * 32, 12)}
 
 

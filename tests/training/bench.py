@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from pbt_disent import data
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.data.storage import materialise
-from pbt_disent.models import resolve
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import TaskKey, TrainTask, WorkerContext
 from pbt_disent.types import UInt8Array
+from tests.objectives import options_of
 
 __all__ = ["SHAPE", "Bench", "make_bench"]
 
@@ -45,16 +44,17 @@ def make_bench(folder: Path, objective: str, **settings: Any) -> Bench:
     stored = materialise(world, folder / "images")
     needed = {"classes": [6]} if objective == "ssdgm" else {}
     chosen = {"latents": 3, "batch_size": 32, **needed, **settings}
-    resolved = resolve(ObjectiveConfig(name=objective, **chosen), world.shape)
+    options = options_of(objective, world.shape, **chosen)
     blobs = BlobStore(folder / "blobs")
     task = TrainTask(
         key=TaskKey("0", 0, 0, (0, 1)),
         seed=1,
+        objective=options,
         origins=(None, None),
-        hyperparameters=resolved.complete({name: mutable.default for name, mutable in resolved.space.items()}),
-        images=150,
+        hyperparameters=options.defaults,
+        image_passes=150,
         subset=None,
         probe=blobs.put_array(np.arange(0, 200, 4)),
     )
-    context = WorkerContext(str(blobs.root), str(stored.folder), resolved.name, resolved.settings)
+    context = WorkerContext(str(blobs.root), str(stored.folder))
     return Bench(context, blobs, np.array(stored.array), task)

@@ -14,7 +14,7 @@ import torch
 
 from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES, Objective, build
-from pbt_disent.models.contract import Batch, LossTerms
+from pbt_disent.models.contract import Batch, LossTerms, ObjectiveOptions
 from pbt_disent.models.tensor_file import pack, unpack
 from pbt_disent.training.checkpoint import Optimizers, dump, restore
 from pbt_disent.training.loop import TermMeans, step_once
@@ -24,9 +24,9 @@ from tests.training.bench import SHAPE, make_bench
 Member = tuple[Objective, Optimizers]
 
 
-def member(name: str, settings: dict[str, object], task: TrainTask, seed: int | None) -> Member:
+def member(options: ObjectiveOptions, task: TrainTask, seed: int | None) -> Member:
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    objective = build(name, settings, task.hyperparameters, SHAPE, 200, generator=generator).train()
+    objective = build(options, task.hyperparameters, SHAPE, 200, generator=generator).train()
     return objective, objective.optimizers()
 
 
@@ -46,29 +46,29 @@ def test_restoring_changes_nothing(tmp_path: Path, name: str) -> None:
     """Two steps, a checkpoint, two more: bit for bit the same as four steps, in parameters, buffers and state."""
     bench = make_bench(tmp_path, name)
     images = torch.from_numpy(bench.images).float() / 255
-    settings = bench.context.settings
-    through = member(name, settings, bench.task, seed=1)
+    options = bench.task.objective
+    through = member(options, bench.task, seed=1)
     advance(through, images, 0, 2)
-    middle = dump(name, *through, step=2)
+    middle = dump(*through, step=2)
     advance(through, images, 2, 2)
-    resumed = member(name, settings, bench.task, seed=None)
-    assert restore(middle, name, *resumed) == 2
-    assert dump(name, *resumed, step=2) == middle
+    resumed = member(options, bench.task, seed=None)
+    assert restore(middle, *resumed) == 2
+    assert dump(*resumed, step=2) == middle
     advance(resumed, images, 2, 2)
-    assert dump(name, *resumed, step=4) == dump(name, *through, step=4) != middle
+    assert dump(*resumed, step=4) == dump(*through, step=4) != middle
 
 
 def test_a_child_keeps_the_state_and_takes_its_own_learning_rate(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "betatcvae")
     images = torch.from_numpy(bench.images).float() / 255
-    parent = member("betatcvae", bench.context.settings, bench.task, seed=1)
+    parent = member(bench.task.objective, bench.task, seed=1)
     advance(parent, images, 0, 2)
-    content = dump("betatcvae", *parent, step=2)
+    content = dump(*parent, step=2)
     task = replace(bench.task, hyperparameters=bench.task.hyperparameters | {"lr": 1e-5, "beta": 50.0})
-    child = member("betatcvae", bench.context.settings, task, seed=None)
-    restore(content, "betatcvae", *child)
+    child = member(bench.task.objective, task, seed=None)
+    restore(content, *child)
     assert child[1]["model"].param_groups[0]["lr"] == 1e-5
-    mine, theirs = unpack(dump("betatcvae", *child, step=2))[0], unpack(content)[0]
+    mine, theirs = unpack(dump(*child, step=2))[0], unpack(content)[0]
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     moments = [key for key in theirs if key.startswith("optimizer/model/exp_avg_sq/")]
@@ -112,10 +112,10 @@ def test_a_foreign_file_is_refused() -> None:
 @pytest.mark.parametrize("change", [{"latents": 5}, {"estimator": "mss"}])
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     bench = make_bench(tmp_path, "betatcvae")
-    content = dump("betatcvae", *member("betatcvae", bench.context.settings, bench.task, seed=1), step=0)
-    other = member("betatcvae", bench.context.settings | change, bench.task, seed=2)
+    content = dump(*member(bench.task.objective, bench.task, seed=1), step=0)
+    other = member(bench.task.objective.model_copy(update=change), bench.task, seed=2)
     with pytest.raises(UserError, match="checkpoint with settings"):
-        restore(content, "betatcvae", *other)
+        restore(content, *other)
 
 
 def test_means_of_terms() -> None:

@@ -13,7 +13,7 @@ import torch
 from pbt_disent.models.contract import OBJECTIVES
 from pbt_disent.training import replaying, resident
 from pbt_disent.training.member import Trainer
-from pbt_disent.training.tasks import TrainOutcome
+from pbt_disent.training.tasks import SupervisionDigests, TrainOutcome
 from tests.conftest import missing
 from tests.training.bench import Bench, make_bench
 
@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "factorvae": {"discriminator_width": 50},
     "provlae": {"stage_steps": 10, "fade_in": 5},
 }
-IMAGES = 32 * 60
+IMAGE_PASSES = 32 * 60
 LOW = 1e-5
 """A learning rate at which Adam does not magnify rounding."""
 
@@ -39,19 +39,18 @@ def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
     """Return a bench on the GPU: two replicas, 60 steps of 32 images, with labels and partners where asked for."""
     bench = make_bench(folder, objective, **{"lr": LOW, **SETTINGS.get(objective, {}), **settings})
     rng = np.random.default_rng(0)
-    given = {}
-    if "labels" in OBJECTIVES[objective].needs:
-        given["labels"] = bench.blobs.put_array(rng.integers(-1, 6, (200, 1)))
-    if "partner" in OBJECTIVES[objective].needs:
-        given["partners"] = bench.blobs.put_array(rng.integers(0, 200, (200, 4)))
-    return replace(
-        bench, context=replace(bench.context, device="cuda", **given), task=replace(bench.task, images=IMAGES)
-    )
+    labels = partners = None
+    if "labels" in OBJECTIVES.options(objective).needs:
+        labels = bench.blobs.put_array(rng.integers(-1, 6, (200, 1)))
+    if "partner" in OBJECTIVES.options(objective).needs:
+        partners = bench.blobs.put_array(rng.integers(0, 200, (200, 4)))
+    task = replace(bench.task, image_passes=IMAGE_PASSES, supervision=SupervisionDigests(labels, partners))
+    return replace(bench, context=replace(bench.context, device="cuda"), task=task)
 
 
 def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float = 1e-3) -> None:
     assert one.status == other.status == "ok", one.error or other.error
-    assert one.images == other.images > 0
+    assert one.image_passes == other.image_passes > 0
     for terms, expected in zip(one.losses, other.losses, strict=True):
         assert terms == pytest.approx(expected, rel=tolerance, abs=tolerance)
     assert one.codes is not None
@@ -68,7 +67,7 @@ def test_recorded_steps_are_the_same_steps(tmp_path: Path, name: str, monkeypatc
     monkeypatch.setattr(replaying._Steps, "_record", lambda self, step: (records.append(step), record(self, step))[1])
     recorded = Trainer(bench.context).train(bench.task)
     assert len(records) == (name not in ("ssdgm", "strkm")), "one recording for both replicas, where there can be one"
-    monkeypatch.setattr(replaying, "WORTH", IMAGES)
+    monkeypatch.setattr(replaying, "WORTH", IMAGE_PASSES)
     plain = Trainer(bench.context).train(bench.task)
     assert len(records) <= 1, "the second time nothing is recorded"
     assert_same(bench, recorded, plain)
@@ -118,7 +117,7 @@ def test_bf16_is_recorded_too(tmp_path: Path, stacked: bool) -> None:
 
 def test_a_replica_that_diverges_is_named(tmp_path: Path) -> None:
     bench = on_gpu(tmp_path, "vae", lr=1e-2)
-    wild = replace(bench.task, hyperparameters={**bench.task.hyperparameters, "lr": 1e30}, images=32 * 300)
+    wild = replace(bench.task, hyperparameters={**bench.task.hyperparameters, "lr": 1e30}, image_passes=32 * 300)
     outcome = Trainer(bench.context).train(wild)
     assert outcome.status == "nan"
     assert outcome.error is not None

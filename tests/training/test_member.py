@@ -36,7 +36,7 @@ def test_an_outcome_is_complete(bench: Bench) -> None:
     outcome = Trainer(bench.context).train(bench.task)
     assert outcome.status == "ok"
     assert outcome.key == bench.task.key
-    assert outcome.images == 2 * math.ceil(150 / 32) * 32
+    assert outcome.image_passes == 2 * math.ceil(150 / 32) * 32
     assert outcome.codes is not None
     codes = bench.blobs.get_array(outcome.codes)
     assert codes.shape == (2, 50, 3)
@@ -115,7 +115,7 @@ def test_a_subset_is_all_that_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPa
     outcome = Trainer(bench.context).train(replace(bench.task, subset=bench.blobs.put_array(subset)))
     assert outcome.status == "ok"
     assert set(sizes) == {11}
-    assert outcome.images == 2 * math.ceil(150 / 11) * 11
+    assert outcome.image_passes == 2 * math.ceil(150 / 11) * 11
 
 
 def test_the_next_generation_goes_on_from_the_checkpoint(bench: Bench) -> None:
@@ -130,7 +130,7 @@ def test_an_exploited_member_starts_as_its_parent(bench: Bench) -> None:
     """A clone with no step taken has its parent's blob; with other hyperparameters it moves another way."""
     trainer = Trainer(bench.context)
     parent = trainer.train(bench.task)
-    same = trainer.train(bench.after(parent.checkpoints, images=0))
+    same = trainer.train(bench.after(parent.checkpoints, image_passes=0))
     assert same.checkpoints == parent.checkpoints
     changed = bench.task.hyperparameters | {"beta": 12.0}
     one = trainer.train(bench.after(parent.checkpoints))
@@ -155,7 +155,7 @@ def test_divergence_is_an_outcome_and_not_an_error(bench: Bench, monkeypatch: py
     assert outcome.error == "not finite after 5 steps: replica 1"
     assert outcome.checkpoints == ()
     assert outcome.codes is None
-    assert outcome.images == 2 * 160
+    assert outcome.image_passes == 2 * 160
     assert [math.isfinite(terms["loss"]) for terms in outcome.losses] == [True, False]
 
 
@@ -167,10 +167,10 @@ def test_a_diverged_replica_stops_early(bench: Bench, monkeypatch: pytest.Monkey
         return {"model": LossTerms(sum(p.sum() for p in self.parameters()) * math.nan, {})}
 
     monkeypatch.setattr(GaussianVAE, "losses", explode)
-    outcome = Trainer(bench.context).train(replace(bench.task, images=100_000))
+    outcome = Trainer(bench.context).train(replace(bench.task, image_passes=100_000))
     assert outcome.status == "nan"
     assert len(steps) <= 400
-    assert outcome.images == len(steps) * 32
+    assert outcome.image_passes == len(steps) * 32
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_stacked_replicas_give_what_the_loop_gives(tmp_path: Path, name: str) ->
     second = looped.train(bench.after(first[0].checkpoints)), stacked.train(bench.after(first[1].checkpoints))
     for one, other in (first, second):
         assert one.status == other.status == "ok"
-        assert one.images == other.images
+        assert one.image_passes == other.image_passes
         assert one.codes is not None
         assert other.codes is not None
         codes = bench.blobs.get_array(other.codes)
@@ -305,13 +305,13 @@ def test_information_is_the_mean_over_uneven_batches(bench: Bench) -> None:
 
 
 def test_nothing_to_encode_is_refused(bench: Bench) -> None:
-    outcome = Trainer(bench.context).train(replace(bench.task, images=0))
+    outcome = Trainer(bench.context).train(replace(bench.task, image_passes=0))
     objective = LatentModel.from_checkpoint(bench.blobs.get(outcome.checkpoints[0])).objective
     with pytest.raises(ValueError, match="no images"):
         encode(objective, bench.images[:0])
 
 
-def test_what_depends_on_the_whole_set_is_settled_on_the_subset(tmp_path: Path) -> None:
+def test_what_depends_on_the_whole_set_is_finalized_on_the_subset(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "strkm", features=8)
     subset = np.arange(40, 160, 2)
     outcome = Trainer(bench.context).train(replace(bench.task, subset=bench.blobs.put_array(subset)))

@@ -13,10 +13,9 @@ from threading import Barrier
 import pytest
 
 from pbt_disent import data
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.data import materialise
-from pbt_disent.models import resolve
 from tests.memory import SMAPS
+from tests.objectives import options_of
 from tests.training.bench import make_bench
 
 WORKERS = 4
@@ -35,7 +34,7 @@ few, context, task = pickle.load(sys.stdin.buffer)
 assert Trainer(few).train(task).status == "ok"
 before = private_bytes()
 assert Trainer(context).train(task).status == "ok"
-images = StoredImages(context.images).array
+images = StoredImages(context.images_dir).array
 for part in batches(len(images), 256, len(images) // 256, np.random.default_rng(0)):
     to_unit(images[part], "cpu")
 print("all seen", flush=True)
@@ -71,9 +70,9 @@ def test_four_workers_add_little_private_memory_each(tmp_path: Path) -> None:
     few = materialise(data.load("sprites", grid={"orientation": 1, "x": 4, "y": 4}), tmp_path / "few")
     stored = materialise(data.load("sprites", grid={"orientation": 4}), tmp_path / "many")
     assert stored.array.nbytes > 1.9 * MOST
-    settings = resolve(ObjectiveConfig(name="betatcvae", latents=3), stored.shape).settings
-    contexts = [replace(bench.context, images=str(one.folder), settings=settings) for one in (few, stored)]
-    sent = pickle.dumps((*contexts, bench.task))
+    contexts = [replace(bench.context, images_dir=str(images.folder)) for images in (few, stored)]
+    task = replace(bench.task, objective=options_of("betatcvae", stored.shape, latents=3))
+    sent = pickle.dumps((*contexts, task))
     together = Barrier(WORKERS, timeout=200)
     with ThreadPoolExecutor(WORKERS) as threads:
         added = list(threads.map(lambda _: measured(sent, together), range(WORKERS)))

@@ -29,7 +29,7 @@ def test_the_batches_of_the_host_in_the_same_order(
 ) -> None:
     supervision = Supervision(labels, partners)
     order = [np.random.default_rng(step).permutation(200)[:32] for step in range(4)]
-    feed = ResidentImages(torch.from_numpy(bench.images)).told(supervision, order, np.random.default_rng(3))
+    feed = ResidentImages(torch.from_numpy(bench.images)).feed(supervision, order, np.random.default_rng(3))
     pairing = np.random.default_rng(3)
     for step, chosen in enumerate(order):
         mine = feed.batch(torch.tensor([step]))
@@ -38,10 +38,10 @@ def test_the_batches_of_the_host_in_the_same_order(
         assert same(mine.labels, theirs.labels)
         assert same(mine.label_mask, theirs.label_mask)
         assert same(mine.partner, theirs.partner)
-        assert mine.shown == theirs.shown == feed.shown
+        assert mine.num_images == theirs.num_images == feed.num_images
 
 
-STEADY: list[tuple[str, dict[str, object], Callable[[int], bool]]] = [
+CAPTURABLE: list[tuple[str, dict[str, object], Callable[[int], bool]]] = [
     ("betatcvae", {}, lambda step: True),
     ("annealed", {"annealing_steps": 100}, lambda step: step >= 100),
     ("provlae", {"stage_steps": 100, "fade_in": 20}, lambda step: step >= 220),
@@ -52,12 +52,12 @@ STEADY: list[tuple[str, dict[str, object], Callable[[int], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings", "expected"), STEADY)
+@pytest.mark.parametrize(("name", "settings", "expected"), CAPTURABLE)
 def test_a_step_is_recorded_only_where_all_later_ones_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, name: str, settings: dict[str, object], expected: Callable[[int], bool]
 ) -> None:
     bench = make_bench(tmp_path_factory.mktemp(name), name, **settings)
-    options, values = bench.context.settings, bench.task.hyperparameters
+    options, values = bench.task.objective, bench.task.hyperparameters
     objective = OBJECTIVES[name](options, values, (1, 32, 32), 200)
     for step in (0, 99, 100, 199, 219, 220, 10**6):
-        assert objective.steady(step) == expected(step), step
+        assert objective.is_capturable(step) == expected(step), step

@@ -19,7 +19,7 @@ def main(executor: Executor) -> None:
 
 if __name__ == "__main__":
     folder = sys.argv[1]
-    context = WorkerContext(f"{folder}/blobs", folder, "any")
+    context = WorkerContext(f"{folder}/blobs", folder)
     try:
         launch(context, ResourcesConfig(cpus=1, gpus=0), "same name", main, 3, max_trials=2, make_trainer=FakeTrainer)
     except Stopped as stopped:

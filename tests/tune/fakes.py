@@ -11,6 +11,7 @@ import numpy as np
 
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TaskKey, TrainOutcome, TrainTask, WorkerContext
+from tests.objectives import options_of
 
 
 class FakeTrainer:
@@ -21,9 +22,9 @@ class FakeTrainer:
 
     def __init__(self, context: WorkerContext) -> None:
         if context.objective == "unusable":
-            raise FileNotFoundError(2, "no such folder", context.images)
+            raise FileNotFoundError(2, "no such folder", context.images_dir)
         self.blobs = BlobStore(context.store)
-        self.attempts = Path(context.images)
+        self.attempts = Path(context.images_dir)
 
     def train(self, task: TrainTask) -> TrainOutcome:
         wanted, member = task.hyperparameters, f"m{task.key.member}"
@@ -39,15 +40,29 @@ class FakeTrainer:
         codes = np.random.default_rng(seed).normal(size=(len(task.key.replicas), 20, 2)).astype(np.float32)
         checkpoint = self.blobs.put(content.encode())
         information = ((1.0, 0.5),) * len(task.key.replicas)
-        return TrainOutcome(task.key, "ok", (checkpoint,), self.blobs.put_array(codes), information, (), task.images)
+        return TrainOutcome(
+            task.key, "ok", (checkpoint,), self.blobs.put_array(codes), information, (), task.image_passes
+        )
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         return EncodeOutcome(f"codes of {task.checkpoint}", None, (float(len(self.blobs.get(task.checkpoint))),))
 
 
+OBJECTIVE = options_of("vae", (1, 32, 32))
+
+
 def train_tasks(generation: int, members: int, replicas: int = 1, **hyperparameters: float) -> list[TrainTask]:
     return [
-        TrainTask(TaskKey("0", generation, member, (replica,)), 1, (None,), dict(hyperparameters), 10, None, "probe")
+        TrainTask(
+            TaskKey("0", generation, member, (replica,)),
+            1,
+            OBJECTIVE,
+            (None,),
+            dict(hyperparameters),
+            10,
+            None,
+            "probe",
+        )
         for member in range(members)
         for replica in range(replicas)
     ]

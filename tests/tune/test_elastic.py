@@ -59,7 +59,7 @@ def reap_children(node: Any) -> None:
 
 def trained(folder: Path, generation: int, members: int) -> list[TrainOutcome]:
     """Return what one process makes of the same tasks."""
-    alone = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder / "alone"), "any"))
+    alone = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder / "alone")))
     (folder / "alone").mkdir(exist_ok=True)
     tasks = train_tasks(generation, members, sleep=0.4)
     return [replace(run_train_task(alone, task), key=task.key) for task in tasks]  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_goes_on_without_one_that_leav
         assert shrunk.lost >= 1
         assert shrunk.failures.keys() <= {"node"}, "a task that lost its node has lost nothing of its budget"
 
-    context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any")
+    context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path))
     launch(
         context,
         ResourcesConfig(address=cluster.address, gpus=0),
@@ -132,5 +132,5 @@ def test_a_pool_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytes
         assert len(stopped) == 1
         assert outcomes == trained(tmp_path, 5, 4)
 
-    context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any")
+    context = WorkerContext(str(tmp_path / "blobs"), str(tmp_path))
     launch(context, ResourcesConfig(cpus=2, gpus=0), "silent", main, 4, max_trials=2, make_trainer=FakeTrainer)

@@ -31,8 +31,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 ENDLESS = [
     *TINY,
     "method=pbt-u-vae",
-    "population={size: 3, replicas: 2, max_generations: 400, converged_generations: 1000, images_per_generation: 256, "
-    "cutoff: 0.34, give_up_below: 0}",
+    "population={size: 3, replicas: 2, max_generations: 400, converged_generations: 1000, give_up_below: 0}",
+    "population.image_passes_per_generation=256",
+    "population.exploit.cutoff=0.34",
     "tracking.enabled=false",
 ]
 """A run that does not end before it is stopped, however slow the machine is."""
@@ -173,7 +174,7 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     committed = dict(list(manifests(run).items())[: done + 3])  # some behind the last kill are enough
     whole = load_config(place / "small.yaml", [f"population.max_generations={len(committed)}"])
     undisturbed = create_run(whole, "small", place / "reference", None)
-    api.execute(api.prepare(undisturbed), api.in_process, Watch())
+    api.execute(api.prepare(undisturbed), Watch(), api.InProcess())
     assert committed == manifests(undisturbed.path)
     for file in runs.rglob("*"):
         assert not (file.is_file() and str(cluster.token).encode() in file.read_bytes()), f"the token is in {file}"

@@ -68,7 +68,7 @@ def test_nodes_without_shared_storage_are_refused_in_one_line(apart: LocalCluste
 def test_the_same_nodes_work_together_through_an_object_store(apart: LocalCluster, place: Path, objects: str) -> None:
     """Checkpoints go through the store and images through Ray: no file is shared."""
     undisturbed = create_run(load_config(place / "small.yaml"), "small", place / "reference", None)
-    api.execute(api.prepare(undisturbed), api.in_process, Watch())
+    api.execute(api.prepare(undisturbed), Watch(), api.InProcess())
     done = run(apart, place, "--runs", objects.format("apart"), "--name", "small")
     assert done.returncode == 0, done.stdout + done.stderr
     files = RemoteFiles(objects.format("apart/small"))

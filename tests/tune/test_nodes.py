@@ -79,7 +79,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     stored = materialise(world, folder / "many")
     task = replace(bench.task, subset=bench.blobs.put_array(np.arange(0, len(world), 300)))
     return replace(
-        bench, context=replace(bench.context, images=str(stored.folder)), images=np.asarray(stored.array), task=task
+        bench, context=replace(bench.context, images_dir=str(stored.folder)), images=np.asarray(stored.array), task=task
     )
 
 
@@ -100,7 +100,7 @@ def run_on_both(start_worker: WorkerFactory, item: WorkItem) -> list[TrainOutcom
 
 
 def test_workers_on_two_nodes_share_the_images_and_learn_the_same_as_from_disk(two_nodes: None, bench: Bench) -> None:
-    shared = share_images(bench.context.images, "object-store")
+    shared = share_images(bench.context.images_dir, "object-store")
     start_worker = WorkerFactory(bench.context, 1.0, 0.0, InspectingTrainer, shared)
     outcomes = run_on_both(start_worker, WorkItem("k", "train", 1.0, pickle.dumps(bench.task)))
     assert outcomes == [Trainer(bench.context).train(bench.task)] * 2
@@ -116,8 +116,8 @@ def test_workers_on_two_nodes_share_the_images_and_learn_the_same_as_from_disk(t
 def test_what_every_node_sees_on_disk_stays_there(
     two_nodes: None, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert share_images(bench.context.images, "auto") is None
-    folder = Path(bench.context.images)
+    assert share_images(bench.context.images_dir, "auto") is None
+    folder = Path(bench.context.images_dir)
     monkeypatch.chdir(folder.parent)  # where this process is, and the nodes' processes are not
     shared = share_images(folder.name, "auto")
     assert isinstance(shared, SharedImages)
@@ -129,6 +129,6 @@ def test_images_that_do_not_fit_are_refused(bench: Bench, monkeypatch: pytest.Mo
     small: dict[str, Any] = {"Resources": {"object_store_memory": 1e6}}
     large: dict[str, Any] = {"Resources": {"object_store_memory": 1e9}}
     monkeypatch.setattr(nodes, "_living_nodes", lambda: [large, small])
-    size = StoredImages(bench.context.images).array.nbytes / 1e9
+    size = StoredImages(bench.context.images_dir).array.nbytes / 1e9
     with pytest.raises(UserError, match=rf"^images of {size:.2f} GB: must fit .* the smallest has 0\.00 GB; give Ray"):
-        share_images(bench.context.images, "object-store")
+        share_images(bench.context.images_dir, "object-store")

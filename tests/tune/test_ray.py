@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 
-from pbt_disent.config import Mutable, ObjectiveConfig, PopulationConfig, ResourcesConfig, UdrConfig
+from pbt_disent.config import PopulationConfig, ResourcesConfig
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.models import resolve
-from pbt_disent.population.engine import Kind, RoundSpec, run_population
+from pbt_disent.population.engine import RoundSpec, run_population
 from pbt_disent.population.events import Observers
 from pbt_disent.population.executor import Executor, InProcessExecutor, ScoreTask, run_score_task, run_train_task
-from pbt_disent.population.fitness import MemberScore, ScoredMember
+from pbt_disent.population.fitness import MemberScore, TrainedMember
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.manifest import DataIdentity
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.lease import Lease
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
 from pbt_disent.tune.messages import PoolStatistics
+from tests.objectives import options_of
 from tests.training.bench import SHAPE, make_bench
 from tests.tune.fakes import FakeTrainer, train_tasks
 from tests.tune.processes import kill_soon, ray_children, workers_on
@@ -58,13 +60,13 @@ POOL_DIES = train_tasks(4, 4, sleep=0.4)
 
 def score_task(outcomes: list[TrainOutcome]) -> ScoreTask:
     members = tuple(
-        ScoredMember(
+        TrainedMember(
             member, tuple(one.codes or "" for one in pair), tuple(row for one in pair for row in one.information)
         )
         for member in range(11)
         if (pair := [one for one in outcomes if one.key.member == member])
     )
-    return ScoreTask("0", 0, "udr", members, UdrConfig().model_dump(exclude={"points"}))
+    return ScoreTask("0", 0, UDRFitness(), members)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,7 @@ def session(folder: Path) -> Session:
         killer.join()
         return done
 
-    context = WorkerContext(str(folder / "blobs"), str(folder), "any")
+    context = WorkerContext(str(folder / "blobs"), str(folder))
     result = launch(context, TWO, "session", main, 11, make_trainer=FakeTrainer)
     assert result is done
     return result
@@ -118,7 +120,7 @@ def session(folder: Path) -> Session:
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> Any:
     """Train tasks in this process, beside the session's blobs."""
-    trainer: Any = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder), "any"))
+    trainer: Any = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder)))
     return lambda tasks: [run_train_task(trainer, task) for task in tasks]
 
 
@@ -176,23 +178,22 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
     for name in ("disk", "object-store", "process"):
         folder = tmp_path / name
         bench = make_bench(folder, "betatcvae")
-        resolved = resolve(ObjectiveConfig(name="betatcvae", latents=3, batch_size=32), SHAPE)
         spec = RoundSpec(
             path="0",
             seed=3,
-            population=PopulationConfig(size=3, replicas=2, max_generations=2, images_per_generation=100, cutoff=0.34),
-            kinds=(
-                Kind(
-                    "betatcvae",
-                    {"lr": Mutable(default=1e-3, low=1e-4, high=1e-2, log=True)},
-                    resolved.complete({key: one.default for key, one in resolved.space.items()}),
-                ),
+            population=PopulationConfig(
+                size=3, replicas=2, max_generations=2, image_passes_per_generation=100, exploit={"cutoff": 0.34}
             ),
-            fitness="udr",
-            options=UdrConfig(information_threshold=0).model_dump(exclude={"points"}),
+            objectives={
+                "betatcvae": options_of(
+                    "betatcvae", SHAPE, latents=3, batch_size=32, beta=6, lr={"low": 1e-4, "high": 1e-2}
+                )
+            },
+            fitness=UDRFitness(information_threshold=0),
             subset=None,
             set_size=200,
             probe=bench.task.probe,
+            data=DataIdentity(name="sprites", fingerprint="0" * 64, subset=None, num_images=200),
         )
         journal = RoundJournal(folder, bench.blobs, Lease(folder / "lease.json"))
 

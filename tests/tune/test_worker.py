@@ -31,7 +31,7 @@ def test_what_a_worker_does_with_each_kind_of_item(tmp_path: Path) -> None:
     assert worker.start() is None
     trained = run(worker, "train", train_tasks(0, 1)[0])
     outcome: TrainOutcome = pickle.loads(trained.payload)
-    assert (trained.key, trained.ok, outcome.status, outcome.images) == ("k", True, "ok", 10)
+    assert (trained.key, trained.ok, outcome.status, outcome.image_passes) == ("k", True, "ok", 10)
     encoded: EncodeOutcome = pickle.loads(run(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
     assert encoded.codes == f"codes of {outcome.checkpoints[0]}"
     scored = run(worker, "score", ScoreTask("0", 0, "udr", (), {"against": "replicas"}))
@@ -80,7 +80,7 @@ def test_what_went_wrong_is_told_apart(tmp_path: Path, error: Exception, cause: 
         def train(self, task: TrainTask) -> TrainOutcome:
             raise error
 
-    worker = Worker(WorkerContext(str(tmp_path / "blobs"), str(tmp_path), "any"), Broken)
+    worker = Worker(WorkerContext(str(tmp_path / "blobs"), str(tmp_path)), Broken)
     assert worker.start() is None
     result = run(worker, "train", train_tasks(0, 1)[0])
     assert result.cause == cause

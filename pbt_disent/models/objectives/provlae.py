@@ -100,8 +100,8 @@ class ProVLAE(Objective):
         super().__init__(options, hyperparameters, image_shape, dataset_size)
         self.levels = int(options.levels)
         self.dims = int(options.latents) // self.levels
-        self.encoder = LadderEncoder(image_shape, self.levels, self.dims)
-        self.decoder = LadderDecoder(image_shape, self.levels, self.dims)
+        self.encoder = LadderEncoder(image_shape, self.levels, self.dims, options.network.width)
+        self.decoder = LadderDecoder(image_shape, self.levels, self.dims, options.network.width)
         self.register_buffer("stage", torch.zeros((), dtype=torch.long))
         self.register_buffer("began", torch.zeros((), dtype=torch.long))
         self.register_buffer("lowest", torch.full((), torch.inf))

@@ -8,17 +8,17 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pbt_disent.registry import Component, Registry
-from pbt_disent.types import FloatArray, IntArray
+from pbt_disent.registry import Choice, Component, Registry
+from pbt_disent.types import FloatArray, IntArray, Json
 
-__all__ = ["FITNESS", "MIN_UNLABELLED_POINTS", "Fitness", "LabelledCodes", "MemberCodes", "MemberScore"]
+__all__ = ["FITNESS", "MIN_UNLABELLED_POINTS", "Fitness", "LabelledCodes", "MemberCodes", "MemberScore", "load_fitness"]
 
 FITNESS: Registry[type[Fitness]] = Registry("fitness", "pbt_disent.population.fitness")
 
 MIN_UNLABELLED_POINTS = 10
 """The smallest number of images by which models are compared with each other."""
 
-Labels = Sequence[Sequence[tuple[IntArray, FloatArray]]]
+Labels = Sequence[Sequence[tuple[IntArray, FloatArray | IntArray]]]
 """The labels of the probe images, by leaf run and level: the positions of images in the probe, and their labels
 (rows, L). Labels of a data set are one leaf run with one level; without labels there is none."""
 
@@ -50,8 +50,8 @@ class MemberScore:
 class Fitness(Component):
     """Base of all fitness functions."""
 
-    title: ClassVar[str] = ""
-    """What it is called in tables and figures; the default is its name."""
+    title: ClassVar[str] = "score"
+    """What a score is called in sentences."""
     uses_labels: ClassVar[bool] = False
     """Whether it needs the labels of the data set."""
     min_points: ClassVar[int] = MIN_UNLABELLED_POINTS
@@ -82,3 +82,17 @@ class Fitness(Component):
             labels: The labels of the probe images; empty without labels.
         """
         raise NotImplementedError
+
+
+def load_fitness(document: Json) -> Fitness:
+    """Return the fitness that a log of rounds names, as `Fitness.dump` wrote it.
+
+    >>> load_fitness({"name": "udr", "alpha": 0.2}).name
+    'udr'
+
+    Raises:
+        OptionError: The document is of another version.
+    """
+    fitness = Choice("fitness", "udr").validate(document)
+    assert isinstance(fitness, Fitness)
+    return fitness

@@ -1,13 +1,13 @@
-"""A circular factor in two latents: its ring is found, cut open at the widest gap, and cut into its levels."""
+"""Scales give back the segments that they were made of; a ring of two latents is found, cut open and cut up."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pbt_disent.config import SegmentationConfig
-from pbt_disent.rounds.rings import Ring, find_rings
-from pbt_disent.rounds.segmentation import segment
+from pbt_disent.config import RoundsConfig
+from pbt_disent.rounds.scale import Ring, Scale, find_rings
+from pbt_disent.rounds.segmentation import SEGMENTATIONS
 from pbt_disent.rounds.subset import cut_subset
 
 LEVELS = 16
@@ -43,14 +43,14 @@ def test_the_angle_has_the_levels(method: str) -> None:
     found = Ring.of(codes, (1, 3))
     turns, noise = found.angle(codes), found.noise(np.array([0.05, 0.04, 1, 0.02]))
     assert 0.01 < noise < 0.04
-    segments = segment(turns, noise, SegmentationConfig(method=method), several=True)
+    segments = SEGMENTATIONS[method]().segment(turns, noise, several=True)
     assert len(segments) >= (LEVELS if method == "density" else LEVELS - 4)
     assert all(len(np.unique(level[item.members])) == 1 for item in segments)
 
 
 def test_a_subset_freezes_the_circular_factor() -> None:
     codes, level = ring(0.02)
-    config = SegmentationConfig(method="density", rings=True, min_images=5)
+    config = RoundsConfig(segmentation="density", rings=True, min_subset_images=5)
     noise = np.array([0.05, 0.04, 1, 0.02])
     cut = cut_subset(codes, noise, [0, 1, 3], config, choice=0)
     assert cut.reason is None
@@ -58,3 +58,33 @@ def test_a_subset_freezes_the_circular_factor() -> None:
     assert len(np.unique(np.rint(codes[cut.subset, 0]))) == 1
     assert set(cut.frozen) == {0, 1, 3}
     np.testing.assert_array_equal(cut.segments[:, 1], cut.segments[:, 3])
+
+
+@pytest.mark.parametrize("method", ["gaps", "density"])
+def test_a_scale_assigns_the_segments_that_it_was_made_of(method: str) -> None:
+    rng = np.random.default_rng(0)
+    level = rng.integers(8, size=4000)
+    codes = (level + 0.05 * rng.standard_normal(4000)).reshape(-1, 1)
+    found = SEGMENTATIONS[method]().segment(codes[:, 0], 0.05, several=True)
+    scale = Scale.of((0,), codes[:, 0], found, 0.05, None)
+    segments, confidence = scale.assign(codes)
+    inner = {item.low: item for item in found}
+    for number, low in enumerate(sorted(inner)):
+        assert np.array_equal(np.flatnonzero(segments == number), inner[low].members)
+    assert np.all(confidence[segments >= 0] > 0.99)
+    assert np.all(confidence[segments < 0] == 0)
+    assert (segments.min() == -1) == (method == "gaps")
+    between, unsure = scale.assign(np.array([[3.5], [3.52]]))
+    assert abs(unsure - 0.5).max() < 0.2
+    assert len(set(between)) <= 2
+    assert Scale.from_json(scale.to_json()) == scale
+
+
+def test_a_ring_is_assigned_by_its_angle() -> None:
+    turn = np.linspace(0, 2 * np.pi, 600, endpoint=False)
+    codes = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    ring = Ring.of(codes, (0, 1))
+    scale = Scale((0, 1), (-np.inf, 2.0, 4.0, np.inf), 0.01, ring)
+    segments, _ = scale.assign(codes)
+    assert sorted(np.unique(segments)) == [0, 1, 2]
+    assert Scale.from_json(scale.to_json()) == scale

@@ -13,19 +13,19 @@ from pbt_disent.config import load_config
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Event, Phase
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.rounds.recursion import Leaf, Level
-from pbt_disent.rounds.teaching import found_labels
+from pbt_disent.rounds.final import found_labels
+from pbt_disent.rounds.recursion import LabelledSet, Leaf
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Crash, Watch, manifests
 from tests.test_pipeline import TINY
 
-QUANTILES = "rounds.segmentation={method: quantile, quantiles: 2}"
+QUANTILES = "rounds.segmentation={name: quantile, quantiles: 2}"
 
 
-def level(path: str, images: list[int], segments: list[list[int]]) -> Level:
+def level(path: str, images: list[int], segments: list[list[int]]) -> LabelledSet:
     table = np.array(segments).T
-    return Level(
+    return LabelledSet(
         path, np.array(images), tuple(range(table.shape[1])), table.astype(float), table, (table >= 0) * 1.0, ""
     )
 
@@ -49,11 +49,11 @@ def test_found_labels_are_those_of_every_level_once() -> None:
 
 def run(
     root: Path, objective: dict[str, object], watch: Watch | None = None
-) -> tuple[api.Outcome, list[Manifest], Path]:
+) -> tuple[api.RunOutcome, list[Manifest], Path]:
     config = load_config(None, [*TINY, QUANTILES, f"final.objective={json.dumps(objective)}"])
     folder = create_run(config, "tiny", root, "tiny") if not (root / "tiny").exists() else None
     folder = folder or RunFolder(root / "tiny")
-    outcome = api.execute(api.prepare(folder), api.in_process, watch or Watch())
+    outcome = api.execute(api.prepare(folder), watch or Watch(), api.InProcess())
     found = sorted((name, one) for name, one in manifests(folder.path).items() if "final" in name)
     return outcome, [Manifest.from_bytes(one) for _, one in found], folder.path
 
@@ -65,7 +65,7 @@ def test_the_final_objective_learns_from_what_was_found(tmp_path: Path, name: st
     assert outcome.model is not None
     assert outcome.model.name == name == LatentModel.load(folder / "model").name
     for record in final[-1].members:
-        assert (record.status, record.kind) == ("ok", name)
+        assert (record.status, record.objective) == ("ok", name)
         assert all(losses[term] > 0 for losses in record.losses)
     (taught,) = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines() if "taught" in line]
     assert taught["objective"] == name

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pbt_disent.config import Mutable
 from pbt_disent.errors import UserError
-from pbt_disent.population.engine import Kind, RoundSpec, run_population
+from pbt_disent.population.engine import run_population
+from pbt_disent.population.lineage import winners_schedule
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.schedule import winners_schedule
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome, TrainTask
 from pbt_disent.types import Hyperparameters, Json
-from tests.population.fakes import SPACE, FakeExecutor, Watch, failed, journal, spec
-
-OTHER = Kind("other", {**SPACE, "y": Mutable(default=2, low=1, high=4)}, {"batch_size": 16.0})
+from tests.population.fakes import FakeExecutor, FakeOptions, OtherOptions, Watch, failed, journal, spec
 
 
 def run(folder: Path, one: RoundSpec, broken: tuple[int, int] = (-1, -1)) -> tuple[list[Manifest], FakeExecutor]:
@@ -55,13 +53,11 @@ def walked(history: list[Manifest], tasks: list[TrainTask]) -> list[Hyperparamet
 
 def variants() -> dict[str, RoundSpec]:
     plain = spec(size=6, generations=8, cutoff=0.5)
-    larger = plain.population.model_copy(update={"oversize": 2})
-    meeting = plain.population.model_copy(update={"exploit": "tournament"})
     return {
         "plain": plain,
-        "thinned": replace(plain, population=larger),
-        "tournament": replace(plain, population=meeting),
-        "mixed": replace(plain, kinds=(*plain.kinds, OTHER)),
+        "thinned": spec(size=6, generations=8, cutoff=0.5, oversize=2),
+        "tournament": spec(size=6, generations=8, exploit={"name": "tournament", "cutoff": 0.5}),
+        "mixed": replace(plain, objectives={"fake": FakeOptions(), "other": OtherOptions()}),
     }
 
 
@@ -72,7 +68,7 @@ def test_the_schedule_is_what_the_winners_weights_were_trained_with(tmp_path: Pa
     schedule = winners_schedule(rows(tmp_path))
     assert list(schedule.steps) == walked(history, executor.tasks)
     best = max((m.best for m in history if m.best), key=lambda record: record.score or 0)
-    assert (schedule.member, schedule.score, schedule.kind) == (best.member, best.score, best.kind)
+    assert (schedule.member, schedule.score, schedule.objective) == (best.member, best.score, best.objective)
     assert history[schedule.generation].best == best
 
 
@@ -86,7 +82,7 @@ def test_a_round_that_was_trained_again_counts_as_it_was_last(tmp_path: Path) ->
 def test_one_member_follows_a_schedule_to_its_end_and_the_result_is_where_it_ends(tmp_path: Path) -> None:
     steps = tuple({"x": x, "batch_size": 8.0} for x in (5.0, 1.0, 9.0))
     alone = spec().population.model_copy(update={"size": 1, "max_generations": 3, "replicas": 1})
-    one = replace(spec(), population=alone, kinds=(Kind("fake", {}, {}),), schedule=steps)
+    one = replace(spec(), population=alone, schedule=steps)
     book, blobs, lease = journal(tmp_path)
     executor = FakeExecutor(blobs)
     result = run_population(one, executor, book, Watch())
