@@ -1,8 +1,8 @@
-"""The benchmark: our way of doing something beside every other way there is, on the same work, in one run.
+"""The benchmark: this package and every other way to do the same work, timed in turns on one machine.
 
-Ratios and not seconds: both sides run in turns on the same machine. `benchmarks.case` says what a case is, the
-files in `benchmarks.cases` are the cases, `benchmarks.peers` holds the other ways, written from their
-descriptions.
+Results are ratios, not seconds. `benchmarks.case` says what a case is, the files in `benchmarks.cases` are the cases,
+and `benchmarks.baselines` holds the other ways, written from their published descriptions. Run it from a clone:
+``python -m benchmarks``.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from __future__ import annotations
 from benchmarks.case import (
     CASES,
     Case,
-    Contest,
+    Comparison,
     Disagreement,
     Goal,
-    Grower,
-    Growth,
-    Measure,
-    NotRun,
-    Setting,
-    Side,
+    Implementation,
+    Measurement,
+    Scaling,
+    ScalingImplementation,
+    Setup,
+    Unavailable,
 )
-from benchmarks.finding import Finding
+from benchmarks.results import CaseResult
 from benchmarks.runner import run_case
 
 __all__ = [
     "CASES",
     "Case",
-    "Contest",
+    "CaseResult",
+    "Comparison",
     "Disagreement",
-    "Finding",
     "Goal",
-    "Grower",
-    "Growth",
-    "Measure",
-    "NotRun",
-    "Setting",
-    "Side",
+    "Implementation",
+    "Measurement",
+    "Scaling",
+    "ScalingImplementation",
+    "Setup",
+    "Unavailable",
     "run_case",
 ]

@@ -1,8 +1,8 @@
-"""What a benchmark case is: our way and its peers on the same work, checked to agree before anything is timed.
+"""What a benchmark case is: our way and its baselines on the same work, checked to agree before anything is timed.
 
-A file in `benchmarks.cases` adds a case, or a family of them, by registering it. Costs are seconds unless the
-case says otherwise, and a smaller cost is always better. Most cases are a `Contest` at one size; the others are a
-`Growth`, which asks how the cost grows with the work.
+A file in `benchmarks.cases` adds a case, or a family of them, by registering it. Costs are seconds unless the case says
+otherwise, and a smaller cost is always better. Most cases are a `Comparison` at one size; the others are a `Scaling`,
+which measures how the cost grows with the size of the work.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pbt_disent.registry import Registry
 __all__ = [
     "CASES",
     "Case",
-    "Computed",
-    "Contest",
+    "Comparison",
+    "ComputedCost",
     "Disagreement",
     "Goal",
-    "Grower",
-    "Growth",
-    "Measure",
-    "NotRun",
-    "Setting",
-    "Side",
+    "Implementation",
+    "Measurement",
+    "Scaling",
+    "ScalingImplementation",
+    "Setup",
+    "Size",
+    "Unavailable",
 ]
 
 Size = Literal["full", "quick", "tiny"]
@@ -35,12 +36,16 @@ T = TypeVar("T")
 
 
 class Disagreement(PbtDisentError):
-    """The two sides of a case do not compute the same, so that timing them would mean nothing."""
+    """The implementations of a case do not compute the same, so that timing them would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should be: at least `value`, or at most."""
+    """What a figure should be: at least `value`, or at most.
+
+    >>> str(Goal(1.3, at_most=True)), Goal(1.3, at_most=True).met(1.2)
+    ('at most 1.3', True)
+    """
 
     value: float
     at_most: bool = False
@@ -54,12 +59,13 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Side:
+class Implementation:
     """One way to do a case's work.
 
     Args:
-        name: what it is, as a row of the table.
-        costs: does the work once and returns its cost, or the costs of its parts in order (of each generation, say).
+        name: What it is, as a row of the table.
+        costs: A function that does the work once and returns its cost, or the costs of its parts in order (of each
+            generation, for example).
     """
 
     name: str
@@ -67,8 +73,8 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Computed:
-    """A peer whose cost follows from its description; it has a line of its own and is never the headline."""
+class ComputedCost:
+    """A baseline whose cost follows from its description; it has a line of its own and is never the headline."""
 
     name: str
     cost: float
@@ -76,15 +82,15 @@ class Computed:
 
 
 @dataclass(frozen=True)
-class NotRun:
-    """A peer that could not run here, and why."""
+class Unavailable:
+    """A baseline that could not run here, and why."""
 
     name: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measurement:
     """A figure beside the ratio, such as a share of the machine's peak."""
 
     name: str
@@ -93,94 +99,95 @@ class Measure:
     goal: Goal | None = None
 
 
-def _nothing(medians: Mapping[str, float]) -> Sequence[Measure]:
+def _no_measurements(medians: Mapping[str, float]) -> Sequence[Measurement]:
     return ()
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A case, ready to run.
+class Comparison:
+    """A case at one size, ready to run.
 
     Args:
-        ours: our way.
-        peers: the other ways, in any order; the headline is against the best of those that run.
-        agree: has both sides do the work once, untimed, and says in one phrase how well their results agree; it raises
-            `Disagreement` where they do not.
-        repeats: how often each side is timed in a session.
-        unit: of the costs.
-        measures: what else to report, given the median cost by the name of each side.
+        ours: Our implementation.
+        baselines: The other implementations, in any order. The headline is against the best of those that run.
+        check: A function that has all implementations do the work once, untimed, and says in one phrase how well their
+            results agree. It raises `Disagreement` where they do not.
+        repeats: The number of times that each implementation is timed in a session.
+        unit: The unit of the costs.
+        measurements: A function that returns what else to report, given the median cost of each implementation by name.
     """
 
-    ours: Side
-    peers: Sequence[Side | Computed | NotRun]
-    agree: Callable[[], str]
+    ours: Implementation
+    baselines: Sequence[Implementation | ComputedCost | Unavailable]
+    check: Callable[[], str]
     repeats: int
     unit: str = "s"
-    measures: Callable[[Mapping[str, float]], Sequence[Measure]] = _nothing
+    measurements: Callable[[Mapping[str, float]], Sequence[Measurement]] = _no_measurements
 
 
 @dataclass(frozen=True)
-class Grower:
-    """One way to do work that grows.
+class ScalingImplementation:
+    """One way to do work of any size.
 
     Args:
-        name: what it is.
-        cost: does the work at a size once and returns its cost; warming up is its own business.
-        most: the largest size that it is asked for; none for no limit.
+        name: What it is.
+        cost: A function that does the work at a size once and returns its cost. It warms up by itself where it has to.
+        max_size: The largest size that it is asked for; None for no limit.
     """
 
     name: str
     cost: Callable[[int], float]
-    most: int | None = None
+    max_size: int | None = None
 
 
 @dataclass(frozen=True)
-class Growth:
-    """A case whose work grows.
+class Scaling:
+    """A case that measures how the cost grows with the size of the work.
 
     Args:
-        of: what grows, such as ``members``.
-        sizes: two or more, ascending.
-        should_be: the exponent p that the cost, as size to the power p, should have: 1 for what is done once for each
-            of them, 0 for what must not depend on them.
-        ours: our way.
-        agree: as in `Contest`; checks the work itself where there is no other way.
-        repeats: how often each size is timed in a session.
-        peers: other ways, whose exponents are reported too.
-        unit: of the costs.
-        measures: what else to report, given our median cost by size.
+        dimension: What grows, such as ``members``.
+        sizes: The sizes, two or more in ascending order.
+        expected_exponent: The exponent p that the cost, as size to the power p, should have: 1 for what is done once
+            for each of them, 0 for what must not depend on them.
+        ours: Our implementation.
+        check: As in `Comparison`; it checks the work itself where there is no other way to do it.
+        repeats: The number of times that each size is timed in a session.
+        baselines: Other implementations, whose exponents are reported too.
+        unit: The unit of the costs.
+        measurements: A function that returns what else to report, given our median cost by size.
     """
 
-    of: str
+    dimension: str
     sizes: Sequence[int]
-    should_be: float
-    ours: Grower
-    agree: Callable[[], str]
+    expected_exponent: float
+    ours: ScalingImplementation
+    check: Callable[[], str]
     repeats: int
-    peers: Sequence[Grower | NotRun] = ()
+    baselines: Sequence[ScalingImplementation | Unavailable] = ()
     unit: str = "s"
-    measures: Callable[[Mapping[int, float]], Sequence[Measure]] = lambda medians: ()
+    measurements: Callable[[Mapping[int, float]], Sequence[Measurement]] = lambda medians: ()
 
     TOLERANCE: ClassVar[Goal] = Goal(1.1, at_most=True)
-    """Of the ratio: growth for each doubling of the size, over what it should be. It allows 0.14 in the exponent."""
+    """The goal of the growth per doubling of the size over the expected one. It allows 0.14 in the exponent."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setup:
     """How large a case is to be, and where it may write.
 
     Args:
-        size: ``full``; ``quick``, minutes for all cases together; or ``tiny``, which proves that a case runs.
-        folder: a temporary folder of this session's own.
-        kept: a temporary folder of the case's own, which its later sessions find as the earlier ones left it: for
-            inputs that take long to make.
-        first: whether this is the first session of the case, which measures what needs no spread.
+        size: ``full``; ``quick``, which takes minutes for all cases together; or ``tiny``, which proves that a case
+            runs.
+        folder: A temporary folder of this session's own.
+        shared_folder: A temporary folder of the case's own, which its later sessions find as the earlier ones left it:
+            for inputs that take long to make.
+        is_first_session: Whether this is the first session of the case, which measures what needs no spread.
     """
 
     size: Size
     folder: Path
-    kept: Path
-    first: bool = True
+    shared_folder: Path
+    is_first_session: bool = True
 
     def pick(self, full: T, quick: T, tiny: T) -> T:
         """Return the value for this size."""
@@ -192,24 +199,24 @@ class Case:
     """An entry of the registry.
 
     Args:
-        summary: what is compared, in one line.
-        prepare: makes the contest, or the growth; importing what it needs is its own business, so that listing cases
-            stays quick.
-        goal: of a contest's ratio; that of a growth is `Growth.TOLERANCE`. Where it is a lower bound the ratio is peer
-            over ours, where it is an upper one ours over peer: "at most 1.3 times the peer".
-        gpu: whether it needs one.
-        most_sessions: that it has, as it takes long; none for as many as the others.
+        summary: What is compared, in one line.
+        prepare: A function that makes the comparison, or the scaling. It imports what it needs by itself, so that
+            listing cases stays quick.
+        goal: The goal of a comparison's ratio; that of a scaling is `Scaling.TOLERANCE`. Where it is a lower bound the
+            ratio is baseline over ours, where it is an upper one ours over baseline: "at most 1.3 times the baseline".
+        needs_gpu: Whether the case needs a GPU.
+        max_sessions: The number of sessions at most, for a case that takes long; None for as many as the others.
     """
 
     summary: str
-    prepare: Callable[[Setting], Contest | Growth]
+    prepare: Callable[[Setup], Comparison | Scaling]
     goal: Goal | None = None
-    gpu: bool = False
-    most_sessions: int | None = None
+    needs_gpu: bool = False
+    max_sessions: int | None = None
 
     @property
-    def inverse(self) -> bool:
-        """Whether the ratio is ours over peer."""
+    def ours_over_baseline(self) -> bool:
+        """Whether the ratio is ours over the baseline."""
         return self.goal is not None and self.goal.at_most
 
 

@@ -1,92 +1,300 @@
-"""Run one case: agree, time in turns, compare."""
+"""Run a case: check that all implementations agree, time them in turns, compare; here or in a process of its own.
+
+A whole benchmark runs every case in several sessions, each in a new process and with all other cases in between. Rounds
+of one process meet the same memory layout and the same state of the machine, so they differ less among themselves than
+two runs of the benchmark do.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
+import os
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 
-from benchmarks.case import CASES, Case, Computed, Contest, Growth, NotRun, Setting, Side, Size
-from benchmarks.finding import Finding, Line
-from benchmarks.growth import run_growth
-from benchmarks.timing import Spread, alternate, ratios, spread_of
+import numpy as np
 
-__all__ = ["run_case"]
+from benchmarks.case import (
+    CASES,
+    Case,
+    Comparison,
+    ComputedCost,
+    Implementation,
+    Scaling,
+    ScalingImplementation,
+    Setup,
+    Size,
+    Unavailable,
+)
+from benchmarks.results import BaselineResult, CaseResult, ScalingCurve
+from benchmarks.timing import Spread, exponent, quartiles, ratios, time_in_turns
+from pbt_disent.errors import PbtDisentError
+
+__all__ = ["SESSIONS", "Session", "TimedOut", "describe_error", "run_case"]
+
+SESSIONS = 4
+"""The sessions of a whole benchmark: with fewer, the 95 % interval is wide; more of them take long."""
+GRACE = 60.0
+"""Seconds after its limit in which the process of a session may end by itself."""
+
+CostBySize = dict[int, float]
+
+
+class TimedOut(PbtDisentError):
+    """A case did not come to an end."""
 
 
 def run_case(
-    name: str, size: Size, say: Callable[[str], None], kept: Path | None = None, *, first: bool = True
-) -> Finding:
+    name: str, size: Size, log: Callable[[str], None], shared_folder: Path | None = None, *, is_first: bool = True
+) -> CaseResult:
     """Run one session of a case, from start to end, in a temporary folder.
 
     Args:
-        name: in the registry.
-        size: see `Setting`.
-        say: told what is going on.
-        kept: see `Setting`, and the session's own folder lies beside it; none for one that goes with the session.
-        first: see `Setting`.
+        name: The name of the case in the registry.
+        size: The size of the work; see `Setup`.
+        log: A function that is told what is going on.
+        shared_folder: The folder that the sessions of the case share; the session's own folder lies beside it. None
+            for one that is deleted with the session.
+        is_first: Whether this is the first session of the case.
 
     Raises:
-        UserError: no such case.
-        Disagreement: its sides do not compute the same.
+        UserError: There is no such case.
+        Disagreement: The implementations do not compute the same.
     """
     case = CASES[name]
-    begun = time.monotonic()
-    beside = kept.parent if kept else None
-    with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-", dir=beside) as folder:
-        say("preparing")
-        own, kept = Path(folder) / "session", kept or Path(folder) / "kept"
-        own.mkdir()
-        kept.mkdir(exist_ok=True)
-        prepared = case.prepare(Setting(size, own, kept, first))
-        if isinstance(prepared, Growth):
-            finding = run_growth(name, case.summary, prepared, say)
+    start = time.monotonic()
+    parent = shared_folder.parent if shared_folder else None
+    with tempfile.TemporaryDirectory(prefix="pbt-disent-bench-", dir=parent) as temporary:
+        log("preparing")
+        folder, shared_folder = Path(temporary) / "session", shared_folder or Path(temporary) / "shared"
+        folder.mkdir()
+        shared_folder.mkdir(exist_ok=True)
+        prepared = case.prepare(Setup(size, folder, shared_folder, is_first))
+        if isinstance(prepared, Scaling):
+            result = _run_scaling(name, case, prepared, log)
         else:
-            finding = _run_contest(name, case, prepared, say)
-    return replace(finding, seconds=time.monotonic() - begun)
+            result = _run_comparison(name, case, prepared, log)
+    return replace(result, seconds=time.monotonic() - start)
 
 
-def _run_contest(name: str, case: Case, contest: Contest, say: Callable[[str], None]) -> Finding:
-    say("comparing results")
-    agreement = contest.agree()
-    runnable = [peer for peer in contest.peers if isinstance(peer, Side)]
-    sides = [contest.ours, *runnable]
-    ours, *theirs = alternate(sides, contest.repeats, say)
-    costs = [spread_of(list(itertools.chain.from_iterable(rounds))) for rounds in (ours, *theirs)]
-    lines = [
-        Line(peer.name, cost, ratios(ours, rounds) if case.inverse else ratios(rounds, ours))
-        for peer, cost, rounds in zip(runnable, costs[1:], theirs, strict=True)
+@dataclass(frozen=True)
+class Session:
+    """One session of a case.
+
+    Args:
+        case: The name of the case in the registry.
+        size: The size of the work; see `Setup`.
+        shared_folder: The folder that the sessions of the case share.
+        is_first: Whether this is the first session of the case.
+        time_limit: The seconds after which the session is given up.
+    """
+
+    case: str
+    size: Size
+    shared_folder: Path
+    is_first: bool
+    time_limit: float
+
+    def run(self, log: Callable[[str], None]) -> CaseResult:
+        """Run the session in this process.
+
+        Raises:
+            TimedOut: The session did not end in time.
+            Exception: Whatever the case raises.
+        """
+        with _time_limit(self.time_limit):
+            return run_case(self.case, self.size, log, self.shared_folder, is_first=self.is_first)
+
+    def run_in_new_process(self, log: Callable[[str], None]) -> CaseResult:
+        """Run the session in a new process.
+
+        Raises:
+            PbtDisentError: The session raised something there, hung, or died.
+        """
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_run_and_send, args=(sender, self, log))
+        process.start()
+        sender.close()
+        try:
+            if not receiver.poll(self.time_limit + GRACE):
+                raise TimedOut(f"hangs since {self.time_limit:g} s, and was killed")
+            result: CaseResult | str = receiver.recv()
+        except EOFError:
+            process.join(GRACE)
+            raise PbtDisentError(f"its process ended with exit code {process.exitcode}") from None
+        except BaseException:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGINT)
+            raise
+        finally:
+            process.join(GRACE)
+            process.kill()
+            process.join()
+        if isinstance(result, str):
+            raise PbtDisentError(result)
+        return result
+
+
+def describe_error(error: Exception) -> str:
+    """Return what a case raised, in one line."""
+    kind = "" if isinstance(error, PbtDisentError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"
+
+
+def _run_and_send(sender: Connection, session: Session, log: Callable[[str], None]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            sender.send(session.run(log))
+        except Exception as error:  # whatever a case or another library raises, the other cases go on
+            sender.send(describe_error(error))
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimedOut` in the block when its time is up; in any thread but the first, Python knows no alarms."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        raise TimedOut(f"is not at its end after {seconds:g} s, and was given up")
+
+    handler = signal.signal(signal.SIGALRM, give_up)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def _run_comparison(name: str, case: Case, comparison: Comparison, log: Callable[[str], None]) -> CaseResult:
+    log("comparing results")
+    agreement = comparison.check()
+    runnable = [baseline for baseline in comparison.baselines if isinstance(baseline, Implementation)]
+    implementations = [comparison.ours, *runnable]
+    our_rounds, *baseline_rounds = time_in_turns(implementations, comparison.repeats, log)
+    costs = [quartiles(list(itertools.chain.from_iterable(rounds))) for rounds in (our_rounds, *baseline_rounds)]
+    inverse = case.ours_over_baseline
+    timed = [
+        BaselineResult(baseline.name, cost, ratios(our_rounds, rounds) if inverse else ratios(rounds, our_rounds))
+        for baseline, cost, rounds in zip(runnable, costs[1:], baseline_rounds, strict=True)
     ]
-    lines.sort(key=lambda line: line.cost.median if line.cost else 0.0)
-    say("measuring")
-    measures = contest.measures({side.name: cost.median for side, cost in zip(sides, costs, strict=True)})
-    others = [_other(peer, costs[0], case.inverse) for peer in contest.peers if not isinstance(peer, Side)]
-    return Finding(
+    timed.sort(key=lambda row: row.cost.median if row.cost else 0.0)
+    log("measuring")
+    medians = {one.name: cost.median for one, cost in zip(implementations, costs, strict=True)}
+    measurements = comparison.measurements(medians)
+    not_timed = [
+        _compare_with_untimed(baseline, costs[0], inverse)
+        for baseline in comparison.baselines
+        if not isinstance(baseline, Implementation)
+    ]
+    return CaseResult(
         case=name,
         summary=case.summary,
-        ratio=lines[0].ratio if lines else None,
-        ratio_of="ours / peer" if case.inverse else "peer / ours",
-        peer=lines[0].peer if lines else None,
+        ratio=timed[0].ratio if timed else None,
+        ratio_of="ours / baseline" if inverse else "baseline / ours",
+        baseline=timed[0].baseline if timed else None,
         goal=case.goal,
         ours=costs[0],
-        unit=contest.unit,
-        lines=(*lines, *others),
+        unit=comparison.unit,
+        baselines=(*timed, *not_timed),
         agreement=agreement,
-        measures=tuple(measures),
-        repeats=contest.repeats,
-        seconds=0.0,
+        measurements=tuple(measurements),
+        repeats=comparison.repeats,
     )
 
 
-def _other(peer: Computed | NotRun, ours: Spread, inverse: bool) -> Line:
-    if isinstance(peer, NotRun):
-        return Line(peer.name, None, None, f"not run: {peer.reason}")
-    bounds: Sequence[float] = [
-        ours_cost / peer.cost if inverse else peer.cost / ours_cost for ours_cost in (ours.low, ours.median, ours.high)
+def _compare_with_untimed(baseline: ComputedCost | Unavailable, ours: Spread, inverse: bool) -> BaselineResult:
+    if isinstance(baseline, Unavailable):
+        return _unavailable(baseline)
+    low, median, high = sorted(
+        our_cost / baseline.cost if inverse else baseline.cost / our_cost
+        for our_cost in (ours.low, ours.median, ours.high)
+    )
+    cost = Spread(baseline.cost, baseline.cost, baseline.cost, 0)
+    return BaselineResult(baseline.name, cost, Spread(median, low, high, 0), f"computed: {baseline.how}")
+
+
+def _unavailable(baseline: Unavailable) -> BaselineResult:
+    return BaselineResult(baseline.name, None, None, f"not run: {baseline.reason}")
+
+
+def _run_scaling(name: str, case: Case, scaling: Scaling, log: Callable[[str], None]) -> CaseResult:
+    log("comparing results")
+    agreement = scaling.check()
+    runnable = [baseline for baseline in scaling.baselines if isinstance(baseline, ScalingImplementation)]
+    implementations = [scaling.ours, *runnable]
+    rounds = [_scaling_round(scaling, implementations, number, log) for number in range(scaling.repeats)]
+    our_rounds, *baseline_rounds = zip(*rounds, strict=True)
+    curves = [
+        _scaling_curve(one.name, costs)
+        for one, costs in zip(implementations, (our_rounds, *baseline_rounds), strict=True)
     ]
-    low, median, high = sorted(bounds)
-    cost = Spread(peer.cost, peer.cost, peer.cost, 0)
-    return Line(peer.name, cost, Spread(median, low, high, 0), f"computed: {peer.how}")
+    baselines = [
+        *(
+            _compare_at_largest(scaling.dimension, baseline.name, our_rounds, costs)
+            for baseline, costs in zip(runnable, baseline_rounds, strict=True)
+        ),
+        *(_unavailable(baseline) for baseline in scaling.baselines if isinstance(baseline, Unavailable)),
+    ]
+    log("measuring")
+    return CaseResult(
+        case=name,
+        summary=case.summary,
+        ratio=quartiles([2.0 ** (exponent(costs) - scaling.expected_exponent) for costs in our_rounds]),
+        ratio_of="growth per doubling / what it should be",
+        baseline=f"{scaling.dimension} to the power {scaling.expected_exponent:g}",
+        goal=scaling.TOLERANCE,
+        ours=quartiles([costs[scaling.sizes[-1]] for costs in our_rounds]),
+        unit=scaling.unit,
+        baselines=baselines,
+        agreement=agreement,
+        measurements=tuple(scaling.measurements(dict(zip(curves[0].sizes, curves[0].costs, strict=True)))),
+        repeats=scaling.repeats,
+        dimension=scaling.dimension,
+        expected_exponent=scaling.expected_exponent,
+        curves=curves,
+    )
+
+
+def _scaling_round(
+    scaling: Scaling, implementations: list[ScalingImplementation], number: int, log: Callable[[str], None]
+) -> list[CostBySize]:
+    """Return what each implementation cost at each size, in one round; every second one runs in reverse order."""
+    costs: list[CostBySize] = [{} for _ in implementations]
+    turns = [(size, index) for size in scaling.sizes for index in range(len(implementations))]
+    for size, index in turns if number % 2 == 0 else reversed(turns):
+        one = implementations[index]
+        if one.max_size is None or size <= one.max_size:
+            log(f"round {number + 1} of {scaling.repeats}: {one.name}, {size:,} {scaling.dimension}")
+            costs[index][size] = one.cost(size)
+    return costs
+
+
+def _scaling_curve(name: str, rounds: tuple[CostBySize, ...]) -> ScalingCurve:
+    sizes = sorted(rounds[0])
+    medians = {size: float(np.median([costs[size] for costs in rounds])) for size in sizes}
+    largest = {size: medians[size] for size in sizes[-2:]}
+    exponents = quartiles([exponent(costs) for costs in rounds])
+    return ScalingCurve(name, sizes, list(medians.values()), exponents, exponent(largest))
+
+
+def _compare_at_largest(
+    dimension: str, name: str, ours: tuple[CostBySize, ...], theirs: tuple[CostBySize, ...]
+) -> BaselineResult:
+    """Compare at the largest size that the baseline was asked for."""
+    size = max(theirs[0])
+    ratio = quartiles([their[size] / our[size] for their, our in zip(theirs, ours, strict=True)])
+    return BaselineResult(f"{name}, {size:,} {dimension}", quartiles([costs[size] for costs in theirs]), ratio)

@@ -1,4 +1,4 @@
-"""What a run of the published size costs on 1, 8 and 64 GPUs, and what becomes its limit: measured parts, put together.
+"""What a run of the published size costs on 1, 8 and 64 GPUs, and what limits it: computed from measured parts.
 
 A generation trains its models in waves of one model for each GPU, and then waits for what is not shared out: one
 worker scores all members, and the driver decides, writes and posts. How fast a GPU trains was measured on one H200.
@@ -15,30 +15,31 @@ from pbt_disent.errors import UserError
 from pbt_disent.rounds.budget import Budget, RoundBudget, budget
 from pbt_disent.types import Json
 
-__all__ = ["GPUS", "RATES", "Cost", "Parts", "cost_of", "parts_of", "scale_page"]
+__all__ = ["GPUS", "RATES", "MeasuredParts", "RunCost", "format_scale", "measured_parts", "round_cost"]
 
 PRESET = "rooms-paper"
 GPUS = (1, 8, 64)
 RATES = (7_000, 90_000)
-"""Image passes an H200 trains in a second: the plain loop, and as workers train (`gpu-64` in docs/benchmarks.md)."""
+"""The image passes that an H200 trains in a second: in the plain loop, and as workers train (the case `gpu-64`)."""
 REPLICAS = 5
 STEP_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What was measured, in seconds.
+class MeasuredParts:
+    """The measured parts of a run's cost, in seconds where nothing else is said.
 
     Args:
-        write: a checkpoint, from memory to disk, synced.
-        restore: a checkpoint, from disk into a member.
-        score: a member, by the agreement of its five models on 1,000 images.
-        driver: the driver's own work for a member and generation.
-        dispatch: for a task, Ray's share included: an eighth of a generation of eight members without work, which is
+        write: The time to write a checkpoint from memory to disk, synced.
+        restore: The time to read a checkpoint from disk into a member.
+        score: The time to score a member by the agreement of its five models on 1,000 images.
+        driver: The driver's own work for a member and generation.
+        dispatch: The way of a task through Ray and back: an eighth of a generation of eight members without work. It is
             an upper bound, for it holds what does not grow with the members.
-        track: the MLflow writer's work for a member and generation, beside the training.
-        checkpoint: bytes of one.
-        step: of five replicas on a batch of 64 on this machine; none where that was not measured.
+        track: The MLflow writer's work for a member and generation, beside the training.
+        checkpoint_bytes: The size of a checkpoint in bytes.
+        step: The time of a training step of five replicas on a batch of 64 on this machine; None where that was not
+            measured.
     """
 
     write: float
@@ -47,22 +48,22 @@ class Parts:
     driver: float
     dispatch: float
     track: float
-    checkpoint: int
+    checkpoint_bytes: int
     step: float | None = None
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a run, or a part of it, costs.
+class RunCost:
+    """The cost of a run, or of a part of it.
 
     Args:
-        hours: from start to end.
-        gpus: that it has.
-        busy: hours that each GPU would train if all were busy all the time.
-        idle: hours lost since the last wave of a generation does not fill all GPUs.
-        scoring: hours in which one worker scores and the others wait.
-        driving: hours in which all wait for the driver and for Ray.
-        storing: hours in which checkpoints are written and read.
+        hours: The hours from start to end.
+        gpus: The number of GPUs.
+        busy: The hours that each GPU would train if all were busy all the time.
+        idle: The hours lost because the last wave of a generation does not fill all GPUs.
+        scoring: The hours in which one worker scores and the others wait.
+        driving: The hours in which all wait for the driver and for Ray.
+        storing: The hours in which checkpoints are written and read.
     """
 
     hours: float
@@ -75,26 +76,26 @@ class Cost:
 
     @property
     def limit(self) -> str:
-        """What takes most of the time in which GPUs do not train, and its share of all."""
+        """What takes most of the time in which GPUs do not train, and its share of the whole."""
         losses = {
             "GPUs without a model in the last wave": self.idle,
             "scoring by one worker": self.scoring,
             "driver and Ray": self.driving,
             "checkpoints": self.storing,
         }
-        name = max(losses, key=lambda one: losses[one])
+        name = max(losses, key=lambda loss: losses[loss])
         return f"{name}, {100 * losses[name] / self.hours:.1f} %"
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: RunCost) -> RunCost:
         names = ("hours", "busy", "idle", "scoring", "driving", "storing")
-        return Cost(gpus=self.gpus, **{name: getattr(self, name) + getattr(other, name) for name in names})
+        return RunCost(gpus=self.gpus, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
-def parts_of(results: Json) -> Parts:
+def measured_parts(results: Json) -> MeasuredParts:
     """Return the parts from the results of ``python -m benchmarks --json``.
 
     Raises:
-        UserError: one of the cases was not run, or failed.
+        UserError: One of the cases was not run, or failed.
     """
     cases = {case["case"]: case for case in results["cases"] if "error" not in case}
     needed = ("checkpoint-write", "exploit", "udr", "grow-members", "empty-generation", "grow-tracking")
@@ -103,41 +104,41 @@ def parts_of(results: Json) -> Parts:
         raise UserError(
             "--scale", f"needs the cases {', '.join(missing)}, which were not run", "run the benchmark with them"
         )
-    driver = cases["grow-members"]["growth"]["curves"][0]
-    stored = _measure(cases["exploit"], lambda name: "from store to worker" in name)
-    return Parts(
+    driver = cases["grow-members"]["scaling"]["curves"][0]
+    stored = _measurement(cases["exploit"], lambda name: "from store to worker" in name)
+    return MeasuredParts(
         write=cases["checkpoint-write"]["ours"]["median"],
         restore=cases["exploit"]["ours"]["median"],
-        score=_measure(cases["udr"], lambda name: "one member" in name) / 1000,
+        score=_measurement(cases["udr"], lambda name: "one member" in name) / 1000,
         driver=driver["costs"][-1] / driver["sizes"][-1],
         dispatch=cases["empty-generation"]["ours"]["median"] / 8,
-        track=_measure(cases["grow-tracking"], lambda name: name == "for a member and generation") / 1000,
-        checkpoint=int(stored),
+        track=_measurement(cases["grow-tracking"], lambda name: name == "for a member and generation") / 1000,
+        checkpoint_bytes=int(stored),
         step=cases["step-64"]["ours"]["median"] if "step-64" in cases else None,
     )
 
 
-def cost_of(part: RoundBudget, parts: Parts, gpus: int, rate: float, replicas: int) -> Cost:
-    """Return what the rounds of one kind cost.
+def round_cost(part: RoundBudget, parts: MeasuredParts, gpus: int, rate: float, replicas: int) -> RunCost:
+    """Return the cost of the rounds of one kind.
 
     Args:
-        part: of the budget.
-        parts: measured.
-        gpus: that all train at once, one model each.
-        rate: image passes of a GPU in a second.
-        replicas: models of a member.
+        part: The rounds in the budget.
+        parts: The measured parts.
+        gpus: The number of GPUs, which all train at once, one model each.
+        rate: The image passes of a GPU in a second.
+        replicas: The number of models of a member.
     """
-    sizes = [max(part.first, part.models)] + [part.models] * (part.generations - 1)
+    models_by_generation = [max(part.first, part.models)] + [part.models] * (part.generations - 1)
     training = part.images / rate
-    waves = sum(math.ceil(models / gpus) for models in sizes)
-    filled = sum(models / gpus for models in sizes)
-    members = sum(models / replicas for models in sizes)
+    waves = sum(math.ceil(models / gpus) for models in models_by_generation)
+    filled = sum(models / gpus for models in models_by_generation)
+    members = sum(models / replicas for models in models_by_generation)
     busy, idle = filled * training, (waves - filled) * training
     scoring = members * parts.score if replicas > 1 else 0.0
-    driving = members * parts.driver + sum(sizes) * parts.dispatch
+    driving = members * parts.driver + sum(models_by_generation) * parts.dispatch
     storing = waves * (parts.write + parts.restore)
     hours = part.rounds / 3600
-    return Cost(
+    return RunCost(
         hours=hours * (busy + idle + scoring + driving + storing),
         gpus=gpus,
         busy=hours * busy,
@@ -148,34 +149,34 @@ def cost_of(part: RoundBudget, parts: Parts, gpus: int, rate: float, replicas: i
     )
 
 
-def scale_page(results: Json) -> str:
+def format_scale(results: Json) -> str:
     """Return the generated part of the page on scale, as Markdown."""
-    parts, costs = parts_of(results), budget(load_config(PRESET))
+    parts, costs = measured_parts(results), budget(load_config(PRESET))
     tracked = sum(part.rounds * part.generations * part.models / _replicas(part) for part in costs.parts) * parts.track
     rounds = [
-        f"{one.name} {one.rounds} x {one.models} models x {one.generations} generations x {one.images:,} images"
-        for one in costs.parts
+        f"{part.name} {part.rounds} x {part.models} models x {part.generations} generations x {part.images:,} images"
+        for part in costs.parts
     ]
+    disk = costs.disk(parts.checkpoint_bytes) / 1e9
     lines = [
-        *_measured(results, parts),
+        *_measured_list(results, parts),
         "",
         f"`{PRESET}` is {costs.passes:,} image passes at most: {'; '.join(rounds)}.",
         "",
         *(line for rate in RATES for line in _table(costs, parts, rate)),
-        f"Whatever the GPUs, the checkpoints take {costs.disk(parts.checkpoint) / 1e9:.1f} GB of disk at most, the "
-        f"MLflow writer is busy for {tracked / 60:.1f} min beside the training, and no more than {costs.models} GPUs "
-        "find a model to train.",
+        f"Whatever the GPUs, the checkpoints take {disk:.1f} GB of disk at most, the MLflow writer is busy for "
+        f"{tracked / 60:.1f} min beside the training, and no more than {costs.models} GPUs find a model to train.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _measured(results: Json, parts: Parts) -> list[str]:
-    """Return what was measured as a list."""
+def _measured_list(results: Json, parts: MeasuredParts) -> list[str]:
+    """Return the lines of the list of measured parts."""
     machine = results["machine"]
-    found = [
+    lines = [
         f"Measured on {machine['processor']}, {machine['cpus']} CPUs, {', '.join(machine['gpus']) or 'no GPU'}:",
         "",
-        f"- a checkpoint of {parts.checkpoint / 1e6:.1f} MB: {1000 * parts.write:.1f} ms to write and sync, "
+        f"- a checkpoint of {parts.checkpoint_bytes / 1e6:.1f} MB: {1000 * parts.write:.1f} ms to write and sync, "
         f"{1000 * parts.restore:.1f} ms to read, check and restore",
         f"- scoring a member of five models: {1000 * parts.score:.1f} ms",
         f"- the driver, for a member and generation: {1000 * parts.driver:.2f} ms; all of a task's way through Ray: "
@@ -184,11 +185,11 @@ def _measured(results: Json, parts: Parts) -> list[str]:
     ]
     if parts.step is not None:
         rate = REPLICAS * STEP_BATCH / parts.step
-        found.append(f"- training at 64x64, one channel, on one thread: {rate:,.0f} image passes/s")
-    return found
+        lines.append(f"- training at 64x64, one channel, on one thread: {rate:,.0f} image passes/s")
+    return lines
 
 
-def _table(costs: Budget, parts: Parts, rate: int) -> list[str]:
+def _table(costs: Budget, parts: MeasuredParts, rate: int) -> list[str]:
     lines = [
         f"At {rate:,} image passes a second on each GPU:",
         "",
@@ -196,25 +197,25 @@ def _table(costs: Budget, parts: Parts, rate: int) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for gpus in GPUS:
-        each = [cost_of(part, parts, gpus, rate, _replicas(part)) for part in costs.parts]
-        whole = each[0] + each[1] + each[2]
-        cells = [*(_duration(one.hours) for one in (*each, whole)), f"{whole.hours * gpus:,.0f}"]
+        by_round = [round_cost(part, parts, gpus, rate, _replicas(part)) for part in costs.parts]
+        whole = by_round[0] + by_round[1] + by_round[2]
+        cells = [*(_format_hours(cost.hours) for cost in (*by_round, whole)), f"{whole.hours * gpus:,.0f}"]
         share = f"{100 * whole.busy / whole.hours:.0f} %"
         lines.append(f"| {gpus} | {' | '.join(cells)} | {share} | {whole.limit} |")
     return [*lines, ""]
 
 
 def _replicas(part: RoundBudget) -> int:
-    """Return how many models a member has: one in the final round."""
+    """Return the number of models of a member: one in the final round."""
     return 1 if part.name.startswith("final") else REPLICAS
 
 
-def _duration(hours: float) -> str:
+def _format_hours(hours: float) -> str:
     if hours >= 48:
         return f"{hours / 24:,.1f} d"
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
 
 
-def _measure(case: Json, wanted: Callable[[str], bool]) -> float:
-    measures: Sequence[Json] = case["measures"]
-    return float(next(one["value"] for one in measures if wanted(one["name"])))
+def _measurement(case: Json, matches: Callable[[str], bool]) -> float:
+    measurements: Sequence[Json] = case["measurements"]
+    return float(next(measurement["value"] for measurement in measurements if matches(measurement["name"])))

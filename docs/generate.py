@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterator
-from inspect import cleandoc, isclass, isfunction, signature
+from collections.abc import Iterator, Mapping
+from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -186,8 +186,8 @@ def annotation_text(annotation: Any) -> str:
         return f"list of {annotation_text(arguments[0])}"
     if annotation is type(None):
         return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    return names.get(annotation, "mapping" if origin is dict or annotation is dict else str(annotation))
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
 
 
 def default_text(field: FieldInfo) -> str:
@@ -210,7 +210,7 @@ def sentence(text: str | None) -> str:
 
 def component_parts() -> Iterator[str]:
     """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
-    from pbt_disent.data import READERS, RENDERERS
+    from pbt_disent.data import READERS, WORLDS
     from pbt_disent.models import OBJECTIVES
 
     yield "## Objectives"
@@ -228,16 +228,10 @@ def component_parts() -> Iterator[str]:
     yield "## Readers"
     for name in READERS:
         yield f"### {name}"
-        yield sentence(READERS[name].description)
-        yield option_list(READERS[name].open)
+        yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]
+        yield option_table(READERS[name])
     yield "## Worlds"
-    for name in RENDERERS:
+    for name in WORLDS:
         yield f"### {name}"
-        yield cleandoc(RENDERERS[name].__doc__ or "").split("\n\n")[0]
-        yield option_list(RENDERERS[name])
-
-
-def option_list(function: Any) -> str:
-    """Return the options that a function takes, with their defaults."""
-    options = [option for option in signature(function).parameters.values() if option.name not in ("path", "progress")]
-    return "\n".join(f"- `{option.name}` (default: `{option.default}`)" for option in options)
+        yield cleandoc(WORLDS[name].__doc__ or "").split("\n\n")[0]
+        yield option_table(WORLDS[name])

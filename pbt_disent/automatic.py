@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from pbt_disent.config import Config, load_config, override
 from pbt_disent.data import first_picture, load
-from pbt_disent.data.base import ImageData
-from pbt_disent.data.storage import Progress
+from pbt_disent.data.base import ImageData, ProgressCallback
 from pbt_disent.errors import UserError
 from pbt_disent.machine import usable_cpus
 
@@ -17,7 +16,7 @@ SIZES = (28, 32, 64, 128)
 LEAST_IMAGES, MOST_IMAGES = 8_000, 480_000
 
 
-def automatic_config(source: str, overrides: Sequence[str], progress: Progress | None = None) -> Config:
+def automatic_config(source: str, overrides: Sequence[str], progress: ProgressCallback | None = None) -> Config:
     """Return a config for a set of images that nobody has described.
 
     Images of a size that no network takes are resized: to 32 pixels on up to 8 CPUs, to 64 on more. A generation is
@@ -49,7 +48,7 @@ def automatic_config(source: str, overrides: Sequence[str], progress: Progress |
     return load_config("auto", [named, *chosen, *overrides])
 
 
-def _sized(source: str, options: dict[str, object], size: int, progress: Progress | None) -> ImageData:
+def _sized(source: str, options: dict[str, object], size: int, progress: ProgressCallback | None) -> ImageData:
     """Open the data, at a size that a network takes; note the size in the options if it had to be chosen.
 
     Pictures are not converted at a size of their own that no network takes: photographs would fill the disk.

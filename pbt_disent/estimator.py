@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pbt_disent.api import execute, prepare
 from pbt_disent.automatic import automatic_config
 from pbt_disent.config import Config, load_config, override
-from pbt_disent.data.arrays import layout_of
+from pbt_disent.data.array_images import layout_of
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import Observer, Observers

@@ -50,7 +50,7 @@ KINDS = {
     "segmentation": "pbt_disent.rounds.segmentation:SEGMENTATIONS",
     "executor": "pbt_disent.population.launcher:LAUNCHERS",
     "reader": "pbt_disent.data.readers:READERS",
-    "world": "pbt_disent.data.renderers:WORLDS",
+    "world": "pbt_disent.data.worlds:WORLDS",
 }
 """The kinds of components, and where the registry of each is found."""
 
@@ -301,7 +301,8 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError
     owner = _model_at(model, location[:-1])
     field = owner.model_fields.get(location[-1])
     if issubclass(owner, Component) and field is not None and not field.is_required():
-        remedy = f"the default is {field.get_default(call_default_factory=True)}"
+        default = field.get_default(call_default_factory=True)
+        remedy = "leave it out" if default is None else f"the default is {default}"
     return OptionError(location, _rule(first["type"], field) or message, remedy, first["input"])
 
 
@@ -312,7 +313,8 @@ def _rule(kind: str, field: FieldInfo | None) -> str | None:
     bounds = {
         key: getattr(mark, key) for mark in field.metadata for key in ("ge", "gt", "le", "lt") if hasattr(mark, key)
     }
-    if kind in {"greater_than_equal", "less_than_equal"} and {"ge", "le"} <= bounds.keys():
+    is_out_of_range = kind in {"greater_than_equal", "less_than_equal", "int_type", "float_type"}
+    if is_out_of_range and {"ge", "le"} <= bounds.keys():
         return f"must be in {bounds['ge']:g} to {bounds['le']:g}"
     return None
 

@@ -11,13 +11,13 @@ def duration(seconds: float) -> str:
     Args:
         seconds: The duration in seconds.
 
-    >>> [duration(seconds) for seconds in (45, 420, 11_520, 216_000)]
-    ['45 s', '7 min', '3.2 h', '2.5 days']
+    >>> [duration(seconds) for seconds in (45, 440, 11_520, 216_000)]
+    ['45 s', '7.3 min', '3.2 h', '2.5 days']
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
+        return f"{seconds / 60:.1f} min"
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} days"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.markers import replace_between_markers
-from pbt_disent.errors import PbtDisentError, UserError, nearest
+from benchmarks.command import exit_code_of, replace_section
+from pbt_disent.errors import UserError, nearest
 
 __all__ = ["build_parser", "main", "run"]
 
@@ -33,14 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 (failed), 2 (bad input) or 130 (stopped)."""
     options = build_parser().parse_args(arguments)
-    try:
-        return run(options)
-    except PbtDisentError as error:
-        print(f"studies: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("studies: stopped", file=sys.stderr)
-        return 130
+    return exit_code_of("studies", lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,9 +64,7 @@ def run(options: argparse.Namespace) -> int:
     if study.figure is not None and done:
         results.with_suffix(".png").write_bytes(figure_bytes(study.figure(done), "png"))
     if options.into is not None:
-        replace_between_markers(
-            options.into, "--into", f"study:{options.study}", study.brief(done) if study.brief else table
-        )
+        replace_section(options.into, "--into", f"study:{options.study}", study.brief(done) if study.brief else table)
     print(table)
     return 0
 

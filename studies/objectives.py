@@ -15,9 +15,9 @@ import yaml
 from pbt_disent import data as data_module
 from pbt_disent.config import ObjectiveConfig, SupervisionConfig
 from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.data.storage import materialise
-from pbt_disent.metrics import gaussian_total_correlation, reconstruction_error, score
+from pbt_disent.metrics import MetricInputs, gaussian_total_correlation, reconstruction_error, score
 from pbt_disent.models import LatentModel, resolve
 from pbt_disent.models.encoding import to_unit
 from pbt_disent.models.objectives.strkm import StRKM
@@ -109,7 +109,7 @@ def _train(cell: Cell, world: ImageData, folder: Path) -> tuple[LatentModel, UIn
 def _figures(model: LatentModel, images: UInt8Array, factors: IntArray) -> Json:
     seen = model.posterior(images)
     varying = factors[:, np.ptp(factors, axis=0) > 0]
-    found = score(seen.codes, varying, metrics=["mig", "mig_sup", "dci"], intervals=False)
+    found = score(MetricInputs(seen.codes, varying), ["mig", "mig_sup", "dci"], intervals=False)
     sigma = None if seen.log_sigma is None else np.exp(seen.log_sigma)
     correlation = gaussian_total_correlation(seen.codes, sigma, minimum_variance=ACTIVE_VARIANCE)
     restored = model.decode(seen.codes)
@@ -148,7 +148,7 @@ def _frame_figures(objective: StRKM, images: UInt8Array, factors: IntArray) -> J
         features = [objective.encoder(to_unit(images[part], "cpu")) for part in parts]
     unrotated = ((torch.cat(features) - objective.centre).double() @ frame).numpy()
     varying = factors[:, np.ptp(factors, axis=0) > 0]
-    found = score(unrotated, varying, metrics=["mig", "mig_sup", "dci"], intervals=False)
+    found = score(MetricInputs(unrotated, varying), ["mig", "mig_sup", "dci"], intervals=False)
     return {
         "unrotated_mig": found["mig"].values["score"],
         "unrotated_mig_sup": found["mig_sup"].values["score"],

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pbt_disent import api
 from pbt_disent.config import Config, validate
 from pbt_disent.data.base import ImageData
-from pbt_disent.metrics import score
+from pbt_disent.metrics import MetricInputs, score
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Observers
 from pbt_disent.rounds.method import Result
@@ -119,7 +119,7 @@ def _figures(model: LatentModel, world: ImageData) -> Json:
     assert factors is not None
     varying = np.flatnonzero(np.ptp(factors, axis=0) > 0)
     codes = model.encode(world.images(every))
-    found = score(codes, factors[:, varying], metrics=["mig", "dci"], intervals=False)
+    found = score(MetricInputs(codes, factors[:, varying]), ["mig", "dci"], intervals=False)
     gaps = found["mig"].result.per_factor  # type: ignore[attr-defined]
     return {
         "mig": found["mig"].values["score"],

@@ -16,7 +16,7 @@ from pbt_disent import api, data
 from pbt_disent.automatic import automatic_config
 from pbt_disent.cli.arguments import read_config
 from pbt_disent.cli.summary import print_summary
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.errors import UserError
 from pbt_disent.population.executor import InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report

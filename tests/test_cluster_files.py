@@ -78,17 +78,17 @@ def ray_command(name: str) -> click.Command:
 
 
 def check_options(command: click.Command, arguments: list[str]) -> None:
-    """See that a command knows every option that it is given."""
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    """See that a command has every option among the arguments."""
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     for argument in arguments:
         if argument == "--":
             return
         if argument.startswith("--"):
-            assert argument.split("=")[0] in known, f"{command.name} has no {argument}"
+            assert argument.split("=")[0] in options, f"{command.name} has no {argument}"
 
 
 def check_command(line: str) -> str | None:
-    """Check a command of ours or of Ray's; return its program, none for another one's."""
+    """Check a command of ours or of Ray's; return its program, or None for another one's."""
     words = shlex.split(line, comments=True)
     while words and ("=" in words[0] or words[0] in {"env", "export"}) and not words[0].startswith("-"):
         words = words[1:]
@@ -101,11 +101,11 @@ def check_command(line: str) -> str | None:
     elif words[:3] == ["python", "-m", "pbt_disent.tune.supervisor"]:
         assert build_supervisor().parse_known_args(words[3:])[1] == []
     elif words[0] == "mlflow":
-        said = subprocess.run(
+        help_text = subprocess.run(
             [sys.executable, "-m", "mlflow", words[1], "--help"], capture_output=True, text=True, check=True
         ).stdout
         for option in (word.split("=")[0] for word in words[2:] if word.startswith("--")):
-            assert re.search(rf"{option}\b", said), f"mlflow {words[1]} has no {option}"
+            assert re.search(rf"{option}\b", help_text), f"mlflow {words[1]} has no {option}"
     else:
         return None
     return words[0]

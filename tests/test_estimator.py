@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pbt_disent import RPUVAE
-from pbt_disent.data.renderers.sprites import Sprites
+from pbt_disent.data.worlds.sprites import Sprites
 from pbt_disent.errors import UserError
 
 TINY: dict[str, Any] = {

@@ -12,7 +12,7 @@ import pytest
 from pbt_disent import api, data
 from pbt_disent.config import load_config
 from pbt_disent.data.base import Indices
-from pbt_disent.data.renderers.sprites import Sprites
+from pbt_disent.data.worlds.sprites import Sprites
 from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Phase

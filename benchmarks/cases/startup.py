@@ -10,41 +10,41 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.case import CASES, Case, Contest, Disagreement, Measure, Setting
+from benchmarks.case import CASES, Case, Comparison, Disagreement, Measurement, Setup
 from benchmarks.timing import timed
 from pbt_disent.files import is_unfinished
 
-__all__ = ["prepare"]
+__all__ = ["prepare_startup"]
 
 HELP = (sys.executable, "-m", "pbt_disent", "--help")
 EAGER = (sys.executable, "-c", "import torch, ray.tune, mlflow")
-PATIENCE = 180.0
-ARRAY = b"\x93NUMPY"
+START_TIMEOUT = 180.0
+NUMPY_MAGIC = b"\x93NUMPY"
 
 
-def prepare(setting: Setting) -> Contest:
-    """The peer is a command line that imports torch, Ray Tune and MLflow before it prints its help.
+def prepare_startup(setup: Setup) -> Comparison:
+    """The baseline is a command line that imports torch, Ray Tune and MLflow before it prints its help.
 
     The time to the first training step is that of `pbt-disent run demo` with one batch per task, from the command to
     the first checkpoint that a worker has stored; it is measured at full size only, and once.
     """
 
-    def agree() -> str:
+    def check() -> str:
         if "resume" not in subprocess.run(HELP, capture_output=True, text=True, check=True).stdout:
             raise Disagreement("the help text does not list the verbs")
         return "the help lists the verbs"
 
-    def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
-        if setting.size != "full" or not setting.first:
+    def measurements(medians: Mapping[str, float]) -> Sequence[Measurement]:
+        if setup.size != "full" or not setup.is_first_session:
             return []
-        return [Measure("from `run` to the first training step", _first_step(setting.folder / "runs"), "s")]
+        return [Measurement("from `run` to the first training step", _first_step(setup.folder / "runs"), "s")]
 
-    return Contest(
+    return Comparison(
         timed("pbt-disent --help", lambda: subprocess.run(HELP, capture_output=True, check=True)),
         [timed("importing torch, Ray Tune and MLflow", lambda: subprocess.run(EAGER, capture_output=True, check=True))],
-        agree,
-        setting.pick(2, 1, 1),
-        measures=measures,
+        check,
+        setup.pick(2, 1, 1),
+        measurements=measurements,
     )
 
 
@@ -54,14 +54,14 @@ def _first_step(runs: Path) -> float:
         sys.executable, "-m", "pbt_disent", "run", "demo", "--runs", str(runs), "--name", "first",
         "--set", "population.images_per_generation=64",
     )  # fmt: skip
-    begun = time.perf_counter()
+    start = time.perf_counter()
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not _has_checkpoint(runs / "first" / "blobs"):
-            if run.poll() is not None or time.perf_counter() - begun > PATIENCE:
+            if run.poll() is not None or time.perf_counter() - start > START_TIMEOUT:
                 raise Disagreement("the demo stored no checkpoint")
             time.sleep(0.02)
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
     finally:
         run.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -76,9 +76,9 @@ def _has_checkpoint(blobs: Path) -> bool:
         for path in blobs.glob("??/*"):
             if not is_unfinished(path):
                 with path.open("rb") as file:
-                    if file.read(len(ARRAY)) != ARRAY:
+                    if file.read(len(NUMPY_MAGIC)) != NUMPY_MAGIC:
                         return True
     return False
 
 
-CASES.register("startup")(Case("`pbt-disent --help`: against importing everything first", prepare))
+CASES.register("startup")(Case("`pbt-disent --help`: against importing everything first", prepare_startup))

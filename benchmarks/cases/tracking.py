@@ -1,4 +1,4 @@
-"""What the recording in MLflow takes from a run: processor time of the writer, and of a server with a password."""
+"""What the record in MLflow costs a run: processor time, and how it grows with the members."""
 
 from __future__ import annotations
 
@@ -9,75 +9,85 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from benchmarks.case import CASES, Case, Contest, Disagreement, Goal, Measure, Setting, Side
+from benchmarks.case import (
+    CASES,
+    Case,
+    Comparison,
+    Disagreement,
+    Goal,
+    Implementation,
+    Measurement,
+    Scaling,
+    ScalingImplementation,
+    Setup,
+)
 from pbt_disent.types import Json
 
-__all__ = ["prepare"]
+__all__ = ["prepare_cost", "prepare_members"]
 
-LASTS = 30.0
-"""Seconds of a generation: the writer finds a new one as often."""
+GENERATION_SECONDS = 30.0
+"""The duration of a generation, after which the writer finds a new one."""
 OURS, THEIRS = "pbt-disent/bench", "one call for each value"
-GOAL = Goal(2.0, at_most=True)
-"""Per cent of the time: what a run that keeps all processors busy lasts longer."""
+COST_GOAL = Goal(2.0, at_most=True)
+"""Per cent of the processors' time: what a run that keeps all of them busy lasts longer."""
 
 
-def prepare(setting: Setting) -> Contest:
+def prepare_cost(setup: Setup) -> Comparison:
     """56 members with 30 metrics each over 20 generations of 30 s, on a clock that is set forward instead of waiting.
 
     Ours is the writer's own way, with its rests, without making the runs, which happens once, and without the picture
-    of a round, which is drawn rarely. The peer makes one call for each metric, parameter and tag, over
+    of a round, which is drawn rarely. The baseline makes one call for each metric, parameter and tag, over
     one generation.
     """
-    from benchmarks.peers.plain_logging import latest_metrics, log_plainly
-    from benchmarks.tracked import password_server, population_records
+    from benchmarks.tracking import latest_metrics, log_value_by_value, password_server, population_records
 
-    members, generations = setting.pick(56, 56, 3), setting.pick(10, 4, 3)
-    store, numbers = f"sqlite:///{setting.folder / 'mlflow.db'}", count()
-    records = population_records(setting.folder / "run", members, generations, metrics=30)
+    members, generations = setup.pick(56, 56, 3), setup.pick(10, 4, 3)
+    store, numbers = f"sqlite:///{setup.folder / 'mlflow.db'}", count()
+    records = population_records(setup.folder / "run", members, generations, metrics=30)
 
     def record(uri: str) -> list[float]:
-        return _record(setting.folder / "run", uri, f"run {next(numbers)}", records)
+        return _record(setup.folder / "run", uri, f"run {next(numbers)}", records)
 
     def theirs() -> list[float]:
-        begun = time.process_time()
-        log_plainly(store, THEIRS, records[1:2])
-        return [time.process_time() - begun]
+        start = time.process_time()
+        log_value_by_value(store, THEIRS, records[1:2])
+        return [time.process_time() - start]
 
-    def agree() -> str:
-        small = population_records(setting.folder / "small", 4, 4, metrics=30)
-        log_plainly(store, "agreement", small)
-        _record(setting.folder / "small", store, "agreement", small, experiment="agreement of ours")
+    def check() -> str:
+        small = population_records(setup.folder / "small", 4, 4, metrics=30)
+        log_value_by_value(store, "agreement", small)
+        _record(setup.folder / "small", store, "agreement", small, experiment="agreement of ours")
         mine, plain = latest_metrics(store, "agreement of ours"), latest_metrics(store, "agreement")
         if not mine or mine != plain:
             raise Disagreement("the two ways leave different metrics in the store")
         return f"both leave the same {sum(map(len, mine.values()))} metrics of {len(mine)} members"
 
-    def measures(medians: Mapping[str, float]) -> Sequence[Measure]:
+    def measurements(medians: Mapping[str, float]) -> Sequence[Measurement]:
         processors = len(os.sched_getaffinity(0))
-        whole = LASTS * processors / 100
+        whole = GENERATION_SECONDS * processors / 100
         name = f"of {processors} processors while a generation lasts 30 s, on SQLite"
-        found = [Measure(name, medians["the writer"] / whole, "%", GOAL)]
-        if importlib.util.find_spec("flask_wtf") is None or not setting.first:
+        found = [Measurement(name, medians["the writer"] / whole, "%", COST_GOAL)]
+        if importlib.util.find_spec("flask_wtf") is None or not setup.is_first_session:
             return found
         servers = (("a server that hashes each password once", 300.0), ("one that does so each time", 0.0))
-        for name, remember in servers[: setting.pick(2, 0, 1)]:
-            folder = setting.folder / f"server-{remember:.0f}"
+        for name, cache_seconds in servers[: setup.pick(2, 0, 1)]:
+            folder = setup.folder / f"server-{cache_seconds:.0f}"
             folder.mkdir()
-            with password_server(folder, remember=remember) as server:
+            with password_server(folder, cache_seconds=cache_seconds) as server:
                 before = server.processor_seconds()
                 client = sum(record(server.uri)) / (generations - 1)
                 served = (server.processor_seconds() - before) / generations
-            found.append(Measure(f"the same, writing to {name}", client / whole, "%", GOAL))
-            found.append(Measure("and of the server's processors", served / whole, "%"))
+            found.append(Measurement(f"the same, writing to {name}", client / whole, "%", COST_GOAL))
+            found.append(Measurement("and of the server's processors", served / whole, "%"))
         return found
 
-    return Contest(
-        Side("the writer", lambda: record(store)),
-        [Side("one call for each value", theirs)],
-        agree,
+    return Comparison(
+        Implementation("the writer", lambda: record(store)),
+        [Implementation("one call for each value", theirs)],
+        check,
         1,
         unit="CPU s",
-        measures=measures,
+        measurements=measurements,
     )
 
 
@@ -96,14 +106,14 @@ def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experime
     costs: list[float] = []
     now, waiting = 0.0, list(records)
     while waiting:
-        now = max(now, LASTS * (len(records) - len(waiting) + 1))
+        now = max(now, GENERATION_SECONDS * (len(records) - len(waiting) + 1))
         noted = 0
-        while waiting and LASTS * (len(records) - len(waiting) + 1) <= now:
+        while waiting and GENERATION_SECONDS * (len(records) - len(waiting) + 1) <= now:
             spool.append(waiting.pop(0))
             noted += 1
-        begun, used = time.monotonic(), time.process_time()
+        start, used = time.monotonic(), time.process_time()
         uploader.upload()
-        took, used = time.monotonic() - begun, time.process_time() - used
+        took, used = time.monotonic() - start, time.process_time() - used
         now += took
         if len(records) - len(waiting) > noted:  # not the first, which makes the runs
             now += throttle_seconds(took)
@@ -112,5 +122,86 @@ def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experime
 
 
 CASES.register("tracking-cost")(
-    Case("processor time of a population's record in MLflow: against a call for each value", prepare)
+    Case("processor time of a population's record in MLflow: against a call for each value", prepare_cost)
+)
+
+
+LARGE = (10_000, 100)
+"""The members and generations that the cost is extrapolated to."""
+
+
+def prepare_members(setup: Setup) -> Scaling:
+    """Send the generations of a population to a SQLite store: 1,000 members over 20 generations at full size.
+
+    Ours is the writer's thread, from the spool; the baseline makes one call for each metric, parameter and tag, as
+    MLflow's own quickstart does. Training waits for neither: it waits for what `MlflowWriter.notify` takes.
+    """
+    from benchmarks.tracking import latest_metrics, log_value_by_value, population_records
+    from pbt_disent.tracking.records import run_record
+    from pbt_disent.tracking.spool import Spool
+    from pbt_disent.tracking.tracking_store import resolve_store
+    from pbt_disent.tracking.uploader import Uploader
+
+    generations = setup.pick(20, 3, 2)
+    sizes = setup.pick((4, 16, 125, 1000), (6, 18, 54), (2, 4))
+    uri = f"sqlite:///{setup.folder / 'mlflow.db'}"
+    records = {size: population_records(setup.folder / f"run-{size}", size, generations) for size in sizes}
+    numbers, appended = count(), dict[int, float]()
+
+    def ours(members: int) -> float:
+        number = next(numbers)
+        folder = setup.folder / f"spool-{number}"
+        folder.mkdir()
+        spool = Spool(folder)
+        spool.append(run_record(1, f"run {number}", name="bench", experiment=OURS, store="bench", tags={}, data=None))
+        start = time.perf_counter()
+        for record in records[members]:
+            spool.append(record)
+        appended[members] = time.perf_counter() - start
+        start = time.perf_counter()
+        Uploader(folder, spool, resolve_store(folder, uri, {})).upload()
+        return time.perf_counter() - start
+
+    def theirs(members: int) -> float:
+        start = time.perf_counter()
+        log_value_by_value(uri, THEIRS, records[members])
+        return time.perf_counter() - start
+
+    def check() -> str:
+        ours(sizes[0])
+        theirs(sizes[0])
+        mine, plain = latest_metrics(uri, OURS), latest_metrics(uri, THEIRS)
+        if not mine or mine != plain:
+            raise Disagreement("the two ways leave different metrics in the store")
+        return f"both leave the same {sum(map(len, mine.values()))} metrics of {len(mine)} members"
+
+    def measurements(medians: Mapping[int, float]) -> Sequence[Measurement]:
+        most = sizes[-1]
+        piece = medians[most] / (most * generations)
+        hours = piece * LARGE[0] * LARGE[1] / 3600
+        return [
+            Measurement("for a member and generation", 1000 * piece, "ms"),
+            Measurement("of the driver for them, on disk", 1e6 * appended[most] / (most * generations), "µs"),
+            Measurement(f"{LARGE[0]:,} members over {LARGE[1]} generations, extrapolated", hours, "h"),
+        ]
+
+    baseline = ScalingImplementation(THEIRS, theirs, max_size=setup.pick(16, 18, 4))
+    return Scaling(
+        "members",
+        sizes,
+        1,
+        ScalingImplementation("one batch for each member and generation", ours),
+        check,
+        1,
+        [baseline],
+        measurements=measurements,
+    )
+
+
+CASES.register("grow-tracking")(
+    Case(
+        "a population's record in MLflow: against linear growth in members, and a call for each value",
+        prepare_members,
+        max_sessions=3,
+    )
 )

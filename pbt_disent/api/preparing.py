@@ -9,9 +9,9 @@ import numpy as np
 
 from pbt_disent import data as data_module
 from pbt_disent.config import RECURSIVE, Config, load_config
-from pbt_disent.data.base import ImageData
-from pbt_disent.data.splits import split
-from pbt_disent.data.storage import Progress, StoredImages, materialise
+from pbt_disent.data.base import ImageData, ProgressCallback
+from pbt_disent.data.selection import split
+from pbt_disent.data.storage import StoredImages, materialise
 from pbt_disent.errors import UserError
 from pbt_disent.models import ObjectiveOptions
 from pbt_disent.population.manifest import DataIdentity
@@ -140,7 +140,7 @@ def objective_labels(names: Sequence[str]) -> list[str]:
     ]
 
 
-def check(config: Config, progress: Progress | None = None) -> tuple[ImageData, tuple[ObjectiveOptions, ...]]:
+def check(config: Config, progress: ProgressCallback | None = None) -> tuple[ImageData, tuple[ObjectiveOptions, ...]]:
     """Open the data and check the objectives, the labels and the budget against it, before anything is written.
 
     Args:
@@ -184,7 +184,7 @@ def _check_num_images(config: Config, num_images: int, objectives: Sequence[Obje
         )
 
 
-def prepare(folder: RunFolder, *, progress: Progress | None = None, device: str = "cpu") -> PreparedRun:
+def prepare(folder: RunFolder, *, progress: ProgressCallback | None = None, device: str = "cpu") -> PreparedRun:
     """Read or render the images into the memory-mapped store that all runs in the folder beside share, and check all.
 
     Args:

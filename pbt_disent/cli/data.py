@@ -24,7 +24,7 @@ Source = Annotated[str, typer.Argument(metavar="DATA", help="A rendered world by
 def info(source: Source, options: DataOptions = None, as_json: AsJson = False) -> None:
     """Say what a file, a folder or a rendered world is."""
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import info as describe
+    from pbt_disent.data.inspection import info as describe
 
     with bar("images") as progress:
         description = describe(source, progress, **parse_options(options))
@@ -51,7 +51,7 @@ def verify(source: Source, options: DataOptions = None, as_json: AsJson = False)
     The exit code is 1 where there is an error.
     """
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.inspect import verify as check
+    from pbt_disent.data.inspection import verify as check
 
     with bar("checking") as progress:
         findings = check(source, progress, **parse_options(options))
@@ -79,10 +79,10 @@ def render(
 ) -> None:
     """Render a world into a memory-mapped store."""
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data import RENDERERS, load, materialise
+    from pbt_disent.data import WORLDS, load, materialise
     from pbt_disent.machine import usable_cpus
 
-    RENDERERS[source]
+    WORLDS[source]
     world = load(source, **parse_options(options))
     workers = usable_cpus() if processes is None else processes
     if workers < 1:

@@ -39,7 +39,7 @@ def examine() -> Json:
     import torch
 
     from pbt_disent.config import preset_names
-    from pbt_disent.data import READERS, RENDERERS
+    from pbt_disent.data import READERS, WORLDS
     from pbt_disent.machine import usable_cpus, usable_memory
     from pbt_disent.metrics import METRICS
     from pbt_disent.models import OBJECTIVES
@@ -70,7 +70,7 @@ def examine() -> Json:
         "objectives": list(OBJECTIVES),
         "fitness": list(FITNESS),
         "metrics": list(METRICS),
-        "renderers": list(RENDERERS),
+        "renderers": list(WORLDS),
         "readers": list(READERS),
         "problems": problems,
     }

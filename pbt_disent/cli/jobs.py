@@ -40,11 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["list_runs", "logs", "progress_of", "status", "stop", "submit"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-GENERATION = re.compile(
-    r"^  (?P<round>\S+) generation (?P<generation>\d+): best (?P<best>\S+)(?: \[(?P<low>\S+) to (?P<high>\S+)\])?, "
-    r"median \S+, replaced .*; (?P<left>.+)$"
-)
 RETRY = "supervisor: "
+"""The beginning of a line in which the supervisor says that it starts a run again."""
 
 
 @verb(
@@ -164,23 +161,16 @@ def status(
 
 
 def progress_of(log: str) -> Json:
-    """Read the last generation, the best score and the last retry from a run's output.
+    """Return the record of the last committed generation, and the last retry, in what a submitted run has printed.
 
     Args:
-        log: what `pbt_disent.cli.live.Progress` and `pbt_disent.tune.supervisor` have printed.
+        log: The lines of `pbt_disent.cli.live.LiveProgress` and `pbt_disent.tune.supervisor`.
     """
-    found: Json = {"round": None, "generation": None, "best": None, "interval": None, "left": None, "retry": None}
-    for line in log.splitlines():
-        if generation := GENERATION.match(line):
-            best = generation["best"]
-            found["round"], found["generation"] = generation["round"], int(generation["generation"])
-            found["best"] = None if best == "none" else float(best)
-            low, high = generation["low"], generation["high"]
-            found["interval"] = None if low is None else [float(low), float(high)]
-            found["left"] = generation["left"]
-        elif line.startswith(RETRY):
-            found["retry"] = line.removeprefix(RETRY)
-    return found
+    from pbt_disent.cli.live import last_record
+
+    missing = dict.fromkeys(("round", "generation", "best", "interval", "seconds_left"))
+    retries = [line.removeprefix(RETRY) for line in log.splitlines() if line.startswith(RETRY)]
+    return {**(last_record(log) or missing), "retry": retries[-1] if retries else None}
 
 
 def _age(job: Any) -> float | None:
@@ -199,7 +189,8 @@ def _print_status(record: Json) -> None:
         best = "none" if record["best"] is None else f"{record['best']:.3f}"
         if record["interval"]:
             best += " [{:.3f} to {:.3f}]".format(*record["interval"])
-        print(f"  round {record['round']}, generation {record['generation']}, best score {best}; {record['left']}")
+        left = "on record" if record["seconds_left"] is None else f"about {duration(record['seconds_left'])} left"
+        print(f"  round {record['round']}, generation {record['generation']}, best score {best}; {left}")
     if record["retry"]:
         print(f"  {record['retry']}")
     if record["status"] == "FAILED":
@@ -214,15 +205,13 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing until the run ends.")] = False,
 ) -> None:
     """Print what a submitted run has printed."""
+    from pbt_disent.cli.live import without_records
     from pbt_disent.tune.jobs import JobClient
 
     jobs = JobClient(address, allow_unauthenticated=allow_unauthenticated)
     job = jobs.find(run)
-    if not follow:
-        print(jobs.read_log(job), end="")
-        return
-    for piece in jobs.follow_log(job):
-        print(piece, end="", flush=True)
+    for line in without_records(jobs.follow_log(job) if follow else [jobs.read_log(job)]):
+        print(line, end="", flush=True)
 
 
 @verb("stop my-1")

@@ -180,7 +180,7 @@ def load_images(
     """
     from pbt_disent import data
     from pbt_disent.cli.progress import bar
-    from pbt_disent.data.splits import split
+    from pbt_disent.data.selection import split
 
     if source is not None:
         with bar("images") as progress:

@@ -1,19 +1,26 @@
-"""What is being worked on, on the terminal; silence where there is none."""
+"""A progress bar or a status line on the terminal; nothing where the output is no terminal."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
-from rich.progress import Progress
-
 __all__ = ["bar", "working"]
 
 
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; what is yielded takes what is done and what there is to do."""
+    """Show a progress bar while the block runs.
+
+    Args:
+        title: What is being done.
+
+    Yields:
+        A function that takes how much is done, and how much there is to do in all.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total: None
@@ -25,7 +32,16 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def working(title: str) -> Iterator[Callable[[str], None]]:
-    """Show what is worked on while the block runs; what is yielded takes the name of the next piece of work."""
+    """Show a line with what is being done while the block runs.
+
+    Args:
+        title: What is done first.
+
+    Yields:
+        A function that takes what is done next.
+    """
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda name: None

@@ -152,7 +152,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
         seconds: How long to measure the speed of training before the run.
     """
     from pbt_disent.api import execute, prepare
-    from pbt_disent.cli.live import Progress
+    from pbt_disent.cli.live import LiveProgress
     from pbt_disent.cli.plan import device_of, print_plan
     from pbt_disent.cli.progress import bar
     from pbt_disent.cli.summary import print_summary
@@ -186,7 +186,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
             )
             print(writer.description, flush=True)
             observers.append(writer)
-        live = Progress(run_cost(config).image_passes, expected)
+        live = LiveProgress(run_cost(config).image_passes, expected)
         try:
             with live:
                 outcome = execute(prepared, Observers([live, *observers]))

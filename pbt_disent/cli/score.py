@@ -18,7 +18,7 @@ from pbt_disent.errors import UserError
 
 if TYPE_CHECKING:
     from pbt_disent.data.base import ImageData
-    from pbt_disent.metrics.score import Scored
+    from pbt_disent.metrics import MetricScore
     from pbt_disent.types import IntArray
 
 __all__ = ["score"]
@@ -77,12 +77,12 @@ def score(
         arrays, latent_names, factor_names = _encode(source, data, parse_options(options), seed, runs)
     with working("reading") as begun:
         scores = metrics_module.score(
-            **arrays,
-            metrics="all" if metrics == "all" else [name.strip() for name in metrics.split(",")],
+            metrics_module.MetricInputs(**arrays),
+            "all" if metrics == "all" else [name.strip() for name in metrics.split(",")],
             budget=budget,
             seed=seed,
             intervals=not no_intervals,
-            begun=begun,
+            on_metric=begun,
         )
     if pictures:
         _write_matrices(pictures, scores, latent_names, factor_names)
@@ -121,19 +121,19 @@ def _encode(
     """
     import numpy as np
 
-    from pbt_disent.metrics.score import DECODED, POINTS
+    from pbt_disent.metrics import MAXIMUM_DECODED, MAXIMUM_POINTS
     from pbt_disent.report.truth import varying_factors
     from pbt_disent.seeds import Streams
 
     model, run = load_trained(reference, runs)
     data = load_images(source, options, reference, run, held_out=True)
     rows = _labelled_rows(data)
-    count = min(len(rows), sum(POINTS["protocol"]))
+    count = min(len(rows), sum(MAXIMUM_POINTS["protocol"]))
     drawn = np.sort(Streams(seed).generator("score", "images").choice(rows, count, replace=False))
     images = data.images(drawn)
     posterior = model.posterior(images)
     rng = Streams(seed).generator("score", "decoded")
-    decoded = np.sort(rng.permutation(count)[: DECODED["protocol"]])
+    decoded = np.sort(rng.permutation(count)[: MAXIMUM_DECODED["protocol"]])
     codes = posterior.codes[decoded]
     recombined = rng.permuted(codes, axis=0)
     arrays: dict[str, Any] = {
@@ -163,8 +163,8 @@ def _labelled_rows(data: ImageData) -> IntArray:
     return labelled if len(labelled) >= FEWEST_LABELLED else rows
 
 
-def _as_json(scored: Scored) -> dict[str, Any]:
-    record = scored.result.record
+def _as_json(scored: MetricScore) -> dict[str, Any]:
+    provenance = scored.result.provenance
     return {
         "values": {part: _finite(value) for part, value in scored.values.items()},
         "intervals": {
@@ -181,11 +181,11 @@ def _as_json(scored: Scored) -> dict[str, Any]:
         },
         "higher_is_better": scored.result.higher_is_better,
         "bounds": [_finite(bound) for bound in scored.result.bounds],
-        "budget": record.budget,
-        "samples": dict(record.samples),
-        "parameters": dict(record.parameters),
-        "seed": record.seed,
-        "version": record.version,
+        "budget": provenance.budget,
+        "samples": dict(provenance.samples),
+        "parameters": dict(provenance.parameters),
+        "seed": provenance.seed,
+        "version": provenance.version,
     }
 
 
@@ -193,14 +193,14 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _print_scores(scores: dict[str, Scored], seed: int) -> None:
+def _print_scores(scores: dict[str, MetricScore], seed: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("metric", "part", "value", "interval", "budget", "samples")
     for name, scored in scores.items():
-        record = scored.result.record
-        samples = ", ".join(f"{count:,} {what}" for what, count in record.samples.items())
+        provenance = scored.result.provenance
+        samples = ", ".join(f"{count:,} {what}" for what, count in provenance.samples.items())
         for number, (part, value) in enumerate(scored.values.items()):
             intervals = "; ".join(
                 f"{interval.low:.3f} to {interval.high:.3f} ({interval.over})"
@@ -208,7 +208,7 @@ def _print_scores(scores: dict[str, Scored], seed: int) -> None:
             )
             first = number == 0
             table.add_row(
-                name if first else "", part, f"{value:.4f}", intervals or "none", record.budget if first else "",
+                name if first else "", part, f"{value:.4f}", intervals or "none", provenance.budget if first else "",
                 samples if first else "",
             )  # fmt: skip
     console = Console()
@@ -220,7 +220,7 @@ def _print_scores(scores: dict[str, Scored], seed: int) -> None:
     console.print(f"{notes}Seed {seed}, pbt-disent {__version__}.", highlight=False)
 
 
-def _write_matrices(folder: Path, scores: dict[str, Scored], latents: list[str], factors: list[str]) -> None:
+def _write_matrices(folder: Path, scores: dict[str, MetricScore], latents: list[str], factors: list[str]) -> None:
     from pbt_disent.report.matrices import write_matrices
 
     results = {name: scored.result for name, scored in scores.items()}

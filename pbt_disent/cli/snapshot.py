@@ -1,4 +1,4 @@
-"""What `watch` knows of a run: its folder, read again and again while a driver works on it, each manifest once."""
+"""A run at one moment: its folder, read again and again while a driver works on it, and each manifest once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pbt_disent.store.run_folder import RunFolder
 __all__ = ["Snapshot", "State", "WatchedFolder"]
 
 State = Literal["starting", "running", "stopped", "finished"]
-_FETCH_SECONDS = 5.0
-_STARTING_SECONDS = 600.0
-"""A run that no driver holds yet is starting for so long: images are read, and a plan is measured."""
+REFRESH_SECONDS = 5.0
+"""How old what is known of a run in an object store may be."""
+STARTING_SECONDS = 600.0
+"""How long a run that no driver has held yet is taken to be starting: images are read, and a plan is measured."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,13 @@ class Snapshot:
     """A run at one moment.
 
     Args:
-        state: whether a driver is at work.
-        rounds: the generations of each round, by path, in the order in which the rounds began.
-        ended: why a round ended, by path.
+        state: Whether a driver is at work.
+        rounds: The manifests of each round by its path, in the order in which the rounds began.
+        ended: The reason for which a round ended, by path.
         num_images: The number of images that a round trains on, by path.
-        fitness: what a round ranks by, by path.
-        spent: time and passes so far.
-        left: seconds that are left at most, as far as that can be told.
+        fitness: What a round ranks its members by, by path.
+        spent: The time and the image passes so far.
+        seconds_left: The time that the run will take at most; None where that cannot be told.
     """
 
     state: State
@@ -46,11 +47,11 @@ class Snapshot:
     num_images: dict[str, int]
     fitness: dict[str, Fitness]
     spent: Spent
-    left: float | None
+    seconds_left: float | None
 
     @property
     def current(self) -> list[str]:
-        """Paths of the rounds that are under way, or of the one that began last."""
+        """The paths of the rounds that are under way, or of the one that began last."""
         under_way = [path for path in self.rounds if path in self.spent.under_way]
         return under_way or list(self.rounds)[-1:]
 
@@ -59,82 +60,83 @@ class WatchedFolder:
     """Reads a run folder as it grows.
 
     Args:
-        run: the folder.
-        service: whether somebody is there who starts the run again when its driver dies; nobody by default.
-        resume: the command that goes on with the run when it was stopped.
+        run: The folder of the run.
+        is_supervised: Whether a supervisor is there that starts the run again when its driver dies.
+        resume: The command that goes on with the run if it was stopped.
     """
 
-    def __init__(self, run: RunFolder, service: Callable[[], bool] = lambda: False, resume: str | None = None) -> None:
+    def __init__(
+        self, run: RunFolder, is_supervised: Callable[[], bool] = lambda: False, resume: str | None = None
+    ) -> None:
         self.run = run
         self.resume = resume or f"pbt-disent resume {run.path}"
-        self._service = service
+        self._is_supervised = is_supervised
         self.config: Config = run.config()
         self._manifests: dict[str, list[Manifest]] = {}
         self._identities: dict[str, str] = {}
-        self._fetched = time.monotonic()
+        self._refreshed = time.monotonic()
 
-    def look(self) -> Snapshot:
-        """Return what the folder says now; of a run in an object store, what that said some seconds ago at most."""
-        if time.monotonic() - self._fetched > _FETCH_SECONDS:
+    def read(self) -> Snapshot:
+        """Return what the folder holds now; of a run in an object store, what that held some seconds ago at most."""
+        if time.monotonic() - self._refreshed > REFRESH_SECONDS:
             with contextlib.suppress(FileNotFoundError):  # the driver deletes, too
                 self.run.refresh()
-            self._fetched = time.monotonic()
-        state = self._served(self._state())  # before the rest is read: behind the end nothing is added
+            self._refreshed = time.monotonic()
+        state = self._state()  # before the rest is read: after the end nothing is added
         rows = read_json_lines(self.run.path / "rounds.jsonl")
         started = {row["path"]: row for row in rows if row.get("event") == "started"}
         for path, row in started.items():
             if self._identities.get(path) != row.get("identity"):  # the round was begun anew, on other inputs
                 self._manifests[path], self._identities[path] = [], str(row.get("identity"))
-            self._read_on(path)
-        time_spent = spent(read_clock(self.run.path))
+            self._read_manifests(path)
+        usage = spent(read_clock(self.run.path))
         finished = {row["path"]: row for row in rows if row.get("event") == "finished"}
-        ended = {
-            path: str(row.get("reason", ""))
-            for path, row in finished.items()
-            if row.get("generations") == len(self._manifests.get(path, []))
-        }
         return Snapshot(
             state=state,
             rounds={path: list(self._manifests[path]) for path in started},
-            ended=ended,
+            ended={
+                path: str(row.get("reason", ""))
+                for path, row in finished.items()
+                if row.get("generations") == len(self._manifests.get(path, []))
+            },
             num_images={path: int(row.get("num_images", 0)) for path, row in started.items()},
             fitness={path: load_fitness(row.get("fitness", {})) for path, row in started.items()},
-            spent=time_spent,
-            left=self._left(time_spent),
+            spent=usage,
+            seconds_left=self._seconds_left(usage),
         )
 
-    def _served(self, state: State) -> State:
-        return "starting" if state == "stopped" and self._service() else state
-
-    def generations(self, path: str) -> int:
-        """Return how many generations a round has at most."""
+    def max_generations(self, path: str) -> int:
+        """Return the number of generations that a round has at most."""
         if path == "final":
             return self.config.final.generations
         longest = self.config.population.max_generations
         return longest if path == "0" else self.config.rounds.leaf_max_generations or longest
 
-    def _read_on(self, path: str) -> None:
-        known = self._manifests[path]
-        while (file := self.run.path / "rounds" / path / f"generation-{len(known):04d}.json").exists():
+    def _read_manifests(self, path: str) -> None:
+        """Read the manifests of a round that were committed since it was read last."""
+        manifests = self._manifests[path]
+        while (file := self.run.path / "rounds" / path / f"generation-{len(manifests):04d}.json").exists():
             try:
                 manifest = Manifest.from_bytes(file.read_bytes())
             except (ValidationError, FileNotFoundError):
                 return
             if manifest.identity != self._identities[path]:
                 return
-            known.append(manifest)
+            manifests.append(manifest)
 
     def _state(self) -> State:
         if self.run.is_held:
             return "running"
         if self.run.scores.exists():
             return "finished"
-        young = time.time() - (self.run.path / "run.json").stat().st_mtime < _STARTING_SECONDS
-        return "starting" if young and not self.run.was_held else "stopped"
+        age = time.time() - (self.run.path / "run.json").stat().st_mtime
+        if (age < STARTING_SECONDS and not self.run.was_held) or self._is_supervised():
+            return "starting"
+        return "stopped"
 
-    def _left(self, so_far: Spent) -> float | None:
-        paid = sum(one.image_passes for one in so_far.rounds.values()) + so_far.paid + so_far.lost_image_passes
-        if not paid or not so_far.within:
+    def _seconds_left(self, usage: Spent) -> float | None:
+        paid = sum(part.image_passes for part in usage.rounds.values()) + usage.paid + usage.lost_image_passes
+        if not paid or not usage.within:
             return None
-        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + so_far.paid
-        return max(run_cost(self.config).image_passes - done, 0) * so_far.within / paid
+        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + usage.paid
+        return max(run_cost(self.config).image_passes - done, 0) * usage.within / paid

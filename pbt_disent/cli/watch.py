@@ -68,6 +68,7 @@ def _find_local(run: str | None, runs: str) -> RunFolder:
 def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_unauthenticated: bool) -> int:
     """Watch the folder of a submitted run where it can be seen from here; else follow what its job prints."""
     from pbt_disent.cli.jobs import progress_of
+    from pbt_disent.cli.live import without_records
     from pbt_disent.cli.snapshot import WatchedFolder
     from pbt_disent.store.runs import find_run
     from pbt_disent.tune.jobs import ENDED, JobClient
@@ -89,8 +90,8 @@ def _watch_job(run: str, address: str, interval: float, *, once: bool, allow_una
         where = "" if record["generation"] is None else f", round {record['round']}, generation {record['generation']}"
         print(f"{job.run}: {job.status.lower()}{where}")
         return 0
-    for piece in jobs.follow_log(job):
-        print(piece, end="", flush=True)
+    for line in without_records(jobs.follow_log(job)):
+        print(line, end="", flush=True)
         if folder := visible_folder():  # the run had not created it before
             return _watch_folder(folder, interval, once=once)
     job = jobs.find(run)
@@ -105,7 +106,7 @@ def _watch_folder(folder: WatchedFolder, interval: float, *, once: bool) -> int:
     from pbt_disent.cli.watch_table import draw
 
     console = Console()
-    snapshot = folder.look()
+    snapshot = folder.read()
     if once:
         console.print(draw(folder, snapshot))
         return 0
@@ -114,7 +115,7 @@ def _watch_folder(folder: WatchedFolder, interval: float, *, once: bool) -> int:
     with Live(draw(folder, snapshot), console=console, auto_refresh=False, screen=False) as live:
         while snapshot.state in {"starting", "running"}:
             time.sleep(interval)
-            snapshot = folder.look()
+            snapshot = folder.read()
             live.update(draw(folder, snapshot), refresh=True)
     return 0 if snapshot.state == "finished" else 1
 
@@ -134,18 +135,16 @@ def _print_lines(folder: WatchedFolder, snapshot: Snapshot, interval: float) -> 
             print(headline(folder, snapshot), flush=True)
             return 0 if snapshot.state == "finished" else 1
         time.sleep(interval)
-        snapshot = folder.look()
+        snapshot = folder.read()
 
 
 def _lines(snapshot: Snapshot) -> list[str]:
-    from pbt_disent.cli.live import describe
+    from pbt_disent.cli.live import summarize
 
     lines = []
     for path, manifests in snapshot.rounds.items():
         lines.append(f"round {path}: {snapshot.num_images[path]:,} images")
-        for manifest in manifests:
-            _, generation, best, median, replaced = describe(manifest, snapshot.fitness[path])
-            lines.append(f"  {path} generation {generation}: best {best}, median {median}, replaced {replaced}")
+        lines += [summarize(manifest, snapshot.fitness[path]).line() for manifest in manifests]
         if path in snapshot.ended:
             lines.append(f"round {path} ended: {snapshot.ended[path].replace('_', ' ')}")
     return lines

@@ -17,59 +17,60 @@ from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]
 
-_SHOWN = 16
-"""So many members are shown, the best ones of each round that is under way."""
-_BAR = 12
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
+MOST_MEMBERS = 16
+"""The number of members that are shown, over all rounds that are under way; the best ones of each."""
+FEWEST_MEMBERS = 4
+"""The number of members of a round that are shown even if many rounds are under way."""
+BAR_WIDTH = 12
+BLOCKS = "▁▂▃▄▅▆▇█"
+STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
 
 
 def draw(folder: WatchedFolder, snapshot: Snapshot) -> Group:
-    """Return everything that `watch` shows of a moment."""
-    parts: list[Table | Text] = [Text(headline(folder, snapshot), style=_STYLES[snapshot.state])]
+    """Return all that `watch` shows of a moment."""
+    parts: list[Table | Text] = [Text(headline(folder, snapshot), style=STYLES[snapshot.state])]
     if snapshot.rounds:
-        parts.append(_rounds(folder, snapshot))
-    current = [path for path in snapshot.current if snapshot.rounds[path]]
-    for path in current:
-        shown = max(_SHOWN // len(current), 4)
-        parts.append(_members(path, snapshot.rounds[path], snapshot.fitness[path], shown))
+        parts.append(_rounds_table(folder, snapshot))
+    paths = [path for path in snapshot.current if snapshot.rounds[path]]
+    for path in paths:
+        count = max(MOST_MEMBERS // len(paths), FEWEST_MEMBERS)
+        parts.append(_members_table(path, snapshot.rounds[path], snapshot.fitness[path], count))
     return Group(*parts)
 
 
 def headline(folder: WatchedFolder, snapshot: Snapshot) -> str:
     """Return one line: the run, its state, how long it took and may take."""
     data = (folder.run.description().get("data") or {}).get("name", folder.config.data.name)
-    words = [f"{folder.run.name}: {snapshot.state}", f"{folder.config.method} on {data}"]
+    parts = [f"{folder.run.name}: {snapshot.state}", f"{folder.config.method} on {data}"]
     if snapshot.spent.seconds >= 1:
-        words.append(f"{duration(snapshot.spent.seconds)} so far")
-    if snapshot.state == "running" and snapshot.left is not None:
-        words.append(f"about {duration(snapshot.left)} left at most")
+        parts.append(f"{duration(snapshot.spent.seconds)} so far")
+    if snapshot.state == "running" and snapshot.seconds_left is not None:
+        parts.append(f"about {duration(snapshot.seconds_left)} left at most")
     if snapshot.state == "stopped":
-        words.append(f"go on with: {folder.resume}")
-    return ", ".join(words)
+        parts.append(f"go on with: {folder.resume}")
+    return ", ".join(parts)
 
 
-def _rounds(folder: WatchedFolder, snapshot: Snapshot) -> Table:
+def _rounds_table(folder: WatchedFolder, snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("round", "images", "generation", "ranked by", "best", "median", "course", "state"):
         table.add_column(heading, justify="right" if heading in {"images", "generation", "best", "median"} else "left")
     for path, manifests in snapshot.rounds.items():
-        longest = folder.generations(path)
-        best, median = _figures(manifests, snapshot.fitness[path])
+        best, median = _best_and_median(manifests, snapshot.fitness[path])
         table.add_row(
             path,
             f"{snapshot.num_images[path]:,}",
-            f"{len(manifests)}/{longest}",
+            f"{len(manifests)}/{folder.max_generations(path)}",
             snapshot.fitness[path].name.replace("_", "-"),
             best,
             median,
-            _course(manifests),
-            snapshot.ended.get(path, "").replace("_", " ") or _progress(folder, snapshot, path, manifests),
+            _sparkline(manifests),
+            snapshot.ended.get(path, "").replace("_", " ") or _round_state(folder, snapshot, path, manifests),
         )
     return table
 
 
-def _figures(manifests: list[Manifest], fitness: Fitness) -> tuple[str, str]:
+def _best_and_median(manifests: list[Manifest], fitness: Fitness) -> tuple[str, str]:
     scores = [record.score for record in manifests[-1].members if record.score is not None] if manifests else []
     if not scores:
         return "none", "none"
@@ -77,50 +78,47 @@ def _figures(manifests: list[Manifest], fitness: Fitness) -> tuple[str, str]:
     return score_text(max(scores), interval), f"{statistics.median(scores):.3f}"
 
 
-def _course(manifests: list[Manifest]) -> str:
-    """Return the best score of each generation as small bars from 0 to the best of all."""
-    best = [manifest.best.score or 0.0 if manifest.best else 0.0 for manifest in manifests[-20:]]
-    top = max(best, default=0.0)
-    return "".join(_BLOCKS[min(int(max(one, 0.0) / top * 8), 7)] if top > 0 else _BLOCKS[0] for one in best)
+def _sparkline(manifests: list[Manifest]) -> str:
+    """Return the best score of each of the last generations as small bars, from 0 to the best of all."""
+    scores = [manifest.best.score or 0.0 if manifest.best else 0.0 for manifest in manifests[-20:]]
+    top = max(scores, default=0.0)
+    return "".join(BLOCKS[min(int(max(score, 0.0) / top * 8), 7)] if top > 0 else BLOCKS[0] for score in scores)
 
 
-def _progress(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests: list[Manifest]) -> str:
-    if snapshot.state != "running" or path not in snapshot.current or len(manifests) >= folder.generations(path):
+def _round_state(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests: list[Manifest]) -> str:
+    if snapshot.state != "running" or path not in snapshot.current or len(manifests) >= folder.max_generations(path):
         return "not finished" if snapshot.state in {"stopped", "finished"} else ""
     paid = snapshot.spent.under_way.get(path, 0)
     if not manifests:
         return f"{paid:,} passes" if paid else "training"
-    wanted = sum(record.image_passes for record in manifests[-1].members)
-    return f"training, {min(paid / max(wanted, 1), 1):.0%}"
+    expected = sum(record.image_passes for record in manifests[-1].members)
+    return f"training, {min(paid / max(expected, 1), 1):.0%}"
 
 
-def _members(path: str, manifests: list[Manifest], fitness: Fitness, shown: int) -> Table:
+def _members_table(path: str, manifests: list[Manifest], fitness: Fitness, count: int) -> Table:
+    from pbt_disent.report.figures import searched
+
     last = manifests[-1]
-    ranked = sorted(last.members, key=lambda one: (one.score is None, -(one.score or 0.0), one.member))
-    names = _searched(manifests)
-    left = f", {len(ranked) - shown} more" if len(ranked) > shown else ""
+    ranked = sorted(last.members, key=lambda record: (record.score is None, -(record.score or 0.0), record.member))
+    names = searched(manifests)
+    more = f", {len(ranked) - count} more" if len(ranked) > count else ""
     table = Table(
-        box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{left}", title_justify="left"
+        box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{more}", title_justify="left"
     )
-    intervals = {record.member: member_interval(last, record, fitness) for record in ranked[:shown]}
-    sure = ["95 %"] if any(intervals.values()) else []
-    for heading in ("member", fitness.name.replace("_", "-"), *sure, "", "from", *names, "next"):
+    intervals = {record.member: member_interval(last, record, fitness) for record in ranked[:count]}
+    interval_heading = ["95 %"] if any(intervals.values()) else []
+    for heading in ("member", fitness.name.replace("_", "-"), *interval_heading, "", "from", *names, "next"):
         table.add_column(heading, justify="left" if heading in {"", "next", "from"} else "right")
-    top = max((one.score or 0.0 for one in ranked), default=0.0)
-    following = {one.member: one for one in last.next}
-    for record in ranked[:shown]:
-        plan = following.get(record.member)
-        replaced = plan is not None and plan.operation != "continue"
+    top = max((record.score or 0.0 for record in ranked), default=0.0)
+    for record in ranked[:count]:
         table.add_row(
             f"m{record.member:02d}",
             "none" if record.score is None else f"{record.score:.3f}",
-            *([_ends(intervals[record.member])] if sure else []),
-            "█" * round(_BAR * max(record.score or 0.0, 0.0) / top) if top > 0 else "",
+            *([_ends(intervals[record.member])] if interval_heading else []),
+            "█" * round(BAR_WIDTH * max(record.score or 0.0, 0.0) / top) if top > 0 else "",
             _origin(record),
             *(f"{record.hyperparameters[name]:.3g}" if name in record.hyperparameters else "" for name in names),
-            f"replaced by {'a fresh start' if plan is None or plan.parent is None else f'm{plan.parent:02d}'}"
-            if replaced
-            else "",
+            _replacement(last, record.member),
         )
     return table
 
@@ -130,12 +128,15 @@ def _ends(interval: Interval | None) -> str:
 
 
 def _origin(record: MemberRecord) -> str:
+    """Return where a member of a generation comes from, or why it has no score."""
     if record.status != "ok":
         return record.status
     return "start" if record.parent is None else "" if record.parent == record.member else f"m{record.parent:02d}"
 
 
-def _searched(manifests: list[Manifest]) -> list[str]:
-    from pbt_disent.report.figures import searched
-
-    return searched(manifests)
+def _replacement(manifest: Manifest, member: int) -> str:
+    """Return what replaces a member in the next generation; empty if it goes on."""
+    plan = next((entry for entry in manifest.next if entry.member == member), None)
+    if plan is None or plan.operation == "continue":
+        return ""
+    return "replaced by " + ("a fresh start" if plan.parent is None else f"m{plan.parent:02d}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,12 +16,15 @@ import numpy.typing as npt
 
 from pbt_disent.types import IntArray, Json, UInt8Array
 
-__all__ = ["UNKNOWN", "ImageData", "Indices", "Subset", "as_indices", "fingerprint_of"]
+__all__ = ["UNKNOWN", "ImageData", "Indices", "ProgressCallback", "Subset", "as_indices", "fingerprint_of"]
 
 UNKNOWN = -1
 """The class id of a factor that nobody knows for an image."""
 
 Indices = IntArray | Sequence[int]
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of images that are done and the number of all images."""
 
 
 @runtime_checkable
@@ -40,12 +43,12 @@ class ImageData(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
+        """The shape (C, H, W) of one image."""
         ...
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        """The K factors; empty where none are known."""
+        """The names of the K factors; empty where none are known."""
         ...
 
     @property
@@ -67,9 +70,13 @@ class ImageData(Protocol):
 def as_indices(indices: Indices, length: int) -> npt.NDArray[np.int64]:
     """Return `indices` as a checked int64 array of one dimension.
 
+    Args:
+        indices: The indices, an array of shape (N,), a sequence, or a single index.
+        length: The number of images that can be indexed.
+
     Raises:
-        TypeError: they are not whole numbers.
-        IndexError: one lies outside 0 to `length` - 1.
+        TypeError: The indices are not whole numbers.
+        IndexError: An index lies outside 0 to `length` - 1.
     """
     array = np.atleast_1d(np.asarray(indices))
     if array.size == 0:
@@ -92,9 +99,15 @@ class Subset:
     """A part of a set, as an index array into it.
 
     Args:
-        data: the whole set.
-        indices: (N,) which images, in which order.
-        name: what the part is called; by default the name of the whole with the number of images.
+        data: The whole set.
+        indices: The indices (N,) of the images of the part, in their order.
+        name: The name of the part. By default it is the name of the whole with the number of images.
+
+    Example:
+        >>> from pbt_disent.data import load
+        >>> part = Subset(load("sprites", size=16), [0, 7, 700_000])
+        >>> part.name, part.images([2]).shape
+        ('sprites[3]', (1, 1, 16, 16))
     """
 
     def __init__(self, data: ImageData, indices: Indices, name: str | None = None) -> None:

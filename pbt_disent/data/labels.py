@@ -1,35 +1,37 @@
-"""Labels for a set of images from a parquet or CSV file, for all images or for some."""
+"""Labels for a set of images from a parquet or CSV file, for all images or for some, as class ids."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
 from pbt_disent.data.base import UNKNOWN, ImageData, Indices, as_indices
-from pbt_disent.data.classes import class_ids
-from pbt_disent.data.damage import reading
+from pbt_disent.data.source_files import reading
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.types import IntArray, UInt8Array
 
-__all__ = ["Labelled", "with_labels"]
+__all__ = ["LabelledImages", "class_ids", "with_labels"]
 
-INDEX = "index"
+INDEX_COLUMN = "index"
 FILE_COLUMNS = ("file", "path", "filename", "image")
 
 
-class Labelled:
+class LabelledImages:
     """A view of images with factors of its own; the images, and so the fingerprint, are those of the set.
 
     Args:
-        data: the images.
-        ids: (N, K) class ids, `UNKNOWN` where there is no label.
-        names: the K factors.
-        sizes: the number of classes of each.
+        data: The images.
+        ids: The class ids (N, K), `UNKNOWN` where there is no label.
+        names: The names of the K factors.
+        sizes: The number of classes of each factor.
     """
 
     def __init__(self, data: ImageData, ids: IntArray, names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
@@ -49,51 +51,93 @@ class Labelled:
         return self._ids[as_indices(indices, len(self))]
 
 
-def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None = None) -> Labelled:
-    """Return `data` with the labels of a file as its factors.
+def with_labels(data: ImageData, path: Path | str, columns: Sequence[str] | None = None) -> LabelledImages:
+    r"""Return `data` with the labels of a file as its factors.
 
     A column ``index`` says which image a row belongs to, or a column ``file`` (``path``, ``filename``, ``image``) with
     its name does for a folder of pictures; images without a row, and empty cells, stay unknown. Without such a column
     there must be one row per image. The values of each column are numbered in their order.
 
     Args:
-        data: the images.
-        path: a parquet or CSV file with a header.
-        columns: which columns are factors; by default all others that hold numbers, texts or truth values.
+        data: The images.
+        path: The path of a parquet or CSV file with a header.
+        columns: The names of the columns that are factors. By default all others that hold numbers, texts or truth
+            values are.
 
     Raises:
-        UserError: an unreadable file, labels of another length, an image that is not there or is named twice.
+        UserError: The file cannot be read, has labels of another length, or names an image that is not there or twice.
+
+    Example:
+        >>> import tempfile
+        >>> from pbt_disent.data import load
+        >>> path = Path(tempfile.mkdtemp()) / "labels.csv"
+        >>> _ = path.write_text("index,kind\n5,round\n0,square\n")
+        >>> labelled = with_labels(load("sprites"), path)
+        >>> labelled.factor_names, labelled.factors([0, 1, 5]).tolist()
+        (('kind',), [[1], [-1], [0]])
     """
     if not isinstance(path, str | Path):
         raise UserError(f"labels {path!r}", "must be a path", "give a parquet or CSV file")
-    table = _read(Path(path).expanduser())
-    rows, key = _rows_of(data, table, str(path))
-    usable = [field.name for field in table.schema if field.name != key and _is_plain(field.type)]
+    table = _read_table(Path(path).expanduser())
+    rows, row_column = _labelled_images(data, table, str(path))
+    usable = [field.name for field in table.schema if field.name != row_column and _is_label(field.type)]
     names = tuple(columns) if columns is not None else tuple(usable)
     for name in names:
         if name not in usable:
             raise UserError(f"column {name!r} of {path}", "is no column of labels", nearest(name, usable))
     if not names:
         raise UserError(f"labels {path}", "hold no column of labels", "add one per factor")
-    found, sizes = class_ids([np.array(table.column(name).to_pylist(), dtype=object) for name in names])
-    for name, count in zip(names, sizes, strict=True):
-        if count == 0:
+    row_ids, sizes = class_ids([np.array(table.column(name).to_pylist(), dtype=object) for name in names])
+    for name, size in zip(names, sizes, strict=True):
+        if size == 0:
             raise UserError(f"column {name!r} of {path}", "is empty", "leave it out")
     ids = np.full((len(data), len(names)), UNKNOWN, dtype=np.int64)
-    ids[rows] = found
-    return Labelled(data, ids, names, sizes)
+    ids[rows] = row_ids
+    return LabelledImages(data, ids, names, sizes)
 
 
-def _read(path: Path) -> pa.Table:
+def class_ids(columns: Sequence[npt.NDArray[Any]]) -> tuple[IntArray, tuple[int, ...]]:
+    """Number the different values of each column in their order; NaN and None become `UNKNOWN`.
+
+    Args:
+        columns: The K columns of N values each, numbers or texts.
+
+    Returns:
+        The class ids (N, K), and the number of classes of each column.
+
+    Example:
+        >>> ids, sizes = class_ids([np.array([30, 10, 30]), np.array(["b", None, "a"], dtype=object)])
+        >>> ids.tolist(), sizes
+        ([[1, 1], [0, -1], [1, 0]], (2, 2))
+    """
+    ids = [_column_ids(np.asarray(column)) for column in columns]
+    return np.stack(ids, axis=1), tuple(int(column.max(initial=UNKNOWN)) + 1 for column in ids)
+
+
+def _column_ids(column: npt.NDArray[Any]) -> IntArray:
+    values = column.tolist()
+    is_known = np.array([_is_known(value) for value in values])
+    ids = np.full(len(column), UNKNOWN, dtype=np.int64)
+    if is_known.any():
+        known_values = np.array([value for value, known in zip(values, is_known, strict=True) if known])
+        ids[is_known] = np.unique(known_values, return_inverse=True)[1]
+    return ids
+
+
+def _is_known(value: object) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
+
+
+def _read_table(path: Path) -> pa.Table:
     with reading(path, "cannot be read", "give a parquet or CSV file", kind="labels"):
         if path.suffix in (".parquet", ".pq"):
             return pq.read_table(path)
         return csv.read_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True))
 
 
-def _is_plain(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_plain(kind.value_type)
+def _is_label(column: pa.DataType) -> bool:
+    if pa.types.is_dictionary(column):
+        return _is_label(column.value_type)
     tests = (
         pa.types.is_integer,
         pa.types.is_floating,
@@ -101,37 +145,39 @@ def _is_plain(kind: pa.DataType) -> bool:
         pa.types.is_null,
         _is_text,
     )
-    return any(test(kind) for test in tests)
+    return any(test(column) for test in tests)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(column: pa.DataType) -> bool:
+    return bool(pa.types.is_string(column) or pa.types.is_large_string(column))
 
 
-def _rows_of(data: ImageData, table: pa.Table, path: str) -> tuple[IntArray, str | None]:
-    """Return the image of each row, and the column that says so."""
+def _labelled_images(data: ImageData, table: pa.Table, path: str) -> tuple[IntArray, str | None]:
+    """Return the index of the image of each row, and the column that says so."""
     files = getattr(data, "files", None)
-    named = [field.name for field in table.schema if _is_text(field.type)]
-    key = next((name for name in FILE_COLUMNS if files is not None and name in named), None)
-    if key is not None and files is not None:
-        place = {name: index for index, name in enumerate(files)}
-        values = table.column(key).to_pylist()
-        missing = [value for value in values if value not in place]
+    text_columns = [field.name for field in table.schema if _is_text(field.type)]
+    column = next((name for name in FILE_COLUMNS if files is not None and name in text_columns), None)
+    if column is not None and files is not None:
+        index_of = {name: index for index, name in enumerate(files)}
+        names = table.column(column).to_pylist()
+        missing = [name for name in names if name not in index_of]
         if missing:
             raise UserError(f"label of {missing[0]!r} in {path}", "belongs to no picture", "remove the row")
-        rows = np.array([place[value] for value in values], dtype=np.int64)
-    elif INDEX in table.column_names:
-        key = INDEX
+        indices = np.array([index_of[name] for name in names], dtype=np.int64)
+    elif INDEX_COLUMN in table.column_names:
+        column = INDEX_COLUMN
         try:
-            rows = as_indices(np.array(table.column(INDEX).to_pylist()), len(data))
+            indices = as_indices(np.array(table.column(INDEX_COLUMN).to_pylist()), len(data))
         except (TypeError, IndexError) as error:
-            raise UserError(f"column {INDEX!r} of {path}", str(error), "number the images from 0") from error
+            raise UserError(f"column {INDEX_COLUMN!r} of {path}", str(error), "number the images from 0") from error
     elif table.num_rows != len(data):
         raise UserError(
-            f"labels {path}", f"are {table.num_rows} for {len(data)} images", f"add a column {INDEX!r} to label some"
+            f"labels {path}",
+            f"are {table.num_rows} for {len(data)} images",
+            f"add a column {INDEX_COLUMN!r} to label some",
         )
     else:
-        rows = np.arange(len(data))
-    if len(np.unique(rows)) != len(rows):
+        indices = np.arange(len(data))
+    if len(np.unique(indices)) != len(indices):
         raise UserError(f"labels {path}", "name an image twice", "keep one row per image")
-    return rows, key
+    return indices, column

@@ -11,21 +11,20 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from pbt_disent.data.base import ImageData, Indices, as_indices
-from pbt_disent.data.damage import DAMAGE
-from pbt_disent.data.labels import Labelled
-from pbt_disent.data.world import World
+from pbt_disent.data.base import ImageData, Indices, ProgressCallback, as_indices
+from pbt_disent.data.labels import LabelledImages
+from pbt_disent.data.source_files import READ_ERRORS
+from pbt_disent.data.worlds import World
 from pbt_disent.errors import UserError
 from pbt_disent.files import writing
 from pbt_disent.types import Json, UInt8Array
 
-__all__ = ["SIDECAR", "Progress", "StoredImages", "describe_store", "materialise"]
+__all__ = ["SIDECAR", "StoredImages", "describe_store", "materialise"]
 
 SIDECAR = "images.json"
 FORMAT = "pbt-disent images"
@@ -33,39 +32,38 @@ VERSION = 1
 CHUNK_BYTES = 8 << 20
 REMEDY = "delete the folder and let it be written again"
 
-Progress = Callable[[int, int], None]
-
 
 class StoredImages:
     """The images of a store, mapped read-only; pickles as its path, so that each process maps the same pages.
 
     Args:
-        folder: the store.
+        folder: The folder of the store.
 
     Attributes:
-        array: (N, C, H, W) the mapped images.
-        whole_grid: the images are every combination of the factors once, the last factor fastest.
+        array: The mapped images, (N, C, H, W).
+        is_whole_grid: Whether the images are every combination of the factors once, the last factor fastest.
 
     Raises:
-        UserError: the folder is no store, is damaged, or was written by a later version.
+        UserError: The folder is no store, is damaged, or was written by another version.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        described = _read_sidecar(self.folder)
+        sidecar = _read_sidecar(self.folder)
         try:
-            self.name = str(described["name"])
-            self.fingerprint = str(described["fingerprint"])
-            channels, height, width = described["shape"]
-            self.factor_names: tuple[str, ...] = tuple(described["factor_names"])
-            self.factor_sizes: tuple[int, ...] = tuple(described["factor_sizes"])
-            self.whole_grid = bool(described.get("whole_grid"))
-            path = self.folder / str(described["file"])
+            self.name = str(sidecar["name"])
+            self.fingerprint = str(sidecar["fingerprint"])
+            channels, height, width = sidecar["shape"]
+            self.factor_names: tuple[str, ...] = tuple(sidecar["factor_names"])
+            self.factor_sizes: tuple[int, ...] = tuple(sidecar["factor_sizes"])
+            self.is_whole_grid = bool(sidecar.get("whole_grid"))
+            path = self.folder / str(sidecar["file"])
             self.array = np.lib.format.open_memmap(path, mode="r")
-            fits = self.array.dtype == np.uint8 and self.array.shape == (described["length"], channels, height, width)
-        except DAMAGE as error:
+            shape = (sidecar["length"], channels, height, width)
+            is_consistent = self.array.dtype == np.uint8 and self.array.shape == shape
+        except READ_ERRORS as error:
             raise UserError(f"image store {self.folder}", f"is damaged ({error})", REMEDY) from error
-        if not fits:
+        if not is_consistent:
             raise UserError(f"image store {self.folder}", f"{path.name} does not fit {SIDECAR}", REMEDY)
         self.shape: tuple[int, int, int] = (channels, height, width)
 
@@ -90,7 +88,7 @@ class StoredImages:
 
 
 def materialise(
-    data: ImageData, folder: Path | str, progress: Progress | None = None, processes: int = 1
+    data: ImageData, folder: Path | str, progress: ProgressCallback | None = None, processes: int = 1
 ) -> StoredImages:
     """Write all images of `data` into a store, or return the one that is there if it holds the same images.
 
@@ -98,35 +96,42 @@ def materialise(
     a store elsewhere on the same disk are linked to, not copied; they stay when that store is deleted.
 
     Args:
-        data: the images; picklable where `processes` is more than one.
-        folder: where the store is to be.
-        progress: called with the number of images written and to write, now and then and at the end.
-        processes: how many processes draw or read images.
+        data: The images. They must be picklable where `processes` is more than one.
+        folder: The folder of the store.
+        progress: Called with the number of images written and to write, now and then and at the end.
+        processes: The number of processes that draw or read images.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is too small.
+        UserError: The folder cannot be written, or the disk is too small.
+
+    Example:
+        >>> import tempfile
+        >>> from pbt_disent.data import load
+        >>> stored = materialise(load("sprites", size=16, grid={"x": 4, "y": 4, "orientation": 1}), tempfile.mkdtemp())
+        >>> stored.array.shape
+        (288, 1, 16, 16)
     """
     folder = Path(folder)
-    if _holds(folder, data.fingerprint):
+    if _stored_fingerprint(folder) == data.fingerprint:
         return StoredImages(folder)
-    row = math.prod(data.shape)
+    image_bytes = math.prod(data.shape)
     name = f"images-{data.fingerprint[:16]}.npy"
-    if _linked(data, folder, name):
+    if _try_link(data, folder, name):
         describe_store(folder, name, data, len(data))
         return StoredImages(folder)
-    with writing(folder / name, len(data) * row) as temporary:
+    with writing(folder / name, len(data) * image_bytes) as temporary:
         with temporary.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(data), *data.shape)}
             np.lib.format.write_array_header_1_0(file, header)
             offset = file.tell()
-        _write_rows(data, temporary, offset, progress or _silent, processes)
+        _write_rows(data, temporary, offset, progress or (lambda done, total: None), processes)
     describe_store(folder, name, data, len(data))
     return StoredImages(folder)
 
 
 def describe_store(folder: Path, file: str, data: ImageData, length: int) -> None:
-    """Write the sidecar that makes a store out of `file`, and remove the file of the store that was there before."""
-    described: Json = {
+    """Write the sidecar that makes a store out of `file`, and remove the images of the store that was there before."""
+    sidecar: Json = {
         "format": FORMAT,
         "version": VERSION,
         "name": data.name,
@@ -138,8 +143,8 @@ def describe_store(folder: Path, file: str, data: ImageData, length: int) -> Non
         "whole_grid": isinstance(data, World),
         "file": file,
     }
-    earlier = _earlier_file(folder)
-    text = json.dumps(described, indent=2) + "\n"
+    earlier = _stored_file(folder)
+    text = json.dumps(sidecar, indent=2) + "\n"
     with writing(folder / SIDECAR, len(text)) as temporary:
         temporary.write_text(text, encoding="utf-8")
     if earlier is not None and earlier.name != file:
@@ -148,32 +153,38 @@ def describe_store(folder: Path, file: str, data: ImageData, length: int) -> Non
 
 def _read_sidecar(folder: Path) -> Json:
     try:
-        described: Json = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        sidecar: Json = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"folder {folder}", f"is no image store (it has no {SIDECAR})", "give a rendered one"
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"image store {folder}", f"has an unreadable {SIDECAR} ({error})", REMEDY) from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+    if not isinstance(sidecar, dict) or sidecar.get("format") != FORMAT:
         raise UserError(f"folder {folder}", f"its {SIDECAR} is not one of an image store", "give a rendered one")
-    if described.get("version") != VERSION:
-        raise UserError(
-            f"image store {folder}", f"has format version {described.get('version')}, not {VERSION}", REMEDY
-        )
-    return described
+    if sidecar.get("version") != VERSION:
+        raise UserError(f"image store {folder}", f"has format version {sidecar.get('version')}, not {VERSION}", REMEDY)
+    return sidecar
 
 
-def _holds(folder: Path, fingerprint: str) -> bool:
+def _stored_fingerprint(folder: Path) -> str | None:
     try:
-        return StoredImages(folder).fingerprint == fingerprint
+        return StoredImages(folder).fingerprint
     except UserError:
-        return False
+        return None
 
 
-def _linked(data: ImageData, folder: Path, name: str) -> bool:
+def _stored_file(folder: Path) -> Path | None:
+    """Return the file with the images of the store in `folder`, if it is an intact one."""
+    try:
+        return Path(str(StoredImages(folder).array.filename))
+    except UserError:
+        return None
+
+
+def _try_link(data: ImageData, folder: Path, name: str) -> bool:
     """Link to the images as ``folder/name`` if they lie in a store already and the disk allows it."""
-    stored = data.data if isinstance(data, Labelled) else data
+    stored = data.data if isinstance(data, LabelledImages) else data
     if not isinstance(stored, StoredImages) or not os.access(str(stored.array.filename), os.W_OK):
         return False
     try:
@@ -185,19 +196,7 @@ def _linked(data: ImageData, folder: Path, name: str) -> bool:
     return True
 
 
-def _earlier_file(folder: Path) -> Path | None:
-    """Return the images of the store in `folder`, if it is a sound one."""
-    try:
-        return Path(str(StoredImages(folder).array.filename))
-    except UserError:
-        return None
-
-
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""
-
-
-def _write_rows(data: ImageData, path: Path, offset: int, progress: Progress, processes: int) -> None:
+def _write_rows(data: ImageData, path: Path, offset: int, progress: ProgressCallback, processes: int) -> None:
     rows = max(1, CHUNK_BYTES // math.prod(data.shape))
     starts = range(0, len(data), rows)
     writer = _RowWriter(data, path, offset, rows)
@@ -208,9 +207,9 @@ def _write_rows(data: ImageData, path: Path, offset: int, progress: Progress, pr
             progress(done, len(data))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_remember, initargs=(writer,)) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_set_writer, initargs=(writer,)) as pool:
         try:
-            for written in pool.map(_write_remembered, starts):
+            for written in pool.map(_write_in_process, starts):
                 done += written
                 progress(done, len(data))
         except BaseException:
@@ -233,13 +232,13 @@ class _RowWriter:
         return stop - start
 
 
-_remembered: list[_RowWriter] = []
+_process_writer: list[_RowWriter] = []
 
 
-def _remember(writer: _RowWriter) -> None:
+def _set_writer(writer: _RowWriter) -> None:
     """Keep the writer in a process of the pool, so that the data travels there once."""
-    _remembered[:] = [writer]
+    _process_writer[:] = [writer]
 
 
-def _write_remembered(start: int) -> int:
-    return _remembered[0](start)
+def _write_in_process(start: int) -> int:
+    return _process_writer[0](start)

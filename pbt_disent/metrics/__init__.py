@@ -1,19 +1,23 @@
-"""Every metric as a pure function of arrays: `mig(codes, factors).score`; several at once: `score(codes, factors)`.
+"""Every metric as a pure function of arrays: `mig(codes, factors).score`; several at once: `score(inputs)`.
 
-N points, Z latents, K factors, M models. Importing this package imports numpy and nothing heavier: torch, scipy and
-scikit-learn are imported by the functions that need them, when they are called.
+Shapes: N points, Z latents, K factors, M models. Importing this package imports numpy and nothing heavier: torch, scipy
+and scikit-learn are imported by the functions that need them, when they are called.
 """
 
 from __future__ import annotations
 
 from pbt_disent.metrics._arrays import MINIMUM_POINTS
-from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import BUDGETS, Record, Result
-from pbt_disent.metrics.beta_vae import BetaVAEScore, beta_vae
+from pbt_disent.metrics.base import (
+    BUDGETS,
+    METRICS,
+    Metric,
+    MetricInputs,
+    MetricResult,
+    Provenance,
+    register_metric,
+)
 from pbt_disent.metrics.dci import DCI, dci
 from pbt_disent.metrics.downstream import Downstream, downstream
-from pbt_disent.metrics.explicitness import Explicitness, explicitness
-from pbt_disent.metrics.factor_vae import FactorVAEScore, factor_vae
 from pbt_disent.metrics.gaussian import (
     GaussianTotalCorrelation,
     GaussianWassersteinCorrelation,
@@ -36,28 +40,42 @@ from pbt_disent.metrics.intervals import (
     interval_over_replicas,
 )
 from pbt_disent.metrics.irs import IRS, irs
-from pbt_disent.metrics.leaf_mig import LeafMIG, leaf_mig, leaf_run_mig, leaf_runs_mig, nmig
-from pbt_disent.metrics.mig import MIG, mig
-from pbt_disent.metrics.mig_sup import MIGSup, mig_sup
-from pbt_disent.metrics.modularity import Modularity, modularity
-from pbt_disent.metrics.mutual_info_score import MutualInfoScore, mutual_info_score
-from pbt_disent.metrics.mutual_information import discretise, entropies, mutual_information_matrix
+from pbt_disent.metrics.leaf_mig import LeafMIG, leaf_mig, leaf_run_mig, leaf_runs_mig
+from pbt_disent.metrics.mig import MIG, MIGSup, mig, mig_sup, nmig
+from pbt_disent.metrics.modularity_explicitness import Explicitness, Modularity, explicitness, modularity
+from pbt_disent.metrics.mutual_information import (
+    MutualInfoScore,
+    discretise,
+    entropies,
+    mutual_info_score,
+    mutual_information_matrix,
+)
 from pbt_disent.metrics.sap import SAP, sap
-from pbt_disent.metrics.score import Scored, applicable, score
-from pbt_disent.metrics.udr import UDR, udr
-from pbt_disent.metrics.udr_options import (
+from pbt_disent.metrics.score import (
+    MAXIMUM_DECODED,
+    MAXIMUM_POINTS,
+    MetricScore,
+    applicable_metrics,
+    score,
+)
+from pbt_disent.metrics.udr import (
+    UDR,
     CoverageUDR,
     MatchedUDR,
     PopulationUDR,
     coverage_udr,
     matched_udr,
     population_udr,
+    udr,
 )
+from pbt_disent.metrics.vae_scores import BetaVAEScore, FactorVAEScore, beta_vae, factor_vae
 
 __all__ = [
     "BUDGETS",
     "DCI",
     "IRS",
+    "MAXIMUM_DECODED",
+    "MAXIMUM_POINTS",
     "METRICS",
     "MIG",
     "MINIMUM_POINTS",
@@ -72,20 +90,20 @@ __all__ = [
     "GaussianTotalCorrelation",
     "GaussianWassersteinCorrelation",
     "InfoMEC",
-    "Inputs",
     "Interval",
     "LeafMIG",
     "MIGSup",
     "MatchedUDR",
     "Metric",
+    "MetricInputs",
+    "MetricResult",
+    "MetricScore",
     "Modularity",
     "MutualInfoScore",
     "PopulationUDR",
+    "Provenance",
     "ReconstructionError",
-    "Record",
-    "Result",
-    "Scored",
-    "applicable",
+    "applicable_metrics",
     "beta_vae",
     "coverage_udr",
     "dci",
@@ -115,6 +133,7 @@ __all__ = [
     "nmig",
     "population_udr",
     "reconstruction_error",
+    "register_metric",
     "sap",
     "score",
     "sliced_wasserstein",

@@ -1,4 +1,4 @@
-"""What every metric accepts: codes (N, Z) and factors (N, K), numpy or torch, checked once, one clear error each."""
+"""The checks of codes (N, Z) and factors (N, K) that all metrics share, for lists, numpy arrays and torch tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from pbt_disent.errors import UserError
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["MINIMUM_POINTS", "as_array", "as_codes", "as_factors", "as_pair"]
+__all__ = ["MINIMUM_POINTS", "as_array", "as_codes", "as_codes_and_factors", "as_factors"]
 
 MINIMUM_POINTS = 20
 """The fewest points that a metric of codes and factors accepts."""
@@ -20,7 +20,7 @@ def as_array(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtype[Any]]:
     """Return `values` as a real numpy array; a torch tensor is detached and copied to the CPU.
 
     Raises:
-        UserError: the values are not numbers.
+        UserError: The values are not numbers, or rows differ in length.
     """
     detach = getattr(values, "detach", None)
     try:
@@ -33,16 +33,17 @@ def as_array(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def as_codes(codes: ArrayLike, name: str = "codes", minimum: int = MINIMUM_POINTS, dimensions: int = 2) -> FloatArray:
-    """Return codes (N, Z), or (M, N, Z) where `dimensions` is 3, as float32 or float64.
+    """Return codes of shape (N, Z), or (M, N, Z) where `dimensions` is 3, as float32 or float64.
 
     Args:
-        codes: one value per point and latent; float32 stays float32, anything but float64 becomes float64.
-        name: how to call it in messages.
-        minimum: fewest points accepted.
-        dimensions: number of axes required; the last two are points and latents.
+        codes: The codes, one value per point and latent. What is neither float32 nor float64 becomes float64.
+        name: The name of the array in messages.
+        minimum: The fewest points that are accepted.
+        dimensions: The number of axes; the last two are points and latents.
 
     Raises:
-        UserError: wrong number of axes, a value that is not finite, too few points, more latents than points.
+        UserError: The number of axes is wrong, a value is not finite, there are too few points, or there are more
+            latents than points.
     """
     array = as_array(codes, name)
     letters = "(M, N, Z)" if dimensions == 3 else "(N, Z)"
@@ -62,17 +63,19 @@ def as_codes(codes: ArrayLike, name: str = "codes", minimum: int = MINIMUM_POINT
             "give one row per point, or transpose",
         )
     if not np.isfinite(array).all():
-        bad = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
-        raise UserError(f"{name} with {bad} NaN or infinite values", "must be finite", "drop those points or models")
+        bad_values = int(np.count_nonzero(~np.isfinite(array)))
+        raise UserError(
+            f"{name} with {bad_values} NaN or infinite values", "must be finite", "drop those points or models"
+        )
     return array
 
 
 def as_factors(factors: ArrayLike, name: str = "factors") -> IntArray:
-    """Return factors (N, K) as class numbers: column k holds 0 .. (number of its distinct values) - 1.
+    """Return factors of shape (N, K) as class numbers, which count the distinct values of a column from 0.
 
     Raises:
-        UserError: not (N, K), a value that is not finite, a factor with one value only, or one in which every
-            value is different although there are more than a few (a continuous factor has to be binned first).
+        UserError: The shape is not (N, K), a value is not finite, a factor has one value only, or all values of a
+            factor differ, so that it is continuous and has to be binned first.
     """
     array = as_array(factors, name)
     if array.ndim != 2 or array.shape[1] == 0:
@@ -95,13 +98,19 @@ def as_factors(factors: ArrayLike, name: str = "factors") -> IntArray:
     return classes
 
 
-def as_pair(
+def as_codes_and_factors(
     codes: ArrayLike, factors: ArrayLike, minimum: int = MINIMUM_POINTS, prefix: str = ""
 ) -> tuple[FloatArray, IntArray]:
-    """Return codes (N, Z) and factors (N, K) that belong together; `prefix` names the half in messages (``test_``).
+    """Return codes of shape (N, Z) and class numbers of shape (N, K) with matching rows.
+
+    Args:
+        codes: The codes.
+        factors: The class labels of the factors.
+        minimum: The fewest points that are accepted.
+        prefix: The prefix of both names in messages, such as ``test_``.
 
     Raises:
-        UserError: as for `as_codes` and `as_factors`, or the numbers of rows differ.
+        UserError: As for `as_codes` and `as_factors`, or the numbers of rows differ.
     """
     checked = as_codes(codes, f"{prefix}codes", minimum)
     labels = as_array(factors, f"{prefix}factors")

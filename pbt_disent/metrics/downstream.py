@@ -1,9 +1,4 @@
-"""Downstream accuracy by sample size (Locatello et al. 2019, arXiv 1811.12359, section 5.5).
-
-For every factor a classifier on all latents, fitted on the first 10, 100, 1,000 and 10,000 training points and
-measured on the test half: logistic regression with 5-fold cross-validation over 10 penalties, or boosted trees.
-The ratio of the accuracy at 100 points to that at 10,000 is the paper's statistical efficiency.
-"""
+"""Downstream accuracy by number of training points (Locatello et al. 2019, arXiv 1811.12359, section 5.5)."""
 
 from __future__ import annotations
 
@@ -16,12 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError, nearest
-from pbt_disent.metrics._boosting import boosted_trees
-from pbt_disent.metrics._exact_trees import exact_trees
-from pbt_disent.metrics._fit import quiet_fit
-from pbt_disent.metrics._halves import halves
-from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import Record, Result, check_budget
+from pbt_disent.metrics._boosted_trees import fit_trees
+from pbt_disent.metrics._supervised import fit_quietly, split_train_test
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["Downstream", "downstream"]
@@ -31,18 +23,16 @@ FOLDS = 5
 PENALTIES = 10
 CLASSIFIERS = ("logistic", "boosted")
 
-Classifier = Any
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Downstream(Result):
-    """Downstream accuracy.
+class Downstream(MetricResult):
+    """Downstream accuracy at S numbers of training points.
 
     Args:
-        score: test accuracy at the largest size, mean over the factors.
-        sizes: (S,) numbers of training points, those not available left out.
-        accuracy: (S, K) test accuracy.
-        efficiency: (S,) mean accuracy at each size divided by that at the largest.
+        score: The test accuracy at the largest size, averaged over the factors.
+        sizes: The numbers of training points; those that are not available are left out.
+        accuracy: The test accuracy, of shape (S, K).
+        efficiency: The mean accuracy at each size divided by that at the largest, of shape (S,).
     """
 
     sizes: tuple[int, ...]
@@ -61,58 +51,71 @@ def downstream(
     seed: int = 0,
     budget: str = "protocol",
 ) -> Downstream:
-    """Return the accuracy with which factors (N, K) are read from codes (N, Z), by number of training points.
+    """Return the test accuracy of classifiers that read the factors from the codes (arXiv 1811.12359, section 5.5).
+
+    For every factor a classifier on all latents is fitted on the first 10, 100, 1,000 and 10,000 training points:
+    logistic regression with 5-fold cross-validation over 10 penalties, or boosted trees. The ratio of the accuracy at
+    100 points to that at 10,000 is the paper's statistical efficiency.
 
     Args:
-        codes: (N, Z).
-        factors: (N, K) class labels.
-        test_codes: (N', Z); without a test half a third of the points is held out.
-        test_factors: (N', K).
-        classifier: ``logistic`` or ``boosted``.
-        sizes: numbers of training points; by budget up to 10,000 (protocol) or 1,000 (fast). Sizes above the number
-            of training points are left out.
-        seed: of the split and of the trees.
-        budget: ``protocol`` cross-validates the penalty wherever every training fold holds every class, and fits
-            exact trees; ``fast`` keeps scikit-learn's default penalty and fits histogram trees.
+        codes: The training codes, an array of shape (N, Z).
+        factors: The class labels of the factors, an array of shape (N, K).
+        test_codes: The test codes, an array of shape (N', Z). Without them a third of the points is held out.
+        test_factors: The class labels of the test codes, an array of shape (N', K).
+        classifier: The classifier, ``logistic`` or ``boosted``.
+        sizes: The numbers of training points; by default up to 10,000 (``protocol``) or 1,000 (``fast``). Sizes above
+            the number of training points are left out.
+        seed: The seed of the split and of the trees.
+        budget: The budget: ``protocol`` cross-validates the penalty wherever every fold holds every class, and fits
+            scikit-learn's trees. ``fast`` keeps scikit-learn's default penalty and fits trees from histograms.
 
     Raises:
-        UserError: bad input, an unknown classifier, or no size that is available.
+        UserError: The input is bad, the classifier is unknown, or no size is available.
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import downstream
+        >>> rng = np.random.default_rng(0)
+        >>> factors = rng.integers([2, 2], size=(900, 2))
+        >>> result = downstream(factors + 0.3 * rng.normal(size=(900, 2)), factors, budget="fast")
+        >>> result.sizes, round(result.score, 2), result.efficiency.round(2).tolist()
+        ((10, 100), 0.95, [0.85, 1.0])
     """
     check_budget(budget)
     if classifier not in CLASSIFIERS:
         raise UserError(f"classifier {classifier!r}", "is no known classifier", nearest(classifier, CLASSIFIERS))
-    data = halves(codes, factors, test_codes, test_factors, seed)
-    asked = sorted(set(sizes or SIZES[budget]))
-    usable = tuple(size for size in asked if 1 <= size <= len(data.codes))
-    if not usable:
+    split = split_train_test(codes, factors, test_codes, test_factors, seed)
+    requested = sorted(set(sizes or SIZES[budget]))
+    available = tuple(size for size in requested if 1 <= size <= len(split.codes))
+    if not available:
         raise UserError(
-            f"sizes {asked} with {len(data.codes)} training points", "must fit", f"give a size up to {len(data.codes)}"
+            f"sizes {requested} with {len(split.codes)} training points",
+            "must fit",
+            f"give a size up to {len(split.codes)}",
         )
-    predict = _boosted if classifier == "boosted" else _logistic
-    predicted = [predict(data.codes[:size], data.classes[:size], data.test_codes, seed, budget) for size in usable]
-    accuracy = np.array([(one == data.test_classes).mean(axis=0) for one in predicted])
+    predict = _predict_boosted if classifier == "boosted" else _predict_logistic
+    accuracy = np.empty((len(available), split.classes.shape[1]))
+    for row, size in enumerate(available):
+        predictions = predict(split.codes[:size], split.classes[:size], split.test_codes, seed, budget)
+        accuracy[row] = (predictions == split.test_classes).mean(axis=0)
     means = accuracy.mean(axis=1)
     return Downstream(
         score=float(means[-1]),
-        record=Record(budget, data.sizes, {"classifier": classifier}, seed),
-        sizes=usable,
+        provenance=Provenance(budget, split.sizes, {"classifier": classifier}, seed),
+        sizes=available,
         accuracy=accuracy,
         efficiency=means / means[-1] if means[-1] > 0 else np.zeros_like(means),
     )
 
 
-def _boosted(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
+def _predict_boosted(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
     """Return the classes (N', K) of the test codes that boosted trees predict."""
-    factors = range(classes.shape[1])
-    if budget == "fast":
-        fitted = [boosted_trees(codes, classes[:, k], test_codes, seed=seed) for k in factors]
-    else:
-        fitted = exact_trees(codes, classes, test_codes, factors, seed)
-    return np.stack([one.test_predicted for one in fitted], axis=1)
+    fitted = fit_trees(codes, classes, test_codes, budget=budget, seed=seed)
+    return np.stack([trees.test_predictions for trees in fitted], axis=1)
 
 
-def _logistic(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
-    """Return the classes (N', K) of the test codes that logistic regression predicts; nothing is drawn by the seed."""
+def _predict_logistic(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed: int, budget: str) -> IntArray:
+    """Return the classes (N', K) of the test codes that logistic regression predicts; the seed is not used."""
     columns = []
     for labels in classes.T:
         if len(np.unique(labels)) == 1:
@@ -120,11 +123,11 @@ def _logistic(codes: FloatArray, classes: IntArray, test_codes: FloatArray, seed
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            columns.append(quiet_fit(_regression(labels, budget), codes, labels).predict(test_codes))
+            columns.append(fit_quietly(_logistic_regression(labels, budget), codes, labels).predict(test_codes))
     return np.stack(columns, axis=1)
 
 
-def _regression(labels: IntArray, budget: str) -> Classifier:
+def _logistic_regression(labels: IntArray, budget: str) -> Any:
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.model_selection import KFold
 
@@ -135,21 +138,11 @@ def _regression(labels: IntArray, budget: str) -> Classifier:
     return LogisticRegressionCV(Cs=PENALTIES, cv=folds) if complete else LogisticRegression()
 
 
-def _run_logistic(data: Inputs, budget: str, seed: int) -> Downstream:
-    return downstream(data.codes, data.labels, data.test_codes, data.test_factors, seed=seed, budget=budget)
+@register_metric("downstream_logistic", Downstream, costly=True)
+def _run_logistic(inputs: MetricInputs, budget: str, seed: int) -> Downstream:
+    return downstream(*inputs.train_and_test, seed=seed, budget=budget)
 
 
-def _run_boosted(data: Inputs, budget: str, seed: int) -> Downstream:
-    return downstream(
-        data.codes,
-        data.labels,
-        data.test_codes,
-        data.test_factors,
-        classifier="boosted",
-        seed=seed,
-        budget=budget,
-    )
-
-
-METRICS.register("downstream_logistic")(Metric(Downstream, _run_logistic, costly=True))
-METRICS.register("downstream_boosted")(Metric(Downstream, _run_boosted, costly=True))
+@register_metric("downstream_boosted", Downstream, costly=True)
+def _run_boosted(inputs: MetricInputs, budget: str, seed: int) -> Downstream:
+    return downstream(*inputs.train_and_test, classifier="boosted", seed=seed, budget=budget)

@@ -1,12 +1,12 @@
-"""Error bars of a score: how far it would move with other points, or with other models.
+"""Confidence intervals of a score: how far it would move with other points, or with other models.
 
-Over points: half-samples drawn without replacement. The spread of a statistic over halves of n points is, to first
-order, its standard error at n, since 1 / (n / 2) - 1 / n = 1 / n; and no point occurs twice, which would deceive
-nearest neighbours and trees that are tested on what they have seen. Plug-in estimates are biased more on a half than
-on the whole, so that the quantiles are taken around the mean of the resamples and laid around the score itself; where
-there are too few resamples for quantiles, Student's t and their standard deviation are used.
+Over points: half-samples are drawn without replacement. The spread of a statistic over halves of n points is, to first
+order, its standard error at n, since 1 / (n / 2) - 1 / n = 1 / n. No point occurs twice, which would mislead nearest
+neighbours, and trees that are tested on their training points. Plug-in estimates are biased more on a half than on the
+whole, so that the quantiles are taken around the mean of the resamples and moved to the score itself. Where there are
+too few resamples for quantiles, Student's t and their standard deviation are used.
 
-Over models: ten or more are drawn with replacement, where copies of one model are never compared with each other. Fewer
+Over models: ten or more are drawn with replacement, and copies of one model are never compared with each other. Fewer
 can be drawn in so few ways that quantiles contain the truth in half of all cases (three models) or five of six (five).
 There every model is left out once (the jackknife; Tukey 1958), with Student's t.
 """
@@ -20,28 +20,29 @@ from itertools import zip_longest
 import numpy as np
 
 from pbt_disent.errors import UserError
-from pbt_disent.metrics.udr import UDR
-from pbt_disent.metrics.udr_options import CoverageUDR, MatchedUDR
+from pbt_disent.metrics.udr import UDR, CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["Interval", "interval_ends", "interval_over_models", "interval_over_points", "interval_over_replicas"]
 
 LEVEL = 0.95
-FEW = 50
-FEW_MODELS = 10
+ENOUGH_RESAMPLES = 50
+"""The fewest resamples whose quantiles are used."""
+ENOUGH_MODELS = 10
+"""The fewest models that are drawn with replacement."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval around a score.
+    """A confidence interval around a score.
 
     Args:
-        low: lower end.
-        high: upper end.
-        level: intended coverage.
-        resamples: how many resamples could be scored, or models left out.
-        over: ``points`` or ``models``.
+        low: The lower end.
+        high: The upper end.
+        level: The intended coverage.
+        resamples: The number of resamples that could be scored, or of models that were left out.
+        over: What was drawn anew, ``points`` or ``models``.
     """
 
     low: float
@@ -67,30 +68,43 @@ def interval_over_points(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Interval | None:
-    """Return the interval of a score over points, None if most half-samples are too small to be scored.
+    """Return the interval of a score over points, or None if most half-samples are too small to be scored.
 
     Args:
-        score: the score on all points.
-        statistic: scores a half-sample, given the chosen row numbers of every set (one array per entry of `sizes`)
-            and a seed for its own draws.
-        sizes: number of points in every set (training half, test half).
-        most: largest number of points per set from which halves are taken, for costly statistics; the spread is
-            scaled to the full number. The first set decides the scale.
-        bounds: of the score; the interval is cut off there.
-        resamples: number of half-samples.
-        level: coverage.
-        seed: of the draws.
+        score: The score on all points.
+        statistic: The function that scores a half-sample, given the row numbers of every set (one array per entry of
+            `sizes`) and a seed for its own draws. It raises `UserError` where the sample is too small.
+        sizes: The number of points in every set, such as training and test points.
+        most: The largest number of points per set from which halves are taken, for costly statistics. The spread is
+            scaled to the full number of the first set.
+        bounds: The bounds of the score, at which the interval is cut off.
+        resamples: The number of half-samples.
+        level: The intended coverage.
+        seed: The seed of the draws.
 
     Raises:
-        UserError: fewer than two resamples, or a level outside (0, 1).
+        UserError: There are fewer than two resamples, or the level is outside (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import interval_over_points, mig
+        >>> rng = np.random.default_rng(0)
+        >>> factors = rng.integers([3, 4], size=(600, 2))
+        >>> codes = factors + 0.3 * rng.normal(size=(600, 2))
+        >>> def statistic(rows, seed):
+        ...     return mig(codes[rows[0]], factors[rows[0]]).score
+        >>> interval = interval_over_points(mig(codes, factors).score, statistic, [600])
+        >>> round(interval.low, 2), round(interval.high, 2)
+        (0.79, 0.84)
     """
     _check(resamples, level)
-    halves = [min(size, limit) // 2 for size, limit in zip_longest(sizes, most[: len(sizes)], fillvalue=max(sizes))]
-    scale = float(np.sqrt(halves[0] / (sizes[0] - halves[0])))
+    limits = zip_longest(sizes, most[: len(sizes)], fillvalue=max(sizes))
+    half_sizes = [min(size, limit) // 2 for size, limit in limits]
+    scale = float(np.sqrt(half_sizes[0] / (sizes[0] - half_sizes[0])))
     values = []
     for number in range(resamples):
         rng = Streams(seed).generator("intervals", number)
-        rows = [np.sort(rng.permutation(size)[:half]) for size, half in zip(sizes, halves, strict=True)]
+        rows = [np.sort(rng.permutation(size)[:half]) for size, half in zip(sizes, half_sizes, strict=True)]
         try:
             values.append(statistic(rows, int(rng.integers(2**31))))
         except UserError:
@@ -98,33 +112,49 @@ def interval_over_points(
     finite = np.array(values)[np.isfinite(values)]
     if len(finite) < max(2, resamples // 2) or not np.isfinite(score):
         return None
-    return _around(score, scale * (finite - finite.mean()), bounds, level, "points")
+    return _interval_around(score, scale * (finite - finite.mean()), bounds, level, "points")
 
 
 def interval_over_models(
     ranking: UDR | CoverageUDR | MatchedUDR, *, resamples: int = 1000, level: float = LEVEL, seed: int = 0
 ) -> Interval | None:
-    """Return the interval of a ranking's mean score over the models, None if there are fewer than three.
+    """Return the interval of a ranking's mean score over the models, or None if there are fewer than three.
+
+    Args:
+        ranking: The ranking of the models.
+        resamples: The number of draws, where there are ten models or more.
+        level: The intended coverage.
+        seed: The seed of the draws.
 
     Raises:
-        UserError: fewer than two resamples, or a level outside (0, 1).
+        UserError: There are fewer than two resamples, or the level is outside (0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import interval_over_models, udr
+        >>> rng = np.random.default_rng(0)
+        >>> codes = rng.normal(size=(500, 3)) + 0.5 * rng.normal(size=(5, 500, 3))
+        >>> ranking = udr(codes, np.ones((5, 3)))
+        >>> interval = interval_over_models(ranking)
+        >>> interval.low < ranking.score < interval.high, interval.resamples
+        (True, 5)
     """
     _check(resamples, level)
     models = len(ranking.model_scores)
     if models < 3:
         return None
-    if models < FEW_MODELS:
-        every = np.arange(models)
-        without = [_agreement(ranking.pairwise, every[every != one]) for one in every]
-        return _leaving_out(ranking.score, np.array([without]), ranking.bounds, level)
+    if models < ENOUGH_MODELS:
+        numbers = np.arange(models)
+        left_out = [_mean_agreement(ranking.pairwise, numbers[numbers != model]) for model in numbers]
+        return _jackknife_interval(ranking.score, np.array([left_out]), ranking.bounds, level)
     rng = Streams(seed).generator("intervals", "models")
     values = []
     for _ in range(resamples):
         drawn = rng.integers(models, size=models)
         if len(np.unique(drawn)) > 1:
-            values.append(_agreement(ranking.pairwise, drawn))
-    spread = np.array(values)
-    return _around(ranking.score, spread - spread.mean(), ranking.bounds, level, "models")
+            values.append(_mean_agreement(ranking.pairwise, drawn))
+    deviations = np.array(values) - np.mean(values)
+    return _interval_around(ranking.score, deviations, ranking.bounds, level, "models")
 
 
 def interval_over_replicas(
@@ -138,59 +168,68 @@ def interval_over_replicas(
     """Return the interval of a mean over models, from the models' scores alone.
 
     Where models are compared with each other, each pair score counts for both of its models, so that the scores vary
-    together; the mean without a model then follows from its score up to the difference between mean and median, which
-    is none for three models.
+    together. The mean without a model then follows from its score up to the difference between mean and median, which
+    is 0 for three models.
 
     Args:
-        scores: one per model.
-        compared: whether a score says how a model agrees with the others, or is its own.
-        alike: the same of others whose models are taken to spread as much; the variance is the mean of all.
-        bounds: of a score.
-        level: coverage.
+        scores: The scores of the models.
+        compared: Whether a score says how a model agrees with the other models, or is the model's alone.
+        alike: The scores of other groups of models that are assumed to vary as much. The variance is the mean over all
+            groups of the same size.
+        bounds: The bounds of a score, at which the interval is cut off.
+        level: The intended coverage.
 
     Returns:
-        None with fewer than two models, or three where they are compared.
+        The interval, or None with fewer than two models, or fewer than three where they are compared.
 
     Raises:
-        UserError: a level outside (0, 1).
+        UserError: The level is outside (0, 1).
+
+    Example:
+        >>> from pbt_disent.metrics import interval_over_replicas
+        >>> interval = interval_over_replicas([0.5, 0.6, 0.55, 0.65], compared=False)
+        >>> round(interval.low, 2), round(interval.high, 2)
+        (0.47, 0.68)
     """
     _check(2, level)
-    taken = 2 if compared else 1
-    if len(scores) <= taken:
+    shared = 2 if compared else 1
+    if len(scores) <= shared:
         return None
-    every = [np.array(one, dtype=np.float64) for one in (scores, *alike) if len(one) == len(scores)]
-    without = [(each.sum() - taken * each) / (len(each) - taken) for each in every]
-    return _leaving_out(float(every[0].mean()), np.array(without), bounds, level)
+    groups = [np.array(group, dtype=np.float64) for group in (scores, *alike) if len(group) == len(scores)]
+    left_out = [(group.sum() - shared * group) / (len(group) - shared) for group in groups]
+    return _jackknife_interval(float(groups[0].mean()), np.array(left_out), bounds, level)
 
 
-def _agreement(pairwise: FloatArray, models: IntArray) -> float:
-    return float(np.mean([np.median(pairwise[models[models != one], one]) for one in models]))
+def _mean_agreement(pairwise: FloatArray, models: IntArray) -> float:
+    return float(np.mean([np.median(pairwise[models[models != model], model]) for model in models]))
 
 
-def _leaving_out(score: float, without: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
-    """Return the interval by the scores without each model in turn, (G, M) of G groups that spread alike."""
+def _jackknife_interval(score: float, left_out: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
+    """Return the interval by the scores with each model left out in turn, (G, M) for G groups that vary alike."""
     from scipy.stats import t as student
 
-    groups, count = without.shape
-    error = float(np.sqrt((count - 1) * without.var(axis=1).mean()))
-    reach = float(student.ppf((1.0 + level) / 2.0, groups * (count - 1))) * error
-    low, high = np.clip([score - reach, score + reach], *bounds)
-    return Interval(low=float(low), high=float(high), level=level, resamples=without.size, over="models")
+    groups, models = left_out.shape
+    error = float(np.sqrt((models - 1) * left_out.var(axis=1).mean()))
+    margin = float(student.ppf((1.0 + level) / 2.0, groups * (models - 1))) * error
+    low, high = np.clip([score - margin, score + margin], *bounds)
+    return Interval(low=float(low), high=float(high), level=level, resamples=left_out.size, over="models")
 
 
-def _around(score: float, spread: FloatArray, bounds: tuple[float, float], level: float, over: str) -> Interval:
-    if len(spread) < FEW:
+def _interval_around(
+    score: float, deviations: FloatArray, bounds: tuple[float, float], level: float, over: str
+) -> Interval:
+    if len(deviations) < ENOUGH_RESAMPLES:
         from scipy.stats import t as student
 
-        high = float(student.ppf((1.0 + level) / 2.0, len(spread) - 1) * spread.std(ddof=1))
+        high = float(student.ppf((1.0 + level) / 2.0, len(deviations) - 1) * deviations.std(ddof=1))
         low = -high
     else:
-        low, high = np.quantile(spread, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        low, high = np.quantile(deviations, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return Interval(
         low=float(np.clip(score + low, *bounds)),
         high=float(np.clip(score + high, *bounds)),
         level=level,
-        resamples=len(spread),
+        resamples=len(deviations),
         over=over,
     )
 

@@ -1,9 +1,4 @@
-"""Interventional robustness score (Suter et al. 2019, arXiv 1811.00007), as disentanglement_lib computes it.
-
-A latent is robust for a factor if, with the factor held fixed, changing all others moves the latent little: the
-0.99 quantile of its distance from the mean of the group, averaged over the factor's values, relative to the
-largest distance overall. Factors are cut in 20 equal-width bins and constant latents dropped, as in the reference.
-"""
+"""Interventional robustness score (Suter et al. 2019, arXiv 1811.00007), as disentanglement_lib computes it."""
 
 from __future__ import annotations
 
@@ -13,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError
-from pbt_disent.metrics._arrays import as_array, as_factors, as_pair
-from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import Record, Result
+from pbt_disent.metrics._arrays import as_array, as_codes_and_factors, as_factors
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, register_metric
 from pbt_disent.metrics.mutual_information import discretise
 from pbt_disent.types import FloatArray, IntArray
 
@@ -23,14 +17,14 @@ __all__ = ["IRS", "irs"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class IRS(Result):
-    """Interventional robustness.
+class IRS(MetricResult):
+    """The interventional robustness score.
 
     Args:
-        score: mean of `per_latent`, weighted by the largest deviation of each latent; 0 if all are constant.
-        per_latent: (Z,) robustness for the latent's best factor; 0 for constant latents.
-        factor_of_latent: (Z,) number of that factor.
-        robustness: (Z, K); rows of constant latents are 0.
+        score: The mean of `per_latent`, weighted by the largest deviation of each latent; 0 if all are constant.
+        per_latent: The robustness of each latent for its best factor, of shape (Z,), 0 for constant latents.
+        factor_of_latent: The number of that factor, of shape (Z,).
+        robustness: The robustness of each latent for each factor, of shape (Z, K).
     """
 
     per_latent: FloatArray
@@ -46,21 +40,35 @@ def irs(
     factor_bins: int = 20,
     budget: str = "protocol",
 ) -> IRS:
-    """Return the interventional robustness score of codes (N, Z) over factors (N, K).
+    """Return the interventional robustness score (arXiv 1811.00007, section 4).
+
+    A latent is robust for a factor if, with the factor held fixed, changing all others moves the latent little:
+
+        robustness = 1 - mean over values of v of q(|z - mean of z given v|) / max |z - mean of z|,
+
+    with q the 0.99 quantile. As in the reference, constant latents are left out and factors are cut into 20 equal-width
+    bins, so that more levels than bins are merged.
 
     Args:
-        codes: (N, Z).
-        factors: (N, K); their order matters, since they are cut in equal-width bins.
-        quantile: of the distances within a group; 1 is the paper's maximum.
-        factor_bins: equal-width bins per factor, so that more levels than bins are merged (published).
-        budget: recorded; the computation is the same for both.
+        codes: The codes, an array of shape (N, Z).
+        factors: The values of the factors, an array of shape (N, K). Their order matters, since they are binned.
+        quantile: The quantile q of the distances within a group; 1 is the paper's maximum.
+        factor_bins: The number of equal-width bins per factor.
+        budget: The budget, recorded with the result; the computation is the same for both.
 
     Raises:
-        UserError: bad input or a quantile outside (0, 1].
+        UserError: The input is bad or the quantile is outside (0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import irs
+        >>> factors = np.random.default_rng(0).integers([4, 5], size=(600, 2))
+        >>> irs(factors @ [[1, 1], [0, 1]], factors).per_latent.round(2).tolist()
+        [1.0, 0.57]
     """
     if not 0.0 < quantile <= 1.0:
         raise UserError(f"quantile={quantile}", "must be above 0 and at most 1", "use 0.99, the published value")
-    checked, _ = as_pair(codes, factors)
+    checked, _ = as_codes_and_factors(codes, factors)
     groups = as_factors(discretise(as_array(factors, "factors"), factor_bins))
     values = checked.astype(np.float64)
     largest = np.abs(values - values.mean(axis=0)).max(axis=0)
@@ -71,7 +79,7 @@ def irs(
     weights = np.where(varies, largest, 0.0)
     return IRS(
         score=float(np.average(per_latent, weights=weights)) if varies.any() else 0.0,
-        record=Record(budget, {"points": len(checked)}, {"quantile": quantile, "factor_bins": factor_bins}),
+        provenance=Provenance(budget, {"points": len(checked)}, {"quantile": quantile, "factor_bins": factor_bins}),
         per_latent=per_latent,
         factor_of_latent=robustness.argmax(axis=1),
         robustness=robustness,
@@ -81,13 +89,11 @@ def irs(
 def _mean_spread(codes: FloatArray, groups: IntArray, quantile: float) -> FloatArray:
     spreads = []
     for group in np.unique(groups):
-        inside = codes[groups == group]
-        spreads.append(np.quantile(np.abs(inside - inside.mean(axis=0)), quantile, axis=0))
+        members = codes[groups == group]
+        spreads.append(np.quantile(np.abs(members - members.mean(axis=0)), quantile, axis=0))
     return np.asarray(np.mean(spreads, axis=0))
 
 
-def _run(data: Inputs, budget: str, seed: int) -> IRS:
-    return irs(data.codes, data.labels, budget=budget)
-
-
-METRICS.register("irs")(Metric(IRS, _run))
+@register_metric("irs", IRS)
+def _run_irs(inputs: MetricInputs, budget: str, seed: int) -> IRS:
+    return irs(inputs.codes, inputs.require("factors"), budget=budget)

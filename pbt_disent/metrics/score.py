@@ -1,4 +1,4 @@
-"""Any set of metrics on one set of codes, by name, with error bars: what the command line and the reports call."""
+"""Any metrics on one set of codes, by name and with confidence intervals, for the command line and the reports."""
 
 from __future__ import annotations
 
@@ -10,174 +10,169 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.metrics._arrays import as_array
-from pbt_disent.metrics._registry import METRICS, Inputs, Metric
-from pbt_disent.metrics._result import Result, check_budget
+from pbt_disent.metrics.base import METRICS, Metric, MetricInputs, MetricResult, check_budget
 from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
-from pbt_disent.metrics.udr import UDR
-from pbt_disent.metrics.udr_options import CoverageUDR, MatchedUDR
+from pbt_disent.metrics.udr import UDR, CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["POINTS", "Scored", "applicable", "score"]
+__all__ = ["MAXIMUM_DECODED", "MAXIMUM_POINTS", "MetricScore", "applicable_metrics", "score"]
 
-POINTS = {"protocol": (10_000, 5_000), "fast": (2_000, 1_000)}
-RANKING_POINTS = 1_000
-DECODED = {"protocol": 2_000, "fast": 500}
-"""Images, or features of images, that the metrics of a decoder are measured on."""
+MAXIMUM_POINTS = {"protocol": (10_000, 5_000), "fast": (2_000, 1_000)}
+"""The most training and test points of each budget."""
+MAXIMUM_RANKING_POINTS = 1_000
+MAXIMUM_DECODED = {"protocol": 2_000, "fast": 500}
+"""The most images, or features of images, that the metrics of a decoder are measured on."""
 RESAMPLES = 100
 COSTLY_RESAMPLES = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """One metric's result with its error bars.
+class MetricScore:
+    """The result of one metric with its confidence intervals.
 
     Args:
-        name: of the metric in the registry.
-        result: with all parts, direction, bounds and record.
-        values: the numbers reported, by name; the headline first.
-        intervals: per number the intervals that could be measured (over points; for rankings over models too).
+        name: The name of the metric in `METRICS`.
+        result: The result, with all parts, direction, bounds and provenance.
+        values: The numbers that are reported, by name; the headline first.
+        intervals: The intervals of each number that could be measured: over points, and for rankings over models too.
     """
 
     name: str
-    result: Result
+    result: MetricResult
     values: dict[str, float]
     intervals: dict[str, tuple[Interval, ...]]
 
 
-def applicable(inputs: Inputs) -> tuple[str, ...]:
-    """Return the names of the metrics that these inputs can be scored by: ``all`` stands for them."""
-    if as_array(inputs.codes, "codes").ndim == 3:
+def applicable_metrics(inputs: MetricInputs) -> tuple[str, ...]:
+    """Return the names of the metrics that can be computed from these inputs, which ``all`` stands for.
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import MetricInputs, applicable_metrics
+        >>> applicable_metrics(MetricInputs(np.ones((100, 3))))
+        ('gaussian_total_correlation', 'gaussian_wasserstein_correlation', 'mutual_info_score')
+    """
+    if _is_ranking(inputs):
         return tuple(name for name in METRICS if METRICS[name].kind == "ranking" and inputs.information is not None)
     kinds = ("unlabelled",) if inputs.factors is None else ("labelled", "unlabelled")
-    return tuple(name for name in METRICS if METRICS[name].kind in kinds or _is_decoded(METRICS[name], inputs))
-
-
-def _is_decoded(metric: Metric, inputs: Inputs) -> bool:
-    """Tell whether there is all that a metric of a decoder needs."""
-    needed = [name for names in metric.sets for name in names]
-    return bool(needed) and all(getattr(inputs, name) is not None for name in needed)
+    return tuple(name for name in METRICS if METRICS[name].kind in kinds or _has_decoded(METRICS[name], inputs))
 
 
 def score(
-    codes: ArrayLike,
-    factors: ArrayLike | None = None,
-    *,
-    information: ArrayLike | None = None,
-    sigma: ArrayLike | None = None,
-    test_codes: ArrayLike | None = None,
-    test_factors: ArrayLike | None = None,
-    images: ArrayLike | None = None,
-    reconstructions: ArrayLike | None = None,
-    generated: ArrayLike | None = None,
-    features: ArrayLike | None = None,
-    generated_features: ArrayLike | None = None,
+    inputs: MetricInputs,
     metrics: Sequence[str] | str = "all",
+    *,
     budget: str = "protocol",
     seed: int = 0,
     intervals: bool = True,
-    begun: Callable[[str], None] | None = None,
-) -> dict[str, Scored]:
-    """Return the chosen metrics of one model's codes (N, Z), or rankings of several models' codes (M, N, Z).
+    on_metric: Callable[[str], None] | None = None,
+) -> dict[str, MetricScore]:
+    """Compute metrics of one model, or rankings of several models.
 
-    Where there are more points than the budget uses (10,000 and 5,000, or 2,000 and 1,000 for ``fast``; 1,000 for
-    rankings, 2,000 or 500 of what is decoded), they are drawn once by `seed`, without replacement, and all metrics see
-    the same ones.
+    Where there are more points than the budget allows (10,000 training and 5,000 test points, or 2,000 and 1,000 for
+    ``fast``; 1,000 for rankings; 2,000 or 500 images), they are drawn once by the seed, without replacement, and all
+    metrics see the same ones.
 
     Args:
-        codes: (N, Z), or (M, N, Z) for rankings.
-        factors: (N, K) class labels, or None: then only metrics that need no labels apply.
-        information: (M, Z) nats per latent, for rankings.
-        sigma: (N, Z) posterior standard deviations: the Gaussian terms are then measured of samples too.
-        test_codes: (N', Z); without a test half a third of the points is held out where a metric needs one.
-        test_factors: (N', K).
-        images: (D, ...) images, of any number.
-        reconstructions: (D, ...) of these images, on the same scale.
-        generated: (D', ...) images that the decoder has made of other codes, on the same scale.
-        features: (F, ...) features of images, of your choice, for the Fréchet distance.
-        generated_features: (F', ...) the same of generated images.
-        metrics: names, or ``all`` that apply.
-        budget: ``protocol`` or ``fast``.
-        seed: of all draws.
-        intervals: whether to measure error bars; for metrics that take long, on the fast variant.
-        begun: called with the name of each metric before it is measured.
+        inputs: The codes, and whatever else there is to score.
+        metrics: The name of a metric, several names, or ``all`` for those that the inputs suffice for.
+        budget: The budget, ``protocol`` or ``fast``.
+        seed: The seed of all draws.
+        intervals: Whether to measure confidence intervals; for costly metrics with the fast budget.
+        on_metric: A function that is called with the name of each metric before it is computed.
+
+    Returns:
+        The scores by the name of the metric.
 
     Raises:
-        UserError: an unknown metric or budget, a metric that these inputs lack something for, or bad input.
+        UserError: A metric or the budget is unknown, the inputs lack what a metric needs, or they are bad.
+
+    Example:
+        >>> import numpy as np
+        >>> from pbt_disent.metrics import MetricInputs, score
+        >>> factors = np.random.default_rng(0).integers([3, 4], size=(600, 2))
+        >>> codes = factors @ [[1, 1], [0, 1]]
+        >>> scores = score(MetricInputs(codes, factors), ["mig", "modularity"])
+        >>> {name: round(scores[name].values["score"], 2) for name in scores}
+        {'mig': 0.57, 'modularity': 0.86}
+        >>> interval = scores["mig"].intervals["score"][0]
+        >>> interval.low < scores["mig"].values["score"] < interval.high
+        True
     """
     check_budget(budget)
-    inputs = Inputs(
-        codes,
-        factors,
-        test_codes,
-        test_factors,
-        information,
-        sigma,
-        images,
-        reconstructions,
-        generated,
-        features,
-        generated_features,
-    )
-    known = applicable(inputs)
-    names = known if metrics == "all" else tuple([metrics] if isinstance(metrics, str) else metrics)
+    names = _requested_metrics(inputs, metrics)
+    drawn = _draw_images(_draw_points(inputs, budget, seed), budget, seed)
+    scores = {}
     for name in names:
-        if name not in known:
-            METRICS[name]
-            raise UserError(f"metric {name!r}", f"needs {_needs(METRICS[name])} here", nearest(name, known))
+        if on_metric is not None:
+            on_metric(name)
+        scores[name] = _score_metric(name, drawn, budget, seed, intervals)
+    return scores
+
+
+def _requested_metrics(inputs: MetricInputs, metrics: Sequence[str] | str) -> Sequence[str]:
+    applicable = applicable_metrics(inputs)
+    names = applicable if metrics == "all" else [metrics] if isinstance(metrics, str) else metrics
+    for name in names:
+        if name not in applicable:
+            raise UserError(f"metric {name!r}", f"needs {_needs(METRICS[name])} here", nearest(name, applicable))
     if not names:
         raise UserError("codes (M, N, Z) without information", "cannot be ranked", "give information (M, Z) in nats")
-    drawn = _draw(inputs, budget, seed)
-    scored = {}
-    for name in names:
-        if begun is not None:
-            begun(name)
-        scored[name] = _score_one(name, drawn, budget, seed, intervals)
-    return scored
+    return names
 
 
 def _needs(metric: Metric) -> str:
-    if metric.sets:
-        return " and ".join(name for names in metric.sets for name in names)
-    of = {"labelled": "codes (N, Z) and factors", "unlabelled": "codes (N, Z)"}
-    return of.get(metric.kind, "codes (M, N, Z) of several models and their information")
+    if metric.row_groups:
+        return " and ".join(name for group in metric.row_groups for name in group)
+    needs = {"labelled": "codes (N, Z) and factors", "unlabelled": "codes (N, Z)"}
+    return needs.get(metric.kind, "codes (M, N, Z) of several models and their information")
 
 
-def _score_one(name: str, inputs: Inputs, budget: str, seed: int, intervals: bool) -> Scored:
+def _is_ranking(inputs: MetricInputs) -> bool:
+    return as_array(inputs.codes, "codes").ndim == 3
+
+
+def _has_decoded(metric: Metric, inputs: MetricInputs) -> bool:
+    """Tell whether the inputs hold all that a metric of a decoder needs."""
+    names = [name for group in metric.row_groups for name in group]
+    return bool(names) and all(getattr(inputs, name) is not None for name in names)
+
+
+def _score_metric(name: str, inputs: MetricInputs, budget: str, seed: int, with_intervals: bool) -> MetricScore:
     metric = METRICS[name]
     result = metric.run(inputs, budget, seed)
     values = {part: float(value) for part in metric.parts if (value := getattr(result, part)) is not None}
-    found: dict[str, tuple[Interval, ...]] = {}
-    if intervals:
-        found = _over_points(metric, inputs, values, budget, seed)
+    intervals: dict[str, tuple[Interval, ...]] = {}
+    if with_intervals:
+        intervals = _intervals_over_points(metric, inputs, values, budget, seed)
         if isinstance(result, UDR | CoverageUDR | MatchedUDR):
             over_models = interval_over_models(result, seed=seed)
-            found["score"] = found.get("score", ()) + (() if over_models is None else (over_models,))
-    return Scored(name, result, values, found)
+            intervals["score"] = intervals.get("score", ()) + (() if over_models is None else (over_models,))
+    return MetricScore(name, result, values, intervals)
 
 
-def _over_points(
-    metric: Metric, inputs: Inputs, values: dict[str, float], budget: str, seed: int
+def _intervals_over_points(
+    metric: Metric, inputs: MetricInputs, values: dict[str, float], budget: str, seed: int
 ) -> dict[str, tuple[Interval, ...]]:
-    """Return an interval for every part, scoring every half-sample once for all of them."""
-    cache: dict[int, Result] = {}
-    most = POINTS["fast"] if metric.costly else ()
-    used = "fast" if metric.costly else budget
+    """Return an interval for every part. Each half-sample is scored once for all parts."""
+    results: dict[int, MetricResult] = {}
+    resample_budget = "fast" if metric.costly else budget
     intervals: dict[str, tuple[Interval, ...]] = {}
     for part, value in values.items():
 
-        def statistic(rows: Sequence[IntArray], own_seed: int, part: str = part) -> float:
-            if own_seed not in cache:
-                taken = _take_decoded(metric, inputs, rows) if metric.sets else _take(inputs, rows)
-                cache[own_seed] = metric.run(taken, used, own_seed)
-            return float(getattr(cache[own_seed], part))
+        def statistic(rows: Sequence[IntArray], resample_seed: int, part: str = part) -> float:
+            if resample_seed not in results:
+                half = _select_images(metric, inputs, rows) if metric.row_groups else _select_points(inputs, rows)
+                results[resample_seed] = metric.run(half, resample_budget, resample_seed)
+            return float(getattr(results[resample_seed], part))
 
         interval = interval_over_points(
             value,
             statistic,
-            [_length(inputs, names[0]) for names in metric.sets] or _sizes(inputs),
-            most=most,
-            bounds=metric.result.bounds,
+            [_num_rows(inputs, group[0]) for group in metric.row_groups] or _num_points(inputs),
+            most=MAXIMUM_POINTS["fast"] if metric.costly else (),
+            bounds=metric.result_type.bounds,
             resamples=COSTLY_RESAMPLES if metric.costly else RESAMPLES,
             seed=seed,
         )
@@ -185,94 +180,95 @@ def _over_points(
     return intervals
 
 
-def _draw(inputs: Inputs, budget: str, seed: int) -> Inputs:
+def _draw_points(inputs: MetricInputs, budget: str, seed: int) -> MetricInputs:
     """Return the points that the budget allows, the same ones for every metric."""
-    ranking = as_array(inputs.codes, "codes").ndim == 3
-    limits = (RANKING_POINTS,) if ranking else POINTS[budget]
+    ranking = _is_ranking(inputs)
+    limits = (MAXIMUM_RANKING_POINTS,) if ranking else MAXIMUM_POINTS[budget]
     if inputs.test_codes is None and not ranking:
         limits = (sum(limits),)
-    sizes = _sizes(inputs)
     rows = []
-    for number, (size, limit) in enumerate(zip(sizes, limits, strict=False)):
+    for number, (size, limit) in enumerate(zip(_num_points(inputs), limits, strict=False)):
         rng = Streams(seed).generator("score", "points", number)
-        rows.append(np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False)))
-    return _draw_decoded(_take(inputs, rows), budget, seed)
+        rows.append(_draw_rows(size, limit, rng))
+    return _select_points(inputs, rows)
 
 
-def _draw_decoded(inputs: Inputs, budget: str, seed: int) -> Inputs:
-    """Return as many images and features as the budget allows; an image stays with its reconstruction."""
+def _draw_images(inputs: MetricInputs, budget: str, seed: int) -> MetricInputs:
+    """Return as many images and features as the budget allows. An image stays with its reconstruction."""
     drawn: dict[str, FloatArray] = {}
-    for names in (("images", "reconstructions"), ("generated",), ("features",), ("generated_features",)):
-        there = [name for name in names if getattr(inputs, name) is not None]
-        lengths = {name: _length(inputs, name) for name in there}
-        if len(set(lengths.values())) > 1:
-            said = " and ".join(f"{length} {name}" for name, length in lengths.items())
-            raise UserError(said, "must be as many", "decode the codes of the same images")
-        for name in there:
-            size, limit = lengths[name], DECODED[budget]
-            rng = Streams(seed).generator("score", *names)
-            rows = np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False))
-            drawn[name] = as_array(getattr(inputs, name), name)[rows]
+    for group in (("images", "reconstructions"), ("generated",), ("features",), ("generated_features",)):
+        sizes = {name: _num_rows(inputs, name) for name in group if getattr(inputs, name) is not None}
+        if len(set(sizes.values())) > 1:
+            counts = " and ".join(f"{size} {name}" for name, size in sizes.items())
+            raise UserError(counts, "must be as many", "decode the codes of the same images")
+        for name, size in sizes.items():
+            rng = Streams(seed).generator("score", *group)
+            drawn[name] = as_array(getattr(inputs, name), name)[_draw_rows(size, MAXIMUM_DECODED[budget], rng)]
     return replace(inputs, **drawn)
 
 
-def _take_decoded(metric: Metric, inputs: Inputs, rows: Sequence[IntArray]) -> Inputs:
-    """Return the inputs at the given rows of each of the metric's sets."""
-    taken = {
-        name: as_array(inputs.given(name), name)[chosen]
-        for names, chosen in zip(metric.sets, rows, strict=True)
-        for name in names
+def _draw_rows(size: int, limit: int, rng: np.random.Generator) -> IntArray:
+    return np.arange(size) if size <= limit else np.sort(rng.choice(size, limit, replace=False))
+
+
+def _select_images(metric: Metric, inputs: MetricInputs, rows: Sequence[IntArray]) -> MetricInputs:
+    """Return the inputs at some rows of each of the metric's groups."""
+    selected = {
+        name: as_array(inputs.require(name), name)[group_rows]
+        for group, group_rows in zip(metric.row_groups, rows, strict=True)
+        for name in group
     }
-    return replace(inputs, **taken)
+    return replace(inputs, **selected)
 
 
-def _length(inputs: Inputs, name: str) -> int:
-    array = as_array(inputs.given(name), name)
+def _num_rows(inputs: MetricInputs, name: str) -> int:
+    array = as_array(inputs.require(name), name)
     if array.ndim < 2:
         raise UserError(f"{name} of shape {array.shape}", "must have one row per image", "give (D, ...) values")
     return len(array)
 
 
-def _sizes(inputs: Inputs) -> list[int]:
+def _num_points(inputs: MetricInputs) -> list[int]:
+    """Return the number of points and, where there are test codes, of test points."""
     codes = as_array(inputs.codes, "codes")
     if codes.ndim < 2:
         raise UserError(f"codes of shape {codes.shape}", "must have shape (N, Z) or (M, N, Z)", "reshape them")
     sizes = [codes.shape[-2]]
     if inputs.test_codes is not None:
-        test = as_array(inputs.test_codes, "test_codes")
-        if test.ndim != 2:
-            raise UserError(f"test_codes of shape {test.shape}", "must have shape (N', Z)", "reshape them")
-        sizes.append(len(test))
+        test_codes = as_array(inputs.test_codes, "test_codes")
+        if test_codes.ndim != 2:
+            raise UserError(f"test_codes of shape {test_codes.shape}", "must have shape (N', Z)", "reshape them")
+        sizes.append(len(test_codes))
     return sizes
 
 
-def _take(inputs: Inputs, rows: Sequence[IntArray]) -> Inputs:
-    """Return the inputs at the given rows of the first and, where there is one, the test half."""
+def _select_points(inputs: MetricInputs, rows: Sequence[IntArray]) -> MetricInputs:
+    """Return the inputs at some rows of the points and, where there are any, of the test points."""
     codes = as_array(inputs.codes, "codes")
-    taken = replace(
+    selected = replace(
         inputs,
         codes=codes[..., rows[0], :],
-        factors=_beside(codes, "codes", inputs.factors, "factors", rows[0]),
-        sigma=_beside(codes, "codes", inputs.sigma, "sigma", rows[0]),
+        factors=_select_rows(codes, "codes", inputs.factors, "factors", rows[0]),
+        sigma=_select_rows(codes, "codes", inputs.sigma, "sigma", rows[0]),
     )
     if inputs.test_codes is None or inputs.test_factors is None:
-        return taken
-    test = as_array(inputs.test_codes, "test_codes")
-    labels = _beside(test, "test_codes", inputs.test_factors, "test_factors", rows[1])
-    return replace(taken, test_codes=test[rows[1]], test_factors=labels)
+        return selected
+    test_codes = as_array(inputs.test_codes, "test_codes")
+    test_factors = _select_rows(test_codes, "test_codes", inputs.test_factors, "test_factors", rows[1])
+    return replace(selected, test_codes=test_codes[rows[1]], test_factors=test_factors)
 
 
-def _beside(
-    codes: FloatArray, name: str, values: ArrayLike | None, values_name: str, rows: IntArray
+def _select_rows(
+    codes: FloatArray, codes_name: str, values: ArrayLike | None, name: str, rows: IntArray
 ) -> FloatArray | None:
-    """Return the rows of what belongs to the codes point by point."""
+    """Return some rows of an array that has one row per point."""
     if values is None:
         return None
-    array = as_array(values, values_name)
+    array = as_array(values, name)
     if array.ndim == 0 or len(array) != codes.shape[-2]:
         raise UserError(
-            f"{name} of shape {codes.shape} and {values_name} of shape {array.shape}",
+            f"{codes_name} of shape {codes.shape} and {name} of shape {array.shape}",
             "must have the same number of rows",
-            f"give one row of {values_name} per point",
+            f"give one row of {name} per point",
         )
     return array[rows]

@@ -1,14 +1,16 @@
 """When things happened in a run: its clock, apart from the manifests, which hold none.
 
-    {"event": "opened", "time": 1790000000.0}                                a process has taken the run up
-    {"event": "began", "time": ..., "path": "0"}                             a round begins, or goes on
-    {"event": "beat", "time": ..., "path": "0", "generation": 3, "image_passes": 12000}   image passes paid in it so far
-    {"event": "generation", "time": ..., "path": "0", "generation": 3, "image_passes": 24000, "training": 28.1, "all": 30.2}
-    {"event": "ended", "time": ..., "path": "0"}                             the round has ended
-    {"event": "closed", "time": ...}                                         the process has let it go
+The rows of ``clock.jsonl`` are events with a time, in seconds since 1970:
 
-Times are seconds since 1970; `image_passes`, `training` and `all` are those of one generation of one round, whatever other
-rounds run beside it. Nothing depends on this file but what people are told of time and waste.
+    opened                                                       a process has taken the run up
+    began       path                                             a round begins, or goes on
+    beat        path generation image_passes                     the image passes paid in a generation so far
+    generation  path generation image_passes training all        a generation was committed
+    ended       path                                             the round has ended
+    closed                                                       the process has let the run go
+
+`image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other rounds
+run beside it. Nothing depends on this file but what people are told of time and waste.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pbt_disent.data.storage import StoredImages
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import mig
+from pbt_disent.metrics.mig import mig
 from pbt_disent.models import LatentModel
 from pbt_disent.models.decoder_program import DecoderProgram, decoder_program
 from pbt_disent.report.found import FoundLatent

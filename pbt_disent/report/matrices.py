@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from pbt_disent.metrics import Result
+from pbt_disent.metrics import MetricResult
 from pbt_disent.report.svg import figure_bytes
 from pbt_disent.types import FloatArray
 
@@ -33,7 +33,7 @@ def matrix_figure(values: FloatArray, latents: Sequence[str], factors: Sequence[
 
 
 def write_matrices(
-    folder: Path, results: Mapping[str, Result], latents: Sequence[str], factors: Sequence[str]
+    folder: Path, results: Mapping[str, MetricResult], latents: Sequence[str], factors: Sequence[str]
 ) -> list[Path]:
     """Write every (Z, K) array in the results as ``<metric>-<part>.png`` and return the files.
 

@@ -26,6 +26,7 @@ from pbt_disent.report.page_rounds import (
 from pbt_disent.report.run_reader import RunView, config_of, read_run
 from pbt_disent.rounds.evaluation import HELD_OUT_TITLES
 from pbt_disent.types import Json
+from pbt_disent.units import duration
 
 __all__ = ["render", "write_report"]
 
@@ -106,10 +107,4 @@ def _count(value: object) -> str:
 
 
 def _duration(seconds: object) -> str:
-    if not isinstance(seconds, int | float):
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+    return duration(seconds) if isinstance(seconds, int | float) else "unknown"

@@ -7,6 +7,7 @@ a process of its own, and starts `resume` when that fails. Every attempt that co
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ __all__ = ["build_command", "build_parser", "main", "supervise"]
 BACKOFF_SECONDS = (5.0, 20.0, 60.0, 180.0)
 BAD_INPUT = UserError.exit_code
 STOPPED = 130
+PROGRESS_RECORDS = "PBT_DISENT_PROGRESS_RECORDS"
+"""The environment variable that makes a run print records of its progress, which `pbt-disent status` reads."""
 
 
 def supervise(
@@ -117,7 +120,7 @@ class _Attempts:
     def run(self, command: Sequence[str]) -> int:
         if self._stopping.is_set():
             return STOPPED
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen(command, env={**os.environ, PROGRESS_RECORDS: "1"})
         if self._stopping.is_set():
             self._process.terminate()
         return self._process.wait()

@@ -1,4 +1,4 @@
-"""The verb: what it prints, writes and refuses."""
+"""The command: what it prints, writes and refuses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from pathlib import Path
 import pytest
 
 from benchmarks import CASES
-from benchmarks.case import Case, Contest, Disagreement, Goal, Grower, Growth, Measure, NotRun, Setting, Side
+from benchmarks.case import (
+    Case,
+    Comparison,
+    Disagreement,
+    Goal,
+    Implementation,
+    Measurement,
+    Scaling,
+    ScalingImplementation,
+    Setup,
+    Unavailable,
+)
 from benchmarks.cli import main, run
-from benchmarks.sessions import Session
-from benchmarks.table import comparison
+from benchmarks.report import compare_runs
+from benchmarks.runner import Session
 from benchmarks.timing import timed
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.types import Json
@@ -23,26 +34,29 @@ from pbt_disent.types import Json
 
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare(setting: Setting) -> Contest:
-        return Contest(
+    def prepare(setup: Setup) -> Comparison:
+        return Comparison(
             timed("ours", lambda: sum(range(10))), [timed("theirs", lambda: sum(range(999)))], lambda: "equal sums", 3
         )
 
-    def disagree(setting: Setting) -> Contest:
+    def disagree(setup: Setup) -> Comparison:
         raise Disagreement("sums differ")
 
-    def fail(setting: Setting) -> Contest:
+    def fail(setup: Setup) -> Comparison:
         raise ZeroDivisionError("nothing to\ndivide by")
 
-    def hang(setting: Setting) -> Contest:
+    def hang(setup: Setup) -> Comparison:
         while True:
             time.sleep(0.01)
 
-    def grow(setting: Setting) -> Growth:
-        ours, theirs = Grower("ours", lambda size: 2.0 * size), Grower("theirs", lambda size: 3.0 * size**2, most=2)
-        return Growth("things", (1, 2, 4), 1, ours, lambda: "equal", 1, [theirs])
+    def grow(setup: Setup) -> Scaling:
+        ours, theirs = (
+            ScalingImplementation("ours", lambda size: 2.0 * size),
+            ScalingImplementation("theirs", lambda size: 3.0 * size**2, max_size=2),
+        )
+        return Scaling("things", (1, 2, 4), 1, ours, lambda: "equal", 1, [theirs])
 
-    monkeypatch.setattr("benchmarks.conditions.memory_gigabytes", lambda: 9.5)
+    monkeypatch.setattr("benchmarks.machine.memory_copy_gigabytes", lambda: 9.5)
     list(CASES)
     for name, prepared in {"raising": fail, "hanging": hang, "growing": grow}.items():
         monkeypatch.setitem(CASES._entries, name, Case(f"{name} against others", prepared))
@@ -60,7 +74,7 @@ def test_json_has_the_ratio_the_machine_and_the_versions(tmp_path: Path, capsys:
     assert case["case"] == "sums"
     assert case["ratio"] > 0
     assert len(case["spread"]) == 2
-    assert case["peer"] == "theirs"
+    assert case["baseline"] == "theirs"
     assert case["goal"] == 2
     assert result["machine"]["cpus"] >= 1
     assert result["machine"]["matrix_gflops"] > 0
@@ -75,7 +89,7 @@ def test_the_table_names_peer_agreement_and_conditions(capsys: pytest.CaptureFix
         assert words in out
 
 
-def test_a_case_whose_sides_disagree_fails_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_whose_implementations_disagree_fails_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["broken", "sums", "--quick", "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert [one["case"] for one in result["cases"]] == ["sums", "broken"]
@@ -147,7 +161,7 @@ def test_whatever_a_case_raises_the_others_go_on(capsys: pytest.CaptureFixture[s
 def test_the_output_is_written_after_every_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "bench.json"
 
-    def die(setting: Setting) -> Contest:
+    def die(setup: Setup) -> Comparison:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(CASES._entries, "dying", Case("x against y", die))
@@ -167,26 +181,28 @@ def test_sessions_take_turns_and_are_put_together(
     """In this process, which alone knows the made-up cases."""
     output, order, ratios = tmp_path / "bench.json", [], iter((4.0, 9.0, 5.0, 5.0))
 
-    def prepare(setting: Setting) -> Contest:
+    def prepare(setup: Setup) -> Comparison:
         order.append("slow")
-        assert setting.first == (not (setting.kept / "made").exists())
-        (setting.kept / "made").touch()
+        assert setup.is_first_session == (not (setup.shared_folder / "made").exists())
+        (setup.shared_folder / "made").touch()
         ratio = next(ratios)
-        return Contest(
-            Side("ours", lambda: [1.0]),
-            [Side("theirs", lambda: [ratio]), NotRun("absent", "is not installed")],
+        return Comparison(
+            Implementation("ours", lambda: [1.0]),
+            [Implementation("theirs", lambda: [ratio]), Unavailable("absent", "is not installed")],
             lambda: "equal",
             2,
-            measures=lambda medians: [Measure("once", 7.0, "s")] if setting.first else [],
+            measurements=lambda medians: [Measurement("once", 7.0, "s")] if setup.is_first_session else [],
         )
 
-    def once(setting: Setting) -> Contest:
+    def once(setup: Setup) -> Comparison:
         order.append("once")
-        return Contest(Side("ours", lambda: [1.0]), [Side("theirs", lambda: [2.0])], lambda: "equal", 1)
+        return Comparison(
+            Implementation("ours", lambda: [1.0]), [Implementation("theirs", lambda: [2.0])], lambda: "equal", 1
+        )
 
     monkeypatch.setitem(CASES._entries, "slow", Case("slow against others", prepare, Goal(5)))
-    monkeypatch.setitem(CASES._entries, "once", Case("once against others", once, most_sessions=1))
-    monkeypatch.setattr(Session, "apart", Session.here)
+    monkeypatch.setitem(CASES._entries, "once", Case("once against others", once, max_sessions=1))
+    monkeypatch.setattr(Session, "run_in_new_process", Session.run)
     assert main(["slow", "raising", "once", "growing", "--output", str(output)]) == 1
     said = capsys.readouterr()
     assert order == ["slow", "once", "slow", "slow", "slow"]
@@ -194,12 +210,17 @@ def test_sessions_take_turns_and_are_put_together(
     assert said.err.count("raising failed") == 1
     results = json.loads(output.read_text())
     slow, single, growing, raising = results["cases"]
-    assert (slow["ratio"], slow["met"], slow["sessions"], slow["by_session"]) == (5.0, True, 4, [4.0, 9.0, 5.0, 5.0])
+    assert (slow["ratio"], slow["met"], slow["sessions"], slow["ratio_by_session"]) == (
+        5.0,
+        True,
+        4,
+        [4.0, 9.0, 5.0, 5.0],
+    )
     assert slow["spread"] == pytest.approx([3.1513, 9.5198], abs=1e-4)
-    assert [line["peer"] for line in slow["peers"]] == ["theirs", "absent"]
-    assert slow["measures"][0]["value"] == 7.0
+    assert [line["baseline"] for line in slow["baselines"]] == ["theirs", "absent"]
+    assert slow["measurements"][0]["value"] == 7.0
     assert (single["ratio"], single["sessions"]) == (2.0, 1)
-    assert growing["growth"]["curves"][0]["costs"] == [2.0, 4.0, 8.0]
+    assert growing["scaling"]["curves"][0]["costs"] == [2.0, 4.0, 8.0]
     assert raising["error"]
     assert "Median of 4 sessions" in said.out
     assert main(["--from", str(output), "--against", str(output)]) == 1
@@ -210,28 +231,28 @@ def test_ratios_that_lie_apart_do_not_agree() -> None:
     def run(ratio: float, low: float, high: float) -> Json:
         return {"cases": [{"case": "a", "ratio": ratio, "spread": [low, high]}, {"case": "b", "ratio": None}]}
 
-    text = comparison(run(2.0, 1.9, 2.1), run(2.5, 2.2, 2.6))
+    text = compare_runs(run(2.0, 1.9, 2.1), run(2.5, 2.2, 2.6))
     assert "| `a` | 2 (1.9 to 2.1) | 2.5 (2.2 to 2.6) | +25.0% | no |" in text
     assert text.endswith("0 of 1 ratios agree within their spread.\n")
-    assert "| -20.0% | no |" in comparison(run(2.5, 2.2, 2.6), run(2.0, 1.9, 2.1))
+    assert "| -20.0% | no |" in compare_runs(run(2.5, 2.2, 2.6), run(2.0, 1.9, 2.1))
 
 
 def test_a_session_apart_finds_the_same_and_says_what_went_wrong(tmp_path: Path) -> None:
-    session = Session("mig", "tiny", tmp_path / "kept", first=True, limit=60.0)
-    found = session.apart(say)
-    assert found.agreement == session.here(say).agreement
+    session = Session("mig", "tiny", tmp_path / "shared", is_first=True, time_limit=60.0)
+    result = session.run_in_new_process(log)
+    assert result.agreement == session.run(log).agreement
     with pytest.raises(PbtDisentError, match="benchmark case 'none': is no known benchmark case"):
-        replace(session, name="none").apart(say)
+        replace(session, case="none").run_in_new_process(log)
     with pytest.raises(PbtDisentError, match=r"is not at its end after 0\.01 s"):
-        replace(session, limit=0.01).apart(say)
+        replace(session, time_limit=0.01).run_in_new_process(log)
 
 
 def test_a_session_that_dies_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PbtDisentError, match="its process ended with exit code 7"):
-        Session("mig", "tiny", tmp_path / "kept", first=True, limit=60.0).apart(die)
+        Session("mig", "tiny", tmp_path / "shared", is_first=True, time_limit=60.0).run_in_new_process(die)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     pass
 
 

@@ -78,7 +78,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(tmp_path: Path, pro
         (["render", "sprites", "--processes", "0"], "--processes 0: must be at least 1"),
         (["info", "sprites", "--set", "size"], "must have the form key=value"),
         (["info", "sprites", "--set", "sise=3"], "did you mean 'size'"),
-        (["info", "nothing.npz"], "neither a renderer nor a file"),
+        (["info", "nothing.npz"], "neither a world nor a file"),
         (["info", "sprites", "--set", "grid=3"], "grid 3: must give levels by factor"),
         (["info", "sprites", *GRID, "--set", "where=x < [1, 2]"], "compares in a way that is not allowed"),
         (["render", "sprites", *GRID, "--out", "/proc/none"], "folder /proc/none: cannot be written"),

@@ -6,13 +6,13 @@ import os
 
 from rich.console import Console
 
-from pbt_disent.cli.live import Progress
+from pbt_disent.cli.live import LiveProgress
 from pbt_disent.population.events import GenerationCommitted, RoundFinished, RoundStarted
 from pbt_disent.population.fitness.udr import UDRFitness
 from tests.simulated import simulate
 
 
-def rows(progress: Progress) -> list[list[str]]:
+def rows(progress: LiveProgress) -> list[list[str]]:
     with open(os.devnull, "w") as nowhere:
         console = Console(width=120, record=True, file=nowhere)
         console.print(progress._table())
@@ -21,17 +21,17 @@ def rows(progress: Progress) -> list[list[str]]:
     return [line[:2] for line in lines if line and line[0][0].isdigit()]
 
 
-def start(progress: Progress, path: str) -> None:
+def start(progress: LiveProgress, path: str) -> None:
     progress.notify(RoundStarted(path, 3, 2, 30, 40, 1000, UDRFitness(), 0))
 
 
-def commit(progress: Progress, path: str, generations: range) -> None:
+def commit(progress: LiveProgress, path: str, generations: range) -> None:
     for manifest in simulate(path, members=3, generations=generations.stop)[generations.start :]:
         progress.notify(GenerationCommitted(manifest, replayed=False))
 
 
 def test_rounds_that_run_side_by_side_do_not_mix() -> None:
-    progress = Progress(10**6, 100.0)
+    progress = LiveProgress(10**6, 100.0)
     start(progress, "0")
     commit(progress, "0", range(2))
     assert rows(progress) == [["0", "1"], ["0", "2"], ["0", "3/30"]]
@@ -50,7 +50,7 @@ def test_rounds_that_run_side_by_side_do_not_mix() -> None:
 
 
 def test_the_newest_generations_of_each_round_stay_in_the_table() -> None:
-    progress = Progress(10**6, 100.0)
+    progress = LiveProgress(10**6, 100.0)
     for path in ("0/leaf1/1", "0/leaf2/1"):
         start(progress, path)
         commit(progress, path, range(20))
@@ -59,7 +59,7 @@ def test_the_newest_generations_of_each_round_stay_in_the_table() -> None:
 
 
 def test_a_round_that_goes_on_longer_is_listed_once() -> None:
-    progress = Progress(10**6, 100.0)
+    progress = LiveProgress(10**6, 100.0)
     start(progress, "0")
     commit(progress, "0", range(2))
     progress.notify(RoundFinished("0", "converged"))

@@ -177,7 +177,7 @@ def test_the_exported_encoder_gives_the_same_codes_without_this_package(run: Run
         (["encode", "empty", "--out", "c.parquet"], ["has no model yet", "pbt-disent resume"]),
         (
             ["encode", "one/model", "--data", "x.npy", "--out", "c.parquet"],
-            ["x.npy", "is neither a renderer nor a file"],
+            ["x.npy", "is neither a world nor a file"],
         ),
         (
             ["encode", "one", "--data", "sprites", "--set", "size=64", "--out", "c.parquet"],

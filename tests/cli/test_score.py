@@ -16,7 +16,7 @@ import pbt_disent
 from pbt_disent import data, metrics
 from pbt_disent.cli import main
 from pbt_disent.config import validate
-from pbt_disent.data.splits import split
+from pbt_disent.data.selection import split
 from pbt_disent.metrics import METRICS
 from pbt_disent.models import LatentModel, build
 from pbt_disent.store.run_folder import RunFolder

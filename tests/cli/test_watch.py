@@ -50,24 +50,24 @@ def text(run: RunFolder) -> str:
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     with console.file:
         folder = WatchedFolder(run)
-        console.print(draw(folder, folder.look()))
+        console.print(draw(folder, folder.read()))
     return console.export_text()
 
 
 def test_a_run_is_watched_from_its_start_to_its_end(run: RunFolder) -> None:
     folder, manifests = WatchedFolder(run), simulate(members=4, generations=2, failing=[(1, 2)])
-    assert folder.look().state == "starting"
+    assert folder.read().state == "starting"
     lease = Lease(run.path / "lease.json")
     clock = Clock(run.path)
     clock.__enter__()
-    assert folder.look().state == "running"
+    assert folder.read().state == "running"
     begin(run, manifests)
     clock.notify(RoundStarted("0", 4, 2, 5, 96, 1000, UDRFitness(), 0))
     for manifest in manifests:
         commit(run, manifest)
         clock.notify(Phase("0", manifest.generation, "trained"))
         clock.notify(GenerationCommitted(manifest, replayed=False))
-    seen = folder.look()
+    seen = folder.read()
     assert seen.rounds == {"0": manifests}
     assert (seen.current, seen.ended) == (["0"], {})
     shown = text(run)
@@ -82,15 +82,15 @@ def test_a_run_is_watched_from_its_start_to_its_end(run: RunFolder) -> None:
     reason = {"event": "finished", "path": "0", "reason": "max_generations", "generations": 2}
     log(run, **reason)
     clock.notify(RoundFinished("0", "max_generations"))
-    assert folder.look().ended == {"0": "max_generations"}
+    assert folder.read().ended == {"0": "max_generations"}
     clock.__exit__(None, None, None)
     lease.release()
-    assert folder.look().state == "stopped"
-    assert f"go on with: pbt-disent resume {run.path}" in headline(folder, folder.look())
+    assert folder.read().state == "stopped"
+    assert f"go on with: pbt-disent resume {run.path}" in headline(folder, folder.read())
     run.scores.write_text("{}")
-    assert folder.look().state == "finished"
+    assert folder.read().state == "finished"
     again = Lease(run.path / "lease.json")
-    assert folder.look().state == "running", "a finished run may be extended"
+    assert folder.read().state == "running", "a finished run may be extended"
     again.release()
 
 
@@ -124,10 +124,10 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     now[0] = 20.0
     wanted = sum(record.image_passes for record in manifests[0].members)
     clock.notify(TaskDone("0", 1, wanted // 4))
-    seen = WatchedFolder(run).look()
+    seen = WatchedFolder(run).read()
     assert seen.spent.paid == wanted // 4
-    assert seen.left is not None
-    assert seen.left > 0
+    assert seen.seconds_left is not None
+    assert seen.seconds_left > 0
     assert "training, 25%" in text(run)
     lease.release()
 
@@ -148,7 +148,7 @@ def test_rounds_side_by_side_each_have_a_table_and_a_progress(run: RunFolder) ->
     now[0] = 10.0
     clock.notify(TaskDone("0/leaf1/1", 1, wanted // 4))
     clock.notify(TaskDone("0/leaf2/1", 1, wanted // 2))
-    assert WatchedFolder(run).look().current == ["0/leaf1/1", "0/leaf2/1"]
+    assert WatchedFolder(run).read().current == ["0/leaf1/1", "0/leaf2/1"]
     shown = text(run)
     assert "training, 25%" in shown
     assert "training, 50%" in shown
@@ -163,13 +163,13 @@ def test_a_round_begun_anew_on_other_inputs_is_read_anew(run: RunFolder) -> None
     begin(run, first)
     for manifest in first:
         commit(run, manifest)
-    assert len(folder.look().rounds["0"]) == 2
+    assert len(folder.read().rounds["0"]) == 2
     other = simulate(members=4, generations=1)[0].model_copy(update={"identity": "f" * 64})
     for file in (run.path / "rounds" / "0").iterdir():
         file.unlink()
     begin(run, [other])
     commit(run, other)
-    assert folder.look().rounds["0"] == [other]
+    assert folder.read().rounds["0"] == [other]
 
 
 def test_without_a_terminal_each_generation_is_a_line(
@@ -180,17 +180,17 @@ def test_without_a_terminal_each_generation_is_a_line(
     begin(run, manifests)
     commit(run, manifests[0])
 
-    looked, look = threading.Event(), WatchedFolder.look
+    was_read, read = threading.Event(), WatchedFolder.read
 
-    def look_and_say(folder: WatchedFolder) -> Snapshot:
-        seen = look(folder)
-        looked.set()
+    def read_and_tell(folder: WatchedFolder) -> Snapshot:
+        seen = read(folder)
+        was_read.set()
         return seen
 
-    monkeypatch.setattr(WatchedFolder, "look", look_and_say)
+    monkeypatch.setattr(WatchedFolder, "read", read_and_tell)
 
     def finish() -> None:
-        looked.wait(60)
+        was_read.wait(60)
         commit(run, manifests[1])
         log(run, event="finished", path="0", reason="converged", generations=2)
         run.scores.write_text("{}")
@@ -220,9 +220,9 @@ def test_a_run_that_a_service_starts_again_is_starting_and_not_stopped(run: RunF
     Lease(run.path / "lease.json").release()
     served = [True]
     folder = WatchedFolder(run, lambda: served[0], "pbt-disent resume one --address http://head:8265")
-    assert folder.look().state == "starting"
+    assert folder.read().state == "starting"
     served[0] = False
-    seen = folder.look()
+    seen = folder.read()
     assert seen.state == "stopped"
     assert headline(folder, seen).endswith("go on with: pbt-disent resume one --address http://head:8265")
 

@@ -114,7 +114,7 @@ def test_an_unclear_layout_can_be_declared(tmp_path: Path) -> None:
     path = save_npy(tmp_path, IMAGES[:, :, :, :3])
     np.testing.assert_array_equal(load(path, layout="chw").images([1]), IMAGES[[1], :, :, :3])
     np.testing.assert_array_equal(load(path, layout="hwc").images([1]), IMAGES[[1], :, :, :3].transpose(0, 3, 1, 2))
-    with pytest.raises(UserError, match="say chw or hwc"):
+    with pytest.raises(UserError, match="'hw', 'chw' or 'hwc'"):
         load(path, layout="cwh")
     path = save_npy(tmp_path, GREY[:3])
     np.testing.assert_array_equal(load(path, layout="hw").images([2]), GREY[[2], None])

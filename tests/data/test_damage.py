@@ -6,7 +6,6 @@ import io
 import random
 import shutil
 from collections.abc import Callable
-from inspect import signature
 from pathlib import Path
 
 import h5py
@@ -17,8 +16,8 @@ import pytest
 from PIL import Image
 from scipy import io as matlab
 
-from pbt_disent.data import READERS, RENDERERS, load, materialise, reader_of
-from pbt_disent.data.inspect import verify
+from pbt_disent.data import READERS, WORLDS, load, materialise, reader_of
+from pbt_disent.data.inspection import verify
 from pbt_disent.errors import UserError
 from tests.data.test_published_sets import write_dsprites_h5, write_dsprites_npz, write_norb, write_shapes3d
 
@@ -148,10 +147,10 @@ def test_any_value_of_any_option_is_taken_or_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = name if name in GRIDS else originals / name
-    known = signature(RENDERERS[name] if name in GRIDS else READERS[reader_of(originals / name)].open).parameters
+    component = WORLDS[name] if name in GRIDS else READERS[reader_of(originals / name)]
     usual = {"size": 8, "grid": GRIDS[name]} if name in GRIDS else {}
     refused = 0
-    for option in {*known, "size", "reader", "labels", "where", "correlation"} - {"path"}:
+    for option in {*component.model_fields, "size", "reader", "labels", "where", "correlation"}:
         for value in VALUES:
             refused += is_refused(source, {**usual, option: value})
     assert refused > 3 * len(VALUES)

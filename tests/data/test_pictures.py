@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pbt_disent.data import first_picture, load
-from pbt_disent.data.converted import Converted
+from pbt_disent.data.pictures import ConvertedPictures
 from pbt_disent.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3)).astype(np.uint8)
@@ -41,7 +41,7 @@ ORDER = ["0.png", "3.png", "deep/1.png", "deep/4.png", "deep/er/2.png", "deep/er
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     data = load(write_folder(tmp_path))
-    assert isinstance(data, Converted)
+    assert isinstance(data, ConvertedPictures)
     assert (data.name, data.shape, data.files) == (tmp_path.name, (3, 12, 12), tuple(ORDER))
     np.testing.assert_array_equal(data.images(np.arange(6)), RGB[[0, 3, 1, 4, 2, 5]].transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(data)).array, data.array)
@@ -96,8 +96,8 @@ def test_transparency_exif_and_depth_are_minded(tmp_path: Path) -> None:
 def test_pictures_are_converted_once_until_one_changes(tmp_path: Path, cache: Path) -> None:
     first = load(write_folder(tmp_path))
     again = load(tmp_path)
-    assert isinstance(first, Converted)
-    assert isinstance(again, Converted)
+    assert isinstance(first, ConvertedPictures)
+    assert isinstance(again, ConvertedPictures)
     assert (again.folder, again.fingerprint) == (first.folder, first.fingerprint)
     (tmp_path / "3.png").write_bytes(encoded(RGB[5]))
     changed = load(tmp_path)
@@ -108,7 +108,7 @@ def test_pictures_are_converted_once_until_one_changes(tmp_path: Path, cache: Pa
 
 def test_a_damaged_store_is_converted_again(tmp_path: Path) -> None:
     data = load(write_folder(tmp_path))
-    assert isinstance(data, Converted)
+    assert isinstance(data, ConvertedPictures)
     for damaged in data.folder.iterdir():
         damaged.write_bytes(damaged.read_bytes()[:-9])
         np.testing.assert_array_equal(load(tmp_path).images([1]), RGB[[3]].transpose(0, 3, 1, 2))
@@ -121,10 +121,10 @@ def test_a_corrupt_picture_is_named_or_skipped(tmp_path: Path, cache: Path, dama
         load(tmp_path)
     assert not list(cache.rglob("*.npy"))
     data = load(tmp_path, on_corrupt="skip")
-    assert isinstance(data, Converted)
+    assert isinstance(data, ConvertedPictures)
     assert (data.skipped, len(data)) == (("deep/4.png",), 5)
     np.testing.assert_array_equal(data.images([3]), RGB[[2]].transpose(0, 3, 1, 2))
-    with pytest.raises(UserError, match="refuse or skip"):
+    with pytest.raises(UserError, match="'refuse' or 'skip'"):
         load(tmp_path, on_corrupt="ignore")
 
 
@@ -158,7 +158,7 @@ def test_the_first_picture_is_looked_at_without_converting_any(tmp_path: Path, c
         pq.write_table(pa.table({"picture": [encoded(image) for image in RGB]}), source)
     found = first_picture(source, on_corrupt="refuse")
     assert found is not None
-    assert (found.height, found.width, found.grey) == (12, 12, False)
+    assert (found.height, found.width, found.is_grey) == (12, 12, False)
     assert not list(cache.rglob("*.npy"))
     assert first_picture("sprites") is None
 

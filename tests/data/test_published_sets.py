@@ -279,5 +279,5 @@ def test_any_set_is_resized_on_request(tmp_path: Path) -> None:
     image = small.images([3])[0, 0].astype(int)
     np.testing.assert_allclose(image[:6, :6], 255, atol=20)
     np.testing.assert_allclose(image[:6, 10:], 0, atol=20)
-    with pytest.raises(UserError, match="must be 8 to 1024"):
+    with pytest.raises(UserError, match="must be in 8 to 1024"):
         load(tmp_path / "d.npz", size=0)

@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from pbt_disent.data import load
-from pbt_disent.data.renderers.rooms import Rooms
-from pbt_disent.data.scene import FLOOR, OBJECT, WALL, cast
-from pbt_disent.data.solids import SOLIDS, Box, Capsule, Cylinder, Solid, Sphere
+from pbt_disent.data.worlds.rooms import (
+    FLOOR,
+    OBJECT,
+    SOLIDS,
+    WALL,
+    Box,
+    Capsule,
+    Cylinder,
+    Rooms,
+    Solid,
+    Sphere,
+    cast_view,
+)
 from pbt_disent.errors import UserError
 
 SIZES = (10, 10, 10, 8, 4, 15)
@@ -89,7 +99,7 @@ def test_images_are_rgb_bytes_and_do_not_depend_on_their_batch() -> None:
 
 
 def shares(scale: float = 1.0, azimuth: float = 0.0, kind: type[Solid] = Sphere) -> np.ndarray:
-    return cast(kind(scale), azimuth, 64)
+    return cast_view(kind(scale), azimuth, 64)
 
 
 def test_the_object_hides_floor_and_wall() -> None:
@@ -204,5 +214,5 @@ def test_a_part_of_the_grid_and_its_pickle() -> None:
 
 @pytest.mark.parametrize("size", [4, 512, 20.5])
 def test_sizes_that_make_no_sense_are_refused(size: float) -> None:
-    with pytest.raises(UserError, match="must be 8 to 256"):
+    with pytest.raises(UserError, match="must be in 8 to 256"):
         load("rooms", size=size)

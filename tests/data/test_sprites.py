@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pbt_disent.data import load
-from pbt_disent.data.renderers.sprites import Sprites
+from pbt_disent.data.worlds.sprites import Sprites
 from pbt_disent.errors import UserError
 
 GRID = (3, 6, 40, 32, 32)
@@ -147,8 +147,8 @@ def test_fingerprints_tell_sets_apart() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 4}, "must be 8 to 256"),
-        ({"size": "big"}, "must be 8 to 256"),
+        ({"size": 4}, "must be in 8 to 256"),
+        ({"size": "big"}, "must be in 8 to 256"),
         ({"grid": {"colour": 2}}, "is no factor"),
         ({"grid": {"x": 33}}, "must be 1 to 32"),
         ({"grid": {"x": 0}}, "must be 1 to 32"),

@@ -15,7 +15,7 @@ import pytest
 
 from pbt_disent.data import StoredImages, Subset, load, materialise
 from pbt_disent.data.base import ImageData, Indices
-from pbt_disent.data.inspect import info
+from pbt_disent.data.inspection import info
 from pbt_disent.errors import UserError
 from pbt_disent.types import UInt8Array
 

@@ -21,7 +21,7 @@ from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.executor import RayExecutor
 from pbt_disent.tune.launch import launch
-from tests.faults.world import small_spec
+from tests.faults.small_population import small_spec
 from tests.training.bench import make_bench
 
 BEGUN = "begun"
@@ -50,8 +50,8 @@ class MarkingTrainer(Trainer):
         return outcome
 
 
-class Says:
-    """Prints phases."""
+class PrintPhases:
+    """Prints each phase, and each task that is done."""
 
     def notify(self, event: Event) -> None:
         if isinstance(event, Phase):
@@ -70,7 +70,7 @@ def main() -> None:
     def train(executor: Executor) -> None:
         assert isinstance(executor, RayExecutor)
         kept = Safekeeping(executor, journal, bench.blobs, AppendOnlyLog(folder / "incidents.jsonl"))
-        run_population(spec, kept, journal, Says())
+        run_population(spec, kept, journal, PrintPhases())
         statistics, trials = executor.statistics()
         print(f"workers {statistics.started} {statistics.lost} trials {sorted(trials.values())}", flush=True)
 

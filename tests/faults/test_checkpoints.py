@@ -1,4 +1,4 @@
-"""Checkpoints are damaged, cut short or deleted under a run that needs them."""
+"""Checkpoints are corrupted, truncated or deleted under a run that needs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pbt_disent.population.events import Event, GenerationCommitted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
-from tests.faults.world import play
+from tests.faults.small_population import train_population
 from tests.population.fakes import manifests
 
 pytestmark = pytest.mark.slow
@@ -29,28 +29,28 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
-class Damages:
-    """Hurts checkpoints of a generation right after it was committed."""
+class DamageCheckpoints:
+    """Damages checkpoints of a generation right after it was committed."""
 
-    def __init__(self, generation: int, members: list[int], how: Callable[[Path], None], folder: Path) -> None:
-        self._generation, self._members, self._how, self._folder = generation, members, how, folder
-        self.hurt: list[str] = []
+    def __init__(self, generation: int, members: list[int], damage: Callable[[Path], None], folder: Path) -> None:
+        self._generation, self._members, self._damage, self._folder = generation, members, damage, folder
+        self.damaged: list[str] = []
 
     def notify(self, event: Event) -> None:
         if not isinstance(event, GenerationCommitted) or event.manifest.generation != self._generation:
             return
         for member in self._members:
             for digest in event.manifest.members[member].checkpoints:
-                self._how(self._folder / "blobs" / digest[:2] / digest[2:])
+                self._damage(self._folder / "blobs" / digest[:2] / digest[2:])
                 with pytest.raises(CorruptBlob):
                     BlobStore(self._folder / "blobs").get(digest)
-                self.hurt.append(digest)
+                self.damaged.append(digest)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    play(folder)
+    train_population(folder)
     return folder
 
 
@@ -60,26 +60,26 @@ def incidents_of(folder: Path, event: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(
-    ("how", "generation", "members"),
+    ("damage", "generation", "members"),
     [(corrupt, 0, [0, 1, 2]), (truncate, 1, [0, 1, 2]), (Path.unlink, 1, [0])],
-    ids=["all members damaged", "all members cut short", "one member missing"],
+    ids=["all members corrupted", "all members truncated", "one member missing"],
 )
 def test_lost_checkpoints_are_made_again_from_the_generation_before(
-    tmp_path: Path, undisturbed: Path, how: Callable[[Path], None], generation: int, members: list[int]
+    tmp_path: Path, undisturbed: Path, damage: Callable[[Path], None], generation: int, members: list[int]
 ) -> None:
-    damages = Damages(generation, members, how, tmp_path)
-    play(tmp_path, damages)
-    assert len(damages.hurt) == 2 * len(members)
+    observer = DamageCheckpoints(generation, members, damage, tmp_path)
+    train_population(tmp_path, observer)
+    assert len(observer.damaged) == 2 * len(members)
     assert manifests(tmp_path) == manifests(undisturbed)
     restored = incidents_of(tmp_path, "checkpoint_restored")
     assert restored
     assert all(row["equal"] and row["generation"] == generation for row in restored)
-    assert {row["lost"] for row in restored} <= set(damages.hurt)
+    assert {row["lost"] for row in restored} <= set(observer.damaged)
     assert {row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")} == {row["lost"] for row in restored}
 
 
 def test_when_whole_generations_are_lost_the_ancestors_are_trained_again(tmp_path: Path, undisturbed: Path) -> None:
-    class LosesAll(Damages):
+    class LoseAll(DamageCheckpoints):
         def notify(self, event: Event) -> None:
             super().notify(event)
             if isinstance(event, GenerationCommitted) and event.manifest.generation == 1:
@@ -87,12 +87,12 @@ def test_when_whole_generations_are_lost_the_ancestors_are_trained_again(tmp_pat
                     if path.is_file() and path.stat().st_size > 10_000:
                         path.unlink()
 
-    play(tmp_path, LosesAll(0, [], Path.unlink, tmp_path))
+    train_population(tmp_path, LoseAll(0, [], Path.unlink, tmp_path))
     assert manifests(tmp_path) == manifests(undisturbed)
     assert {row["generation"] for row in incidents_of(tmp_path, "checkpoint_restored")} == {0, 1}
 
 
-def test_a_checkpoint_that_comes_out_otherwise_takes_the_place_of_the_lost_one(tmp_path: Path) -> None:
+def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(tmp_path: Path) -> None:
     """As on a GPU, where the same work gives other bits."""
     from tests.population.fakes import FakeExecutor, journal, spec
     from tests.population.test_engine import run
@@ -105,13 +105,13 @@ def test_a_checkpoint_that_comes_out_otherwise_takes_the_place_of_the_lost_one(t
     for digest in lost:
         (tmp_path / "blobs" / digest[:2] / digest[2:]).unlink()
     executor = FakeExecutor(blobs)
-    whole = executor._one
+    train_one = executor._one
 
-    def otherwise(task: object) -> object:
-        outcome = whole(task)  # type: ignore[arg-type]
+    def train_differently(task: object) -> object:
+        outcome = train_one(task)  # type: ignore[arg-type]
         return outcome.__class__(**{**vars(outcome), "checkpoints": (blobs.put(outcome.checkpoints[0].encode()),)})
 
-    executor._one = otherwise  # type: ignore[assignment,method-assign]
+    executor._one = train_differently  # type: ignore[assignment,method-assign]
     keeper = Safekeeping(executor, book, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))  # type: ignore[arg-type]
     from pbt_disent.training.tasks import TaskKey, TrainTask
 
@@ -127,9 +127,9 @@ def test_a_checkpoint_that_comes_out_otherwise_takes_the_place_of_the_lost_one(t
 def test_a_manifest_that_is_no_json_any_more_is_set_aside_and_its_generation_trained_again(
     tmp_path: Path, undisturbed: Path
 ) -> None:
-    play(tmp_path)
+    train_population(tmp_path)
     torn = tmp_path / "rounds/0/generation-0002.json"
     torn.write_bytes(torn.read_bytes()[:200])
-    play(tmp_path)
+    train_population(tmp_path)
     assert manifests(tmp_path / "rounds") == manifests(undisturbed / "rounds")
     assert len((tmp_path / "superseded/0/0/generation-0002.json").read_bytes()) == 200

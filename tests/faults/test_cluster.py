@@ -1,4 +1,4 @@
-"""Nodes that go, come, freeze and are cut off, on clusters of real Ray nodes on this machine."""
+"""Nodes that leave, join, freeze and are cut off, on clusters of real Ray nodes on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.faults.cluster_driver import BEGUN, FINISHED
-from tests.faults.world import long, play, small_spec
+from tests.faults.small_population import long, small_spec, train_population
 from tests.population.fakes import manifests
 from tests.tune.local_cluster import QUICK_DEATH, LocalCluster, Node, local_cluster
 
@@ -30,7 +30,7 @@ GENERATIONS = 4
 
 
 class Driver:
-    """The driver in a process of its own, and what it says."""
+    """The driver in a process of its own, and the lines that it prints."""
 
     def __init__(self, cluster: LocalCluster, folder: Path, prefix: tuple[str, ...] = ()) -> None:
         folder.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ class Driver:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self._lines: queue.Queue[str] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -59,10 +59,10 @@ class Driver:
         deadline = time.monotonic() + seconds
         while True:
             line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
-            self.said.append(line)
+            self.printed.append(line)
             if line.startswith(word):
                 return line
-            assert line != "EOF", "\n".join(self.said)
+            assert line != "EOF", "\n".join(self.printed)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -74,7 +74,7 @@ class Driver:
 
     def end(self) -> None:
         self.until("EOF")
-        assert self.process.wait(30) == 0, "\n".join(self.said)
+        assert self.process.wait(30) == 0, "\n".join(self.printed)
 
     def slow(self, seconds: float) -> None:
         (self.folder / "slow").write_text(str(seconds))
@@ -88,12 +88,12 @@ class Driver:
         """Return the process of a task that runs on a node."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            there = {one.pid for one in node.family()}
+            pids = {process.pid for process in node.processes()}
             for pid, _ in self.begun(generation):
-                if pid in there:
+                if pid in pids:
                     return pid
             time.sleep(0.05)
-        raise AssertionError(f"no task of generation {generation} has begun there: {self.said}")
+        raise AssertionError(f"no task of generation {generation} has begun there: {self.printed}")
 
 
 Drive = Callable[..., Driver]
@@ -104,11 +104,11 @@ def drive() -> Iterator[Drive]:
     """Start drivers; what is left of them after the test is ended."""
     started: list[Driver] = []
 
-    def begin(*arguments: Any) -> Driver:
+    def start(*arguments: Any) -> Driver:
         started.append(Driver(*arguments))
         return started[-1]
 
-    yield begin
+    yield start
     for driver in started:
         driver.close()
 
@@ -116,7 +116,7 @@ def drive() -> Iterator[Drive]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    play(folder, spec=lambda bench: small_spec(bench, generations=GENERATIONS))
+    train_population(folder, spec=lambda bench: small_spec(bench, generations=GENERATIONS))
     return folder
 
 
@@ -130,7 +130,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-def test_a_node_goes_and_another_one_comes_within_a_generation(
+def test_a_node_leaves_and_another_one_joins_within_a_generation(
     cluster: LocalCluster, drive: Drive, tmp_path: Path, undisturbed: Path
 ) -> None:
     """Also: the same seed has the same lineage on three nodes as in one process."""
@@ -139,20 +139,20 @@ def test_a_node_goes_and_another_one_comes_within_a_generation(
     driver.slow(1.5)
     leaving = cluster.nodes[-1]
     busy = driver.wait_for_task_on(leaving, 2)
-    family = leaving.family()
+    processes = leaving.processes()
     leaving.kill()
     assert not psutil.pid_exists(busy)
-    assert not any(one.is_running() for one in family)
-    coming = cluster.node(1)
+    assert not any(process.is_running() for process in processes)
+    joining = cluster.node(1)
     driver.until("committed 2")
     (driver.folder / "slow").unlink()
-    said = driver.until("workers")
+    line = driver.until("workers")
     driver.end()
-    _, hired, lost, *_ = said.split()
-    assert int(lost) >= 1, driver.said
-    assert int(hired) >= 4, driver.said
+    _, started, lost, *_ = line.split()
+    assert int(lost) >= 1, driver.printed
+    assert int(started) >= 4, driver.printed
     assert len({node for generation in range(3) for _, node in driver.begun(generation)}) >= 3
-    assert coming.process.poll() is None
+    assert joining.process.poll() is None
     assert manifests(driver.folder) == manifests(undisturbed)
 
 
@@ -172,9 +172,9 @@ def test_a_node_that_freezes_is_given_up_and_its_late_results_count_for_nothing(
         driver.until("committed 2", 400)
         frozen.signal(signal.SIGCONT)
         (driver.folder / "slow").unlink()
-        said = driver.until("workers")
+        line = driver.until("workers")
         driver.end()
-        assert int(said.split()[2]) >= 1
+        assert int(line.split()[2]) >= 1
         assert manifests(driver.folder) == manifests(undisturbed)
 
 
@@ -189,10 +189,10 @@ def cut() -> Iterator[Network]:
 
 def wait_for_file(folder: Path, pattern: str) -> Path:
     deadline = time.monotonic() + 120
-    while not (found := list(folder.glob(pattern))):
+    while not (paths := list(folder.glob(pattern))):
         assert time.monotonic() < deadline, f"there is no {pattern}"
         time.sleep(0.1)
-    return found[0]
+    return paths[0]
 
 
 class Network:
@@ -251,8 +251,8 @@ def test_a_node_that_is_cut_off_goes_on_alone_and_what_it_writes_late_counts_for
         late = wait_for_file(driver.folder / BEGUN, f"{FINISHED}{zombie}-*-g2-*")
         assert late.stat().st_mtime > pulled, "it wrote before it was cut off"
         cut.put_back()
-        said = driver.until("workers")
+        line = driver.until("workers")
         driver.end()
-        assert int(said.split()[2]) >= 1
+        assert int(line.split()[2]) >= 1
         assert (driver.folder / "rounds/0/generation-0002.json").read_bytes() == record
         assert manifests(driver.folder) == manifests(undisturbed)

@@ -28,38 +28,38 @@ def blob(folder: Path, digest: str) -> Path:
     return folder / "blobs" / digest[:2] / digest[2:]
 
 
-class DamagesWinners:
-    """Hurts the checkpoints of the best member of every round as soon as the round has ended."""
+class DamageWinners:
+    """Damages the checkpoints of the best member of every round as soon as the round has ended."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.hurt: set[str] = set()
+        self.damaged: set[str] = set()
 
     def notify(self, event: Event) -> None:
         if not isinstance(event, RoundFinished):
             return
         history = read(self._folder / "rounds" / event.path)
-        best = max((one.best for one in history if one.best), key=lambda record: record.score or 0)
+        best = max((manifest.best for manifest in history if manifest.best), key=lambda record: record.score or 0)
         for number, digest in enumerate(best.checkpoints):
-            if digest not in self.hurt:
+            if digest not in self.damaged:
                 (corrupt if number else Path.unlink)(blob(self._folder, digest))
-                self.hurt.add(digest)
+                self.damaged.add(digest)
 
 
 @pytest.mark.slow
 def test_winners_that_are_lost_before_they_label_and_are_exported_are_made_again(tmp_path: Path) -> None:
-    whole, hurt = fresh(tmp_path / "whole"), fresh(tmp_path / "hurt")
+    whole, damaged = fresh(tmp_path / "whole"), fresh(tmp_path / "damaged")
     api.execute(api.prepare(whole), Watch(), api.InProcess())
-    damages = DamagesWinners(hurt.path)
-    api.execute(api.prepare(hurt), damages, api.InProcess())
-    restored = incidents_of(hurt.path, "checkpoint_restored")
+    observer = DamageWinners(damaged.path)
+    api.execute(api.prepare(damaged), observer, api.InProcess())
+    restored = incidents_of(damaged.path, "checkpoint_restored")
     assert {row["round"] for row in restored} >= {"0", "final"}
     assert all(row["equal"] for row in restored)
-    assert {row["lost"] for row in restored} & damages.hurt
-    assert_equal_runs(hurt, RunFolder(whole.path))
+    assert {row["lost"] for row in restored} & observer.damaged
+    assert_equal_runs(damaged, RunFolder(whole.path))
 
 
-class Careful(FakeExecutor):
+class LosingExecutor(FakeExecutor):
     """Says which origin is lost, one task at a time; may lose those of the first task of some turn itself."""
 
     def __init__(self, blobs: BlobStore, loses: int | None = None) -> None:
@@ -85,9 +85,9 @@ def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> Sa
     return Safekeeping(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
 
 
-def play(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> Careful:
+def train(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> LosingExecutor:
     book, blobs, lease = journal(folder)
-    executor = Careful(blobs, loses)
+    executor = LosingExecutor(blobs, loses)
     try:
         run_population(asynchronous(), keep(executor, folder, book, blobs), book, Watch(die_at))
     finally:
@@ -99,7 +99,7 @@ def assert_whole(folder: Path) -> list[dict[str, object]]:
     history = read(folder)
     assert len(history) == GENERATIONS
     assert all(record.status == "ok" for manifest in history for record in manifest.played)
-    assert all(len(one.played) == SIZE == len(one.window.sources) for one in history if one.window)
+    assert all(len(manifest.played) == SIZE == len(manifest.window.sources) for manifest in history if manifest.window)
     restored = incidents_of(folder, "checkpoint_restored")
     assert restored
     assert all(row["equal"] for row in restored)
@@ -108,7 +108,7 @@ def assert_whole(folder: Path) -> list[dict[str, object]]:
 
 def test_a_checkpoint_lost_in_an_asynchronous_population_is_made_again(tmp_path: Path) -> None:
     """It may be of a turn since the last window, which no manifest tells of yet."""
-    lost = play(tmp_path, loses=3).lost
+    lost = train(tmp_path, loses=3).lost
     assert len(lost) == 1
     assert lost <= {str(row["lost"]) for row in assert_whole(tmp_path)}
 
@@ -116,11 +116,11 @@ def test_a_checkpoint_lost_in_an_asynchronous_population_is_made_again(tmp_path:
 def test_an_asynchronous_population_goes_on_without_any_of_its_checkpoints(tmp_path: Path) -> None:
     """The manifests alone say how they came to be, down to first weights."""
     with pytest.raises(Crash):
-        play(tmp_path, die_at=(3, "committed"))
+        train(tmp_path, die_at=(3, "committed"))
     before = read(tmp_path)
     for digest in BlobStore(tmp_path / "blobs").digests():
         blob(tmp_path, digest).unlink()
-    play(tmp_path)
+    train(tmp_path)
     assert read(tmp_path)[: len(before)] == before
     assert 0 in {row["generation"] for row in assert_whole(tmp_path)}
 

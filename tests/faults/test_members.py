@@ -17,7 +17,7 @@ from pbt_disent.population.executor import InProcessExecutor
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.lease import Lease
 from pbt_disent.training.tasks import TrainOutcome, TrainTask, WorkerContext
-from tests.faults.world import in_a_child, play
+from tests.faults.small_population import run_in_child, train_population
 from tests.population.fakes import failed, manifests
 from tests.population.test_engine import run
 
@@ -49,19 +49,19 @@ def test_members_that_are_not_finite_are_replaced_and_the_run_goes_on(tmp_path: 
     assert all(record.score is not None for record in read(tmp_path, 2).members)
 
 
-class Jumps:
+class JumpingClock:
     """Sets the clock of this process back or forth by a day at every phase."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._patch, self._folder, self._offset = monkeypatch, folder, 86_400.0
-        self.seen: list[float] = []
+        self.offsets: list[float] = []
 
     def notify(self, event: Event) -> None:
         if not isinstance(event, Phase):
             return
         real, offset = time.time_ns, self._offset
         self._patch.setattr(time, "time", lambda: real() / 1e9 + offset)
-        self.seen.append(time.time() - real() / 1e9)
+        self.offsets.append(time.time() - real() / 1e9)
         self._offset = -offset
         with pytest.raises(UserError, match="held by a live driver"):
             Lease(self._folder / "lease.json")
@@ -73,11 +73,11 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
 
     run(tmp_path / "undisturbed")
     book, blobs, lease = journal(tmp_path / "jumps")
-    jumps = Jumps(monkeypatch, tmp_path / "jumps")
-    run_population(spec(), FakeExecutor(blobs), book, jumps)  # type: ignore[arg-type]
+    clock = JumpingClock(monkeypatch, tmp_path / "jumps")
+    run_population(spec(), FakeExecutor(blobs), book, clock)  # type: ignore[arg-type]
     lease.check()
     lease.release()
-    assert {round(one) for one in jumps.seen} == {86_400, -86_400}
+    assert {round(offset) for offset in clock.offsets} == {86_400, -86_400}
     assert manifests(tmp_path / "jumps") == manifests(tmp_path / "undisturbed")
 
 
@@ -96,7 +96,7 @@ def test_a_clock_that_jumps_takes_no_foreign_driver_for_dead(tmp_path: Path, mon
 def test_a_member_that_takes_all_memory_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
     """In a process that may have 300 MB more, and in which one member really asks for 4 GB."""
 
-    class Hungry(InProcessExecutor):
+    class HungryExecutor(InProcessExecutor):
         def __init__(self, context: WorkerContext) -> None:
             super().__init__(context)
             train = self._trainer.train
@@ -109,14 +109,14 @@ def test_a_member_that_takes_all_memory_is_replaced_and_the_others_go_on(tmp_pat
             self._trainer.train = hungry  # type: ignore[method-assign]
 
     def work() -> None:
-        there = psutil.Process().memory_info().vms
-        resource.setrlimit(resource.RLIMIT_AS, (there + 300 * 2**20, resource.RLIM_INFINITY))
-        play(tmp_path, make=Hungry)
+        used = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, resource.RLIM_INFINITY))
+        train_population(tmp_path, make_executor=HungryExecutor)
 
-    play(tmp_path / "warm up")
-    assert in_a_child(work) == 0
+    train_population(tmp_path / "warm up")
+    assert run_in_child(work) == 0
     record = read(tmp_path, 1).members[1]
     assert (record.status, record.score) == ("failed", None)
     assert "out of memory: Unable to allocate 4.00 GiB" in str(record.error)
     assert read(tmp_path, 1).next[1].operation == "exploit"
-    assert [one.status for one in read(tmp_path, 2).members] == ["ok"] * 3
+    assert [record.status for record in read(tmp_path, 2).members] == ["ok"] * 3

@@ -20,7 +20,7 @@ from pbt_disent.population.events import Observers, Phase
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.filesystem import LocalFiles
 from tests.conftest import missing
-from tests.faults.world import play
+from tests.faults.small_population import train_population
 from tests.population.fakes import manifests
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    play(folder)
+    train_population(folder)
     return folder
 
 
@@ -55,11 +55,11 @@ def fill(folder: Path, leave: int) -> Path:
 
 
 def free(folder: Path) -> int:
-    seen = os.statvfs(folder)
-    return seen.f_bavail * seen.f_frsize
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
 
 
-class FillsUp:
+class FillDisk:
     """Fills the disk when the first generation is committed."""
 
     def __init__(self, disk: Path, leave: int) -> None:
@@ -71,9 +71,9 @@ class FillsUp:
             self.ballast = fill(self._disk, self._leave)
 
 
-def play_on(disk: Path, monkeypatch: pytest.MonkeyPatch, observer: Any = None) -> None:
+def train_on(disk: Path, monkeypatch: pytest.MonkeyPatch, observer: Any = None) -> None:
     try:
-        play(disk / "run", observer)
+        train_population(disk / "run", observer)
     except OSError as error:  # as pbt_disent.api.execute does
         raise storage_failure(error) from error
 
@@ -86,17 +86,17 @@ def test_a_full_disk_loses_nothing(
     monkeypatch.setattr(safekeeping, "SPARE_BYTES", spare)
     if not spare:
         monkeypatch.setattr(BlobStore, "free_bytes", lambda self: None)
-    filling = FillsUp(small_disk, 60_000)
+    observer = FillDisk(small_disk, 60_000)
     with pytest.raises(StorageFailed) as caught:
-        play_on(small_disk, monkeypatch, filling)
+        train_on(small_disk, monkeypatch, observer)
     assert free(small_disk) < 300_000  # the temporary file that did not fit is gone again
     assert ("No space left on device" if not spare else "needs about") in str(caught.value)
     assert "free some space, then resume" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(manifests(small_disk / "run")) == 1
-    assert filling.ballast is not None
-    filling.ballast.unlink()
-    play_on(small_disk, monkeypatch)
+    assert observer.ballast is not None
+    observer.ballast.unlink()
+    train_on(small_disk, monkeypatch)
     assert manifests(small_disk / "run") == manifests(undisturbed)
 
 
@@ -119,7 +119,7 @@ def test_storage_that_answers_with_errors_ends_the_run_and_not_the_member(
         attempts += 1
         assert attempts < 40
         try:
-            play(tmp_path)
+            train_population(tmp_path)
         except OSError as error:
             reasons.add(error.errno)
     assert len(failed) >= 2
@@ -141,7 +141,7 @@ def test_storage_that_answers_slowly_only_costs_time(
             return _call(self, *arguments, **options)
 
         monkeypatch.setattr(LocalFiles, name, slowly)
-    play(tmp_path, Observers())
+    train_population(tmp_path, Observers())
     assert len(slow) > 60
     assert manifests(tmp_path) == manifests(undisturbed)
 

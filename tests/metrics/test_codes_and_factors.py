@@ -68,7 +68,7 @@ def test_halves_belong_together(function: Callable[..., Any]) -> None:
 def test_without_a_test_half_both_parts_have_to_be_large_enough() -> None:
     with pytest.raises(UserError, match="codes with 59 points: needs at least 60"):
         metrics.sap(CODES[:59], FACTORS[:59])
-    assert metrics.sap(CODES, FACTORS).record.samples == {"train": 40, "test": 20}
+    assert metrics.sap(CODES, FACTORS).provenance.samples == {"train": 40, "test": 20}
 
 
 def test_torch_tensors_and_lists_are_taken() -> None:

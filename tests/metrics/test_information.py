@@ -152,7 +152,7 @@ def test_leaf_run_is_the_mean_over_columns_and_runs_their_median() -> None:
     np.testing.assert_allclose(run.per_column, gaps, atol=1e-12)
     np.testing.assert_array_equal(run.level_of_column, [0, 0, 0, 1])
     assert run.score == pytest.approx(np.mean(gaps))
-    assert run.record.samples == {"level0": 400, "level1": 100}
+    assert run.provenance.samples == {"level0": 400, "level1": 100}
     singles = [leaf_run_mig([level]).score for level in levels]
     runs = leaf_runs_mig([levels, levels[:1], levels[1:]])
     assert runs.score == pytest.approx(np.median([run.score, *singles]))
@@ -168,7 +168,7 @@ def test_nmig_draws_the_same_labelled_points_for_every_model() -> None:
     codes, factors = entangled(4, 5000)
     assert nmig(codes, factors).score == mig(codes, factors).score
     few = nmig(codes, factors, num_train=200, seed=1)
-    assert few.record.samples == {"points": 200}
+    assert few.provenance.samples == {"points": 200}
     assert few.score == nmig(codes, factors, num_train=200, seed=1).score
     assert few.score != nmig(codes, factors, num_train=200, seed=2).score
     np.testing.assert_array_equal(

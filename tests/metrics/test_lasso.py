@@ -9,7 +9,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso
 
-from pbt_disent.metrics.lasso import lasso_coefficients
+from pbt_disent.metrics._lasso import lasso_coefficients
 from pbt_disent.types import FloatArray
 
 MODELS, POINTS, LATENTS = 5, 300, 6

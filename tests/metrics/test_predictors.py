@@ -19,12 +19,12 @@ from sklearn.svm import LinearSVC
 
 from pbt_disent import metrics
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import Result, _exact_trees
-from pbt_disent.metrics._boosting import Boosted, boosted_trees
-from pbt_disent.metrics._halves import halves
-from pbt_disent.metrics._votes import Groups
+from pbt_disent.metrics import MetricResult, _boosted_trees
+from pbt_disent.metrics._boosted_trees import FittedTrees, histogram_trees
+from pbt_disent.metrics._supervised import split_train_test
 from pbt_disent.metrics.dci import importance_scores
-from pbt_disent.metrics.explicitness import _mean_area
+from pbt_disent.metrics.modularity_explicitness import _mean_area
+from pbt_disent.metrics.vae_scores import PointsByFactor
 from pbt_disent.types import FloatArray, IntArray
 
 pytestmark = pytest.mark.slow
@@ -68,11 +68,11 @@ def test_first_trees_equal_scikit_learn(levels: int) -> None:
     noise = rng.normal(size=(2000, 2))
     codes = np.stack([labels + 2.0 * noise[:, 0], (labels % 2 + noise[:, 1]).round(1), np.full(2000, 0.1)], axis=1)
     test = codes[:100] + 0.1
-    found = boosted_trees(codes, labels, test, rounds=1)
+    found = histogram_trees(codes, labels, test, rounds=1)
     exact = GradientBoostingClassifier(n_estimators=1, random_state=0).fit(codes, labels)
     np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=1e-5)
-    np.testing.assert_array_equal(found.predicted, exact.predict(codes))
-    np.testing.assert_array_equal(found.test_predicted, exact.predict(test))
+    np.testing.assert_array_equal(found.train_predictions, exact.predict(codes))
+    np.testing.assert_array_equal(found.test_predictions, exact.predict(test))
 
 
 @pytest.mark.parametrize("noise", [0.4, 3.0])
@@ -82,21 +82,21 @@ def test_all_trees_agree_with_scikit_learn(noise: float) -> None:
     codes = np.concatenate([factors @ rng.normal(size=(2, 2)), factors], axis=1) + noise * rng.normal(size=(600, 4))
     train, test = slice(0, 400), slice(400, 600)
     for labels in factors.T:
-        found = boosted_trees(codes[train], labels[train], codes[test])
+        found = histogram_trees(codes[train], labels[train], codes[test])
         exact = GradientBoostingClassifier(random_state=0).fit(codes[train], labels[train])
         np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=0.02)
-        accuracy = np.mean(found.test_predicted == labels[test])
+        accuracy = np.mean(found.test_predictions == labels[test])
         assert accuracy == pytest.approx(exact.score(codes[test], labels[test]), abs=0.04)
 
 
 def test_trees_of_constant_codes_and_of_one_class() -> None:
     labels = np.arange(60) % 3
-    dead = boosted_trees(np.full((60, 2), 0.1), labels, np.full((5, 2), 0.1))
+    dead = histogram_trees(np.full((60, 2), 0.1), labels, np.full((5, 2), 0.1))
     assert not dead.importance.any()
-    assert set(dead.test_predicted) <= {0, 1, 2}
-    one = boosted_trees(np.random.default_rng(0).normal(size=(60, 2)), np.full(60, 4), np.zeros((5, 2)))
+    assert set(dead.test_predictions) <= {0, 1, 2}
+    one = histogram_trees(np.random.default_rng(0).normal(size=(60, 2)), np.full(60, 4), np.zeros((5, 2)))
     assert not one.importance.any()
-    np.testing.assert_array_equal(one.test_predicted, np.full(5, 4))
+    np.testing.assert_array_equal(one.test_predictions, np.full(5, 4))
 
 
 def test_twin_latents_share_the_importance() -> None:
@@ -104,7 +104,7 @@ def test_twin_latents_share_the_importance() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(6, size=400)
     column = labels + 0.3 * rng.normal(size=400)
-    found = boosted_trees(np.stack([column, column], axis=1), labels, np.zeros((1, 2)))
+    found = histogram_trees(np.stack([column, column], axis=1), labels, np.zeros((1, 2)))
     np.testing.assert_allclose(found.importance, 0.5, atol=0.1)
 
 
@@ -127,7 +127,7 @@ def test_explicitness_does_not_depend_on_scale() -> None:
 def test_sap_by_hand() -> None:
     codes, factors = perfect()
     found = metrics.sap(codes, factors, continuous=True)
-    data = halves(codes, factors)
+    data = split_train_test(codes, factors)
     expected = np.corrcoef(data.codes[:, 0], data.values[:, 1])[0, 1] ** 2
     assert found.predictability[0, 1] == pytest.approx(expected)
     assert found.score > 0.9
@@ -214,13 +214,13 @@ def test_dci_and_downstream_accuracy_share_their_trees(monkeypatch: pytest.Monke
     """The same points, labels and seed are fitted once; anything else is fitted again."""
     fits: list[int] = []
 
-    def counting(codes: FloatArray, labels: IntArray, test_codes: FloatArray, seed: int) -> Boosted:
+    def counting(codes: FloatArray, labels: IntArray, test_codes: FloatArray, seed: int) -> FittedTrees:
         fits.append(len(codes))
         return fit(codes, labels, test_codes, seed)
 
-    fit = _exact_trees._fit
-    monkeypatch.setattr(_exact_trees, "_fit", counting)
-    monkeypatch.setattr(_exact_trees, "_FITTED", OrderedDict())
+    fit = _boosted_trees.exact_trees
+    monkeypatch.setattr(_boosted_trees, "exact_trees", counting)
+    monkeypatch.setattr(_boosted_trees, "_CACHE", OrderedDict())
     rng = np.random.default_rng(11)
     codes, factors = rng.normal(size=(160, 3)), rng.integers(2, size=(160, 2))
     half = codes[:100], factors[:100], codes[100:], factors[100:]
@@ -232,9 +232,9 @@ def test_dci_and_downstream_accuracy_share_their_trees(monkeypatch: pytest.Monke
     metrics.dci(*half, seed=1)
     metrics.dci(codes[:99], factors[:99], *half[2:])
     assert fits == [100] * 4 + [99] * 2
-    monkeypatch.setattr(_exact_trees, "REMEMBERED", 1)
+    monkeypatch.setattr(_boosted_trees, "REMEMBERED_FITS", 1)
     metrics.dci(*half, seed=2)
-    assert len(_exact_trees._FITTED) == 1
+    assert len(_boosted_trees._CACHE) == 1
 
 
 def test_downstream_grows_with_the_sample() -> None:
@@ -264,7 +264,7 @@ def test_partners_share_the_value_and_reach_every_point() -> None:
     _, factors = perfect(200)
     rng = np.random.default_rng(0)
     rows, fixed = rng.integers(200, size=(50, 1)), rng.integers(2, size=50)
-    drawn = Groups(factors).partners(rows, fixed, 400, rng)
+    drawn = PointsByFactor(factors).draw_sharing(rows, fixed, 400, rng)
     for v in range(50):
         same = np.flatnonzero(factors[:, fixed[v]] == factors[rows[v, 0], fixed[v]])
         assert set(drawn[v]) <= set(same)
@@ -295,7 +295,7 @@ def test_vote_scores_of_dead_codes_single_factors_and_seeds() -> None:
     assert metrics.factor_vae(codes * 1e-3, factors).score == 0
     assert metrics.beta_vae(codes, factors[:, :1]).score == 1
     noise = np.random.default_rng(0).normal(size=codes.shape)
-    functions: tuple[Callable[..., Result], ...] = (metrics.beta_vae, metrics.factor_vae)
+    functions: tuple[Callable[..., MetricResult], ...] = (metrics.beta_vae, metrics.factor_vae)
     for function in functions:
         few = {"num_train": 500, "num_eval": 500}
         assert function(codes, factors, **few).score > 0.95

@@ -45,7 +45,7 @@ def test_equals_the_reference(rankings: list[Any], kind: str) -> None:
 def test_fast_is_the_optimum_near_the_reference(rankings: list[Any]) -> None:
     for case in rankings:
         found = udr(case.codes, case.information, budget="fast")
-        assert found.record.budget == "fast"
+        assert found.provenance.budget == "fast"
         np.testing.assert_allclose(found.correlations, case.raw["lasso"], atol=2.5e-3)
         np.testing.assert_allclose(found.model_scores, case.expected["lasso"]["model_scores"], atol=1e-3)
 

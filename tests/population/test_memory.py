@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.instant import play_instantly
+from benchmarks.simulated import run_instantly
 from pbt_disent.population.journal import RoundJournal, read_manifests
 from pbt_disent.population.manifest import Manifest
 
@@ -22,13 +22,13 @@ def test_old_generations_are_outlines(tmp_path: Path, monkeypatch: pytest.Monkey
         commit(self, manifest, history, *more)
 
     monkeypatch.setattr(RoundJournal, "commit", watched)
-    play_instantly(tmp_path, members=5, generations=6)
+    run_instantly(tmp_path, members=5, generations=6)
     assert seen == [[], [5], [5, 5], [5, 5, 5], [1, 5, 5, 5], [1, 1, 5, 5, 5]]
     assert [len(one.members) for one in read_manifests(tmp_path / "rounds/0")] == [5] * 6
 
 
 def test_an_outline_knows_the_best_member_and_the_cost(tmp_path: Path) -> None:
-    play_instantly(tmp_path, members=5, generations=2)
+    run_instantly(tmp_path, members=5, generations=2)
     whole = read_manifests(tmp_path / "rounds/0")[1]
     outline = whole.outline()
     assert outline.best == whole.best
@@ -38,7 +38,7 @@ def test_an_outline_knows_the_best_member_and_the_cost(tmp_path: Path) -> None:
 
 
 def test_a_manifest_has_a_line_for_each_member_and_reads_back(tmp_path: Path) -> None:
-    play_instantly(tmp_path, members=5, generations=1)
+    run_instantly(tmp_path, members=5, generations=1)
     content = (tmp_path / "rounds/0/generation-0000.json").read_bytes()
     (whole,) = read_manifests(tmp_path / "rounds/0")
     assert whole.to_bytes() == content

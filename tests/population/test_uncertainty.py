@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pbt_disent.cli.live import describe
+from pbt_disent.cli.live import summarize
 from pbt_disent.population.fitness.labelled import MIGFitness
 from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
@@ -67,7 +67,7 @@ def test_lines_and_report_print_it(manifest: Manifest, against: Literal["replica
     fitness = UDRFitness(against=against)
     said = score_text(0.8, member_interval(manifest, manifest.best, fitness))
     assert said.startswith("0.800 [")
-    assert describe(manifest, fitness)[2] == said
+    assert summarize(manifest, fitness).cells()[2] == said
     view = RoundView("0", [manifest], {"started": {"fitness": fitness.dump(), "num_images": 96}})
     run = RunView(Path(), {}, "", [view], {}, None)
     (row,) = tree_parts(run)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pbt_disent.config import validate
-from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.data.storage import materialise
+from pbt_disent.data.worlds.sprites import Sprites
 from pbt_disent.models import LatentModel, build
 from pbt_disent.population.clock import CLOCK
 from pbt_disent.population.manifest import Manifest

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pbt_disent.config import validate
-from pbt_disent.data.renderers.sprites import Sprites
 from pbt_disent.data.storage import materialise
+from pbt_disent.data.worlds.sprites import Sprites
 from pbt_disent.metrics import udr
 from pbt_disent.models import LatentModel, Objective, build
 from pbt_disent.population.manifest import Manifest

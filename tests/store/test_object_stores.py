@@ -344,15 +344,15 @@ def test_a_run_elsewhere_is_watched_as_it_grows(
 ) -> None:
     from pbt_disent.cli import snapshot
 
-    monkeypatch.setattr(snapshot, "_FETCH_SECONDS", -1.0)
+    monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
     driver = create_run(load_config(None, TINY), "tiny", place, "grows")
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
     seen = snapshot.WatchedFolder(find_run("grows", place))
     assert seen.run.path != driver.path
-    assert seen.look().state == "starting"
+    assert seen.read().state == "starting"
     lease = driver.lease()
     with driver.published(threading.Event()):
-        assert seen.look().state == "running"
+        assert seen.read().state == "running"
         book = RoundJournal(driver.path, BlobStore(driver.blobs), lease, driver.documents(lease.epoch))
         given = spec(size=3, generations=3)
         (driver.path / "rounds.jsonl").write_text(
@@ -360,12 +360,12 @@ def test_a_run_elsewhere_is_watched_as_it_grows(
         )
         run_population(given, FakeExecutor(BlobStore(driver.blobs)), book, Watch())  # type: ignore[arg-type]
         driver.publish()
-        assert len(seen.look().rounds["0"]) == 3
+        assert len(seen.read().rounds["0"]) == 3
         names = counted(monkeypatch)
-        assert len(seen.look().rounds["0"]) == 3
+        assert len(seen.read().rounds["0"]) == 3
         assert not [name for name in names if not name.startswith("lease/")], "nothing is fetched twice"
     lease.release()
-    assert seen.look().state == "stopped"
+    assert seen.read().state == "stopped"
 
 
 def test_whoever_reads_a_run_leaves_the_folder_of_its_driver_alone(place: str) -> None:

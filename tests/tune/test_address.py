@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from pbt_disent.cli import main
-from pbt_disent.cli.jobs import progress_of
 from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.tune.address import address_to_join, check_reachable, find_token
 from pbt_disent.tune.cluster import _environment, _explain_refusal, reread_environment
@@ -184,29 +183,6 @@ def test_submit_refuses_what_the_cluster_could_not_see(
     assert "must not have credentials" in refused(capsys, "submit", "demo", "--runs", "s3://key:hidden@bucket/runs")
     message = refused(capsys, "submit", "sprites-paper", "--data", "mine")
     assert "is a path on this machine that the cluster does not see" in message
-
-
-def test_how_far_a_run_is_is_read_from_what_it_prints() -> None:
-    log = "\n".join(
-        [
-            "round 0: 3 members x 2 models on 256 images",
-            "  0 generation 0: best 0.125, median 0.100, replaced 1; 3 min left",
-            "supervisor: ended by signal 9; retry 1 of 3 in 5 s",
-            "  0/leaf1/1 generation 4: best none, median none, replaced 0; 45 s left",
-        ]
-    )
-    assert progress_of(log) == {
-        "round": "0/leaf1/1",
-        "generation": 4,
-        "best": None,
-        "interval": None,
-        "left": "45 s left",
-        "retry": "ended by signal 9; retry 1 of 3 in 5 s",
-    }
-    best = "  0 generation 1: best 0.692 [0.202 to 1.000], median 0.655, replaced 2<-3; about 3 min left"
-    assert progress_of(best)["best"] == 0.692
-    assert progress_of(best)["interval"] == [0.202, 1.0]
-    assert progress_of("")["generation"] is None
 
 
 def test_ray_forgets_the_token_of_a_cluster_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

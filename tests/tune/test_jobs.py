@@ -21,7 +21,7 @@ from pbt_disent import api
 from pbt_disent.config import load_config
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
-from tests.faults.world import long
+from tests.faults.small_population import long
 from tests.population.fakes import Watch, manifests
 from tests.test_pipeline import TINY
 from tests.tune.local_cluster import LocalCluster, local_cluster
@@ -86,38 +86,37 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
 
 def status(verb: Call, name: str) -> dict[str, Any]:
     done = verb("status", name, "--json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == (1 if found["status"] == "FAILED" else 0)
-    return found
+    record: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if record["status"] == "FAILED" else 0)
+    return record
 
 
 def wait_until(holds: Callable[[], Any], seconds: float = 600) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := holds()):
+    while not (result := holds()):
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def driver_of(cluster: LocalCluster, name: str) -> list[psutil.Process]:
     """Return the processes that drive a run in the cluster."""
-    family = psutil.Process(cluster.nodes[0].process.pid).children(recursive=True)
-    found = []
-    for one in family:
+    drivers = []
+    for process in psutil.Process(cluster.nodes[0].process.pid).children(recursive=True):
         try:
-            command = one.cmdline()
+            command = process.cmdline()
         except psutil.Error:
             continue
         if "pbt_disent" in command and name in command:
-            found.append(one)
-    return found
+            drivers.append(process)
+    return drivers
 
 
 @long
 def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, cluster: LocalCluster, place: Path) -> None:
     runs, run = place / "runs", place / "runs" / "small-1"
-    said = ok(verb("submit", "small.yaml", "--runs", str(runs), "--working-dir", "carried"))
-    assert f"its folder there will be {runs}/small-1" in said
+    printed = ok(verb("submit", "small.yaml", "--runs", str(runs), "--working-dir", "carried"))
+    assert f"its folder there will be {runs}/small-1" in printed
     taken = verb("submit", "small.yaml", "--runs", str(runs), "--name", "small-1")
     assert taken.returncode == 2
     assert "was submitted to" in taken.stderr
@@ -152,20 +151,20 @@ def test_a_run_is_submitted_watched_stopped_killed_and_resumed(verb: Call, clust
     assert not psutil.wait_procs([driver], timeout=60)[1]
     done = len(manifests(run))
     wait_until(lambda: len(manifests(run)) > done)
-    found = status(verb, "small-1")
-    assert found["status"] == "RUNNING"
-    assert found["retry"] == "ended by signal 9; retry 1 of 3 in 5 s"
-    assert (found["round"], found["job"]) == ("0", "small-1.2")
-    assert found["generation"] >= done - 1
+    record = status(verb, "small-1")
+    assert record["status"] == "RUNNING"
+    assert record["retry"] == "ended by signal 9; retry 1 of 3 in 5 s"
+    assert (record["round"], record["job"]) == ("0", "small-1.2")
+    assert record["generation"] >= done - 1
     (line,) = ok(verb("list")).splitlines()
     assert line.split()[:2] == ["small-1", "running"]
     assert watching.is_alive(), "a driver that is started again ends no watch"
     ok(verb("stop", "small-1"))
     watching.join(120)
-    (seen,) = watched
-    assert seen.returncode == 1, seen.stdout + seen.stderr
-    assert seen.stdout.splitlines()[-1].startswith("small-1: stopped")
-    generations = [line.split()[:3] for line in seen.stdout.splitlines() if line.startswith("  0 generation ")]
+    (watch,) = watched
+    assert watch.returncode == 1, watch.stdout + watch.stderr
+    assert watch.stdout.splitlines()[-1].startswith("small-1: stopped")
+    generations = [line.split()[:3] for line in watch.stdout.splitlines() if line.startswith("  0 generation ")]
     assert generations == [["0", "generation", f"{number}:"] for number in range(1, len(manifests(run)) + 1)]
     log = ok(verb("logs", "small-1", "--follow"))
     assert "supervisor: ended by signal 9" in log
@@ -188,7 +187,7 @@ def test_a_submitted_run_succeeds_and_leaves_a_model(verb: Call, place: Path) ->
     assert watched.splitlines()[-1].startswith("one: finished"), watched
     log = ok(verb("logs", "one", "--follow"))
     assert wait_until(
-        lambda: (found := status(verb, "one"))["status"] in {"SUCCEEDED", "FAILED"} and found["status"]
+        lambda: (record := status(verb, "one"))["status"] in {"SUCCEEDED", "FAILED"} and record["status"]
     ) == ("SUCCEEDED"), log
     assert RunFolder(place / "runs" / "one").model.exists()
     assert "one: succeeded" in ok(verb("status", "one"))

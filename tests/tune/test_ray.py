@@ -12,13 +12,21 @@ import pytest
 
 from pbt_disent.config import PopulationConfig, ResourcesConfig
 from pbt_disent.errors import PbtDisentError, UserError
-from pbt_disent.population.engine import RoundSpec, run_population
+from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Observers
-from pbt_disent.population.executor import Executor, InProcessExecutor, ScoreTask, run_score_task, run_train_task
-from pbt_disent.population.fitness import MemberScore, TrainedMember
+from pbt_disent.population.executor import (
+    Executor,
+    InProcessExecutor,
+    ScoreTask,
+    TrainedMember,
+    run_score_task,
+    run_train_task,
+)
+from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.lease import Lease
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
@@ -61,10 +69,12 @@ POOL_DIES = train_tasks(4, 4, sleep=0.4)
 def score_task(outcomes: list[TrainOutcome]) -> ScoreTask:
     members = tuple(
         TrainedMember(
-            member, tuple(one.codes or "" for one in pair), tuple(row for one in pair for row in one.information)
+            member,
+            tuple(outcome.codes or "" for outcome in pair),
+            tuple(row for outcome in pair for row in outcome.information),
         )
         for member in range(11)
-        if (pair := [one for one in outcomes if one.key.member == member])
+        if (pair := [outcome for outcome in outcomes if outcome.key.member == member])
     )
     return ScoreTask("0", 0, UDRFitness(), members)
 
@@ -135,8 +145,8 @@ def test_outcomes_are_those_of_one_process_in_the_order_of_the_tasks(
 
 
 def test_progress_is_told_once_per_task(session: Session) -> None:
-    assert sorted(session.progress, key=lambda one: one.key) == sorted(
-        session.outcomes["healthy"], key=lambda one: one.key
+    assert sorted(session.progress, key=lambda outcome: outcome.key) == sorted(
+        session.outcomes["healthy"], key=lambda outcome: outcome.key
     )
 
 
@@ -182,7 +192,11 @@ def test_the_engine_commits_the_same_bytes_on_ray_and_in_one_process(tmp_path: P
             path="0",
             seed=3,
             population=PopulationConfig(
-                size=3, replicas=2, max_generations=2, image_passes_per_generation=100, exploit={"cutoff": 0.34}
+                size=3,
+                replicas=2,
+                max_generations=2,
+                image_passes_per_generation=100,
+                exploit={"cutoff": 0.34},
             ),
             objectives={
                 "betatcvae": options_of(

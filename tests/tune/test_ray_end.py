@@ -40,11 +40,11 @@ def test_two_drivers_side_by_side_one_stopped_one_killed(tmp_path: Path) -> None
 
             begun = time.monotonic()
             os.killpg(one.pid, signal.SIGINT)  # as a terminal does
-            said = one.stdout.read()
+            printed = one.stdout.read()
             assert one.wait(10) == 0
             gone, alive = psutil.wait_procs(of_one, timeout=1)
             assert time.monotonic() - begun < 10
-            assert said == "STOPPED: the run was asked to stop\n"
+            assert printed == "STOPPED: the run was asked to stop\n"
             assert not alive
             assert len(gone) == len(of_one)
 
@@ -65,10 +65,10 @@ def test_sigterm_ends_a_driver_as_cleanly(tmp_path: Path) -> None:
             processes = until_ready(driver)
             begun = time.monotonic()
             driver.terminate()
-            said = driver.stdout.read()
+            printed = driver.stdout.read()
             assert driver.wait(10) == 0
             assert time.monotonic() - begun < 10
-            assert said == "STOPPED: the run was asked to stop\n"
+            assert printed == "STOPPED: the run was asked to stop\n"
             assert not psutil.wait_procs(processes, timeout=1)[1]
         finally:
             driver.kill()

@@ -6,48 +6,45 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pbt_disent.data.base import ImageData
-from pbt_disent.data.converted import OnCorrupt, converted
-from pbt_disent.data.pictures import SUFFIXES, Header, header
-from pbt_disent.data.readers import READERS, Match, Reader
-from pbt_disent.data.storage import Progress
+from pbt_disent.data.pictures import SUFFIXES, PictureHeader, read_header
+from pbt_disent.data.readers import READERS, Match, PictureReader
 from pbt_disent.errors import UserError
+from pbt_disent.types import Json
 
-__all__ = ["open_folder"]
-
-
-def match(path: Path) -> Match:
-    """Know a folder by any picture in it."""
-    return Match.FORMAT if path.is_dir() and next(_pictures(path), None) is not None else Match.NO
+__all__ = ["Folder"]
 
 
-def open_folder(
-    path: Path,
-    size: int | None = None,
-    on_corrupt: OnCorrupt = "refuse",
-    cache: Path | str | None = None,
-    progress: Progress | None = None,
-) -> ImageData:
-    """Return the pictures of a folder in the order of their names.
+@READERS.register("folder")
+class Folder(PictureReader):
+    """The pictures of a folder in the order of their names; names that begin with a dot are ignored."""
 
-    Args:
-        path: the folder.
-        size: height and width of the result, by the rule of `pbt_disent.data.pictures`; None keeps theirs.
-        on_corrupt: what to do with a picture that cannot be read: ``refuse`` or ``skip``.
-        cache: folder for the converted pictures.
-        progress: called with pictures done and to do.
+    formats = "a folder of png, jpeg, bmp or webp pictures"
 
-    Raises:
-        UserError: no pictures, one that cannot be read, mixed sizes without `size`.
-    """
-    folder = _Folder(path)
-    key = {"folder": str(path.resolve()), "files": [[name, *folder.stamp(name)] for name in folder.names]}
-    return converted(
-        path.resolve().name, key, lambda: folder, size=size, on_corrupt=on_corrupt, cache=cache, progress=progress
-    )
+    @classmethod
+    def match(cls, path: Path) -> Match:
+        """Know a folder by any picture in it."""
+        return Match.FORMAT if path.is_dir() and next(_pictures(path), None) is not None else Match.NO
+
+    def set_name(self, path: Path) -> str:
+        """Return the name of the folder."""
+        return path.resolve().name
+
+    def key(self, path: Path) -> Json:
+        """Return the names, lengths and times of change of the pictures."""
+        source = self.source(path)
+        return {"folder": str(path.resolve()), "files": [[name, *source.stamp(name)] for name in source.names]}
+
+    def source(self, path: Path) -> _FolderSource:
+        """Return the encoded pictures."""
+        return _FolderSource(path)
+
+    def first_picture(self, path: Path) -> PictureHeader:
+        """Return the header of the first picture."""
+        source = self.source(path)
+        return read_header(source.names[0], source.read(0))
 
 
-class _Folder:
+class _FolderSource:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.names = sorted(picture.relative_to(path).as_posix() for picture in _pictures(path))
@@ -57,13 +54,13 @@ class _Folder:
     def stamp(self, name: str) -> tuple[int, int]:
         """Return what changes when the picture does: its length and time of change."""
         try:
-            known = (self._path / name).stat()
+            status = (self._path / name).stat()
         except OSError as error:
-            raise UserError(f"picture {name}", f"cannot be read ({error.strerror})", "mend or remove it") from error
-        return known.st_size, known.st_mtime_ns
+            raise UserError(f"picture {name}", f"cannot be read ({error.strerror})", "repair or remove it") from error
+        return status.st_size, status.st_mtime_ns
 
     def read(self, index: int) -> bytes:
-        """Return the bytes of one picture."""
+        """Return the content of one picture."""
         try:
             return (self._path / self.names[index]).read_bytes()
         except OSError as error:
@@ -71,17 +68,9 @@ class _Folder:
 
 
 def _pictures(path: Path) -> Iterator[Path]:
-    """Yield the pictures below a folder; names that begin with a dot are not looked at."""
+    """Yield the pictures below a folder."""
     for folder, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(folder, name)
-
-
-def _first(path: Path) -> Header:
-    folder = _Folder(path)
-    return header(folder.names[0], folder.read(0))
-
-
-READERS.register("folder")(Reader("a folder of png, jpeg, bmp or webp pictures", match, open_folder, first=_first))
