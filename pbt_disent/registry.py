@@ -303,10 +303,10 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError
     if issubclass(owner, Component) and field is not None and not field.is_required():
         default = field.get_default(call_default_factory=True)
         remedy = "leave it out" if default is None else f"the default is {default}"
-    return OptionError(location, _rule(first["type"], field) or message, remedy, first["input"])
+    return OptionError(location, _rule(first["type"], field, first["input"]) or message, remedy, first["input"])
 
 
-def _rule(kind: str, field: FieldInfo | None) -> str | None:
+def _rule(kind: str, field: FieldInfo | None, value: object) -> str | None:
     """Return what a value must be, where that is said better than by pydantic."""
     if field is None:
         return None
@@ -315,7 +315,8 @@ def _rule(kind: str, field: FieldInfo | None) -> str | None:
     }
     is_out_of_range = kind in {"greater_than_equal", "less_than_equal", "int_type", "float_type"}
     if is_out_of_range and {"ge", "le"} <= bounds.keys():
-        return f"must be in {bounds['ge']:g} to {bounds['le']:g}"
+        number = "a whole number " if kind == "int_type" and isinstance(value, float) else ""
+        return f"must be {number}in {bounds['ge']:g} to {bounds['le']:g}"
     return None
 
 

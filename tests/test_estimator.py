@@ -20,7 +20,7 @@ from pbt_disent.errors import UserError
 
 TINY: dict[str, Any] = {
     "method": "pbt-u-vae",
-    "objective": {"name": "betatcvae", "latents": 2, "batch_size": 16, "lr": 0.01, "network_width": 4},
+    "objective": {"name": "betatcvae", "latents": 2, "batch_size": 16, "lr": 0.01, "network": {"width": 4}},
     "population.size": 2,
     "population.replicas": 2,
     "population.max_generations": 1,
@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "population.fitness.points": 20,
     "data.held_out": 0,
 }
-ROWS = {**TINY, "objective": {**TINY["objective"], "network": "mlp", "network_width": 8}}
+ROWS = {**TINY, "objective": {**TINY["objective"], "network": {"name": "mlp", "width": 8}}}
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ class ObjectiveOptions(Component):
     @property
     def settings(self) -> Json:
         """All options that are no hyperparameters, as plain values."""
-        return self.model_dump(mode="json", exclude={"name", *self.hyperparameters})
+        return {option: value for option, value in self.dump().items() if option not in {"name", *self.hyperparameters}}
 
     def with_defaults(self) -> Self:
         """Return the options with every hyperparameter fixed at its default, so that nothing is searched."""

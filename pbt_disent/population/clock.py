@@ -9,8 +9,8 @@ The rows of ``clock.jsonl`` are events with a time, in seconds since 1970:
     ended       path                                             the round has ended
     closed                                                       the process has let the run go
 
-`image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other rounds
-run beside it. Nothing depends on this file but what people are told of time and waste.
+`image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other
+rounds run beside it. Nothing depends on this file but what people are told of time and waste.
 """
 
 from __future__ import annotations

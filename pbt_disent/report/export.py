@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from pbt_disent.population.fitness import FITNESS
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement, agreements_of
@@ -82,9 +83,10 @@ def population_picture(manifests: Sequence[Manifest], fitness: str) -> bytes:
 
     Args:
         manifests: the generations, one or more.
-        fitness: The title of what its members are ranked by.
+        fitness: The name of what its members are ranked by.
     """
-    return figure_bytes(figures.population_figure(manifests, fitness), "png", dpi=80)
+    title = FITNESS[fitness].title if fitness in FITNESS else fitness
+    return figure_bytes(figures.population_figure(manifests, title), "png", dpi=80)
 
 
 def _matrices(seen: Agreement | None) -> dict[str, Figure]:

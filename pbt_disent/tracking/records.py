@@ -112,7 +112,7 @@ def generation_record(
         "generation": manifest.generation,
         "data": None if manifest.data is None else manifest.data.model_dump(),
         "params": {} if started is None else _round_params(started),
-        "fitness": fitness.title,
+        "fitness": fitness.name or "score",
         "metrics": _population_metrics(manifest) | system,
         "best": manifest.best.member if manifest.best else None,
         "interval": interval_ends(member_interval(manifest, manifest.best, fitness)),

@@ -113,7 +113,7 @@ class MlflowWriter:
             case RoundFinished() if event.path in self._last:
                 self._finished.add(event.path)
                 started = self._started.get(event.path)
-                fitness = "score" if started is None else started.fitness.title
+                fitness = "score" if started is None else started.fitness.name
                 self._append(finished_record(_now(), self._last[event.path], event.reason, fitness))
 
     def finish(self, artifacts: Mapping[str, str] | None = None, path: str | None = None) -> None:

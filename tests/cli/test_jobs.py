@@ -35,7 +35,7 @@ def test_how_far_a_run_is_is_read_as_data(output: str) -> None:
     first, last = simulate(members=4, generations=2, replicas=3)
     paid = 500_000 + sum(record.image_passes for record in first.members)
     assert last.best is not None
-    interval = member_interval(last, last.best, "udr")
+    interval = member_interval(last, last.best, UDRFitness())
     assert interval is not None
     assert progress_of(output) == {
         "round": "0",

@@ -16,7 +16,7 @@ from pbt_disent.rounds.tree import TREE, Tree
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch
-from tests.rounds.test_teaching import QUANTILES
+from tests.rounds.test_final import QUANTILES
 from tests.test_pipeline import TINY
 
 

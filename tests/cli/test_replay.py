@@ -11,6 +11,7 @@ import pytest
 from pbt_disent.cli.replay import replay
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import lineage_events
 from pbt_disent.population.uncertainty import member_interval, score_text
 from pbt_disent.store.run_folder import RunFolder
@@ -71,7 +72,7 @@ def test_another_round_more_replicas_and_changes(
     config = made(begun)
     scored = [(one, one.best) for one in simulate("0", replicas=3) if one.best is not None]
     generation, best = max(scored, key=lambda pair: pair[1].score or 0)
-    interval = member_interval(generation, best, "udr")
+    interval = member_interval(generation, best, UDRFitness())
     assert interval is not None
     assert f"score {score_text(best.score or 0, interval)}, " in capsys.readouterr().out
     assert begun[0].name == "mine"

@@ -99,7 +99,7 @@ def test_scores_are_shown_with_their_intervals(run: RunFolder) -> None:
     begin(run, [manifest])
     commit(run, manifest)
     shown = text(run)
-    interval = member_interval(manifest, manifest.best, "udr")
+    interval = member_interval(manifest, manifest.best, UDRFitness())
     assert manifest.best is not None
     assert interval is not None
     low, high = f"{interval.low:.3f}", f"{interval.high:.3f}"

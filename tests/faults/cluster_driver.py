@@ -7,14 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from pbt_disent.population.safekeeping import Safekeeping
-
 from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, Phase, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.training.member import Trainer
@@ -69,7 +68,7 @@ def main() -> None:
 
     def train(executor: Executor) -> None:
         assert isinstance(executor, RayExecutor)
-        kept = Safekeeping(executor, journal, bench.blobs, AppendOnlyLog(folder / "incidents.jsonl"))
+        kept = RecoveringExecutor(executor, journal, bench.blobs, AppendOnlyLog(folder / "incidents.jsonl"))
         run_population(spec, kept, journal, PrintPhases())
         statistics, trials = executor.statistics()
         print(f"workers {statistics.started} {statistics.lost} trials {sorted(trials.values())}", flush=True)

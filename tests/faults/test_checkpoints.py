@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pbt_disent.population.safekeeping import Safekeeping
 
 from pbt_disent.population.events import Event, GenerationCommitted
 from pbt_disent.population.manifest import Manifest
+from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
 from tests.faults.small_population import train_population
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(t
         return outcome.__class__(**{**vars(outcome), "checkpoints": (blobs.put(outcome.checkpoints[0].encode()),)})
 
     executor._one = train_differently  # type: ignore[assignment,method-assign]
-    keeper = Safekeeping(executor, book, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))  # type: ignore[arg-type]
+    keeper = RecoveringExecutor(executor, book, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))  # type: ignore[arg-type]
     from pbt_disent.training.tasks import TaskKey, TrainTask
 
     task = TrainTask(TaskKey("0", 2, 0, (0,)), 3, lost[:1], last.members[0].hyperparameters, 10, None, spec().probe)

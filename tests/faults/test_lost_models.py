@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from pbt_disent.population.safekeeping import Safekeeping
 
 from pbt_disent import api
 from pbt_disent.errors import PbtDisentError
@@ -14,6 +13,7 @@ from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, RoundFinished
 from pbt_disent.population.executor import Executor, ScoreTask
 from pbt_disent.population.fitness import MemberScore
+from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.run_folder import RunFolder
@@ -81,8 +81,8 @@ class LosingExecutor(FakeExecutor):
             return super()._one(task)
 
 
-def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> Safekeeping:
-    return Safekeeping(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
+def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> RecoveringExecutor:
+    return RecoveringExecutor(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
 
 
 def train(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> LosingExecutor:
@@ -129,7 +129,7 @@ def test_what_nothing_on_record_explains_is_said_in_one_line(tmp_path: Path) -> 
     book, blobs, lease = journal(tmp_path)
     keeper = keep(FakeExecutor(blobs), tmp_path, book, blobs)
     with pytest.raises(PbtDisentError, match=r"^checkpoint aaaaaaaaaaaa of round 0 is lost, .* then resume the run$"):
-        keeper.sound("a" * 64, "0")
+        keeper.intact("a" * 64, "0")
     assert [row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")] == ["a" * 64]
     lease.release()
 

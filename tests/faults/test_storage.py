@@ -15,7 +15,7 @@ import pytest
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.files import StorageFailed, storage_failure
-from pbt_disent.population import safekeeping
+from pbt_disent.population import recovery
 from pbt_disent.population.events import Observers, Phase
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.filesystem import LocalFiles
@@ -83,7 +83,7 @@ def test_a_full_disk_loses_nothing(
     small_disk: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
     """Without a reserve the disk is hit in the middle of a generation; with one the generation is not begun."""
-    monkeypatch.setattr(safekeeping, "SPARE_BYTES", spare)
+    monkeypatch.setattr(recovery, "SPARE_BYTES", spare)
     if not spare:
         monkeypatch.setattr(BlobStore, "free_bytes", lambda self: None)
     observer = FillDisk(small_disk, 60_000)

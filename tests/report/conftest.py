@@ -18,6 +18,7 @@ from pbt_disent.population.clock import CLOCK
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
+from pbt_disent.types import Json
 from tests.objectives import options_of
 from tests.simulated import simulate
 
@@ -56,14 +57,16 @@ def commit() -> Callable[..., list[Manifest]]:
     return commit_round
 
 
-def commit_round(folder: Path, path: str, reason: str | None = "converged", **sizes: int) -> list[Manifest]:
+def commit_round(
+    folder: Path, path: str, reason: str | None = "converged", options: Json | None = None, **sizes: int
+) -> list[Manifest]:
     manifests = simulate(path, **sizes)
     target = folder / "rounds" / path
     target.mkdir(parents=True)
     for manifest in manifests:
         (target / f"generation-{manifest.generation:04d}.json").write_bytes(manifest.to_bytes())
     fitness = "leaf_mig" if path == "final" else "udr"
-    rows = [{"event": "started", "path": path, "num_images": 96, "fitness": {"name": fitness}}]
+    rows = [{"event": "started", "path": path, "num_images": 96, "fitness": {"name": fitness} | (options or {})}]
     if reason is not None:
         rows.append({"event": "finished", "path": path, "reason": reason, "image_passes": manifests[-1].image_passes})
     log(folder, *rows)

@@ -69,18 +69,22 @@ def test_sections_say_the_largest_batch_and_whether_images_come_in_pairs() -> No
     assert pass_cost([options("adagvae", batch_size=64)]).per_image == 2
 
 
+UNIT = 16
+"""The smallest batch."""
+
+
 def limited(passes: int, *overrides: str) -> list[str]:
-    """Return a budget in units of 8 images, where a generation of the first round costs 8 of these, a final one 4."""
+    """Return a budget in units of 16 images, where a generation of the first round costs 8 of these, a final one 4."""
     lengths = [f"{key}image_passes_per_generation" for key in ("population.", "rounds.leaf_", "final.")]
-    sizes = [f"{key}=8" for key in lengths]
-    return [f"budget={8 * passes}", "objective={name: betatcvae, batch_size: 8}", *sizes, *overrides]
+    sizes = [f"{key}={UNIT}" for key in lengths]
+    return [f"budget={UNIT * passes}", f"objective={{name: betatcvae, batch_size: {UNIT}}}", *sizes, *overrides]
 
 
 @pytest.mark.parametrize("passes", [16, 23, 40, 55, 56, 88, 200])
 def test_no_run_overdraws_its_budget(tmp_path: Path, passes: int) -> None:
     result = run(tmp_path, Oracle, None, *limited(passes))
     assert result.last.path == "final"
-    assert result.image_passes <= 8 * passes
+    assert result.image_passes <= UNIT * passes
     assert result.last.generations == 2
     rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     reasons = [row["reason"] for row in rows if row["event"] == "leaf_stopped"]
@@ -91,7 +95,7 @@ def test_no_run_overdraws_its_budget(tmp_path: Path, passes: int) -> None:
 @pytest.mark.parametrize("passes", [40, 200, 201])
 def test_the_last_round_spends_the_rest_and_a_crash_changes_nothing(tmp_path: Path, passes: int) -> None:
     result = run(tmp_path / "whole", Oracle, None, *limited(passes, "spend_budget=true"))
-    assert passes - 4 * result.last.generations < result.image_passes // 8 <= passes
+    assert passes - 4 * result.last.generations < result.image_passes // UNIT <= passes
 
     class DiesLate(Watch):
         def notify(self, event: object) -> None:
@@ -127,7 +131,7 @@ def test_without_labels_the_first_round_spends_the_rest(tmp_path: Path) -> None:
     given = limited(100, "spend_budget=true")
     result = run(tmp_path / "whole", Blind, None, *given)
     assert result.last is result.first
-    assert (result.image_passes, result.first.generations) == (8 * 96, 12)
+    assert (result.image_passes, result.first.generations) == (UNIT * 96, 12)
     with pytest.raises(Crash):
         run(tmp_path / "crashed", Blind, DiesLate(), *given)
     run(tmp_path / "crashed", Blind, None, *given)

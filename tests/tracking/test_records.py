@@ -153,7 +153,7 @@ def test_the_note_of_a_round_says_how_sure_its_best_score_is(replicas: int) -> N
     (generation,) = simulate(members=3, generations=1, replicas=replicas)
     started = RoundStarted("0", 3, replicas, 9, 40, 1000, UDRFitness(), 0)
     record = generation_record(1, generation, started, dict.fromkeys(range(3), "m00"), 1.0)
-    interval = member_interval(generation, generation.best, "udr")
+    interval = member_interval(generation, generation.best, UDRFitness())
     assert (interval is None) == (replicas == 1)
     assert generation.best is not None
     score = score_text(generation.best.score or 0.0, interval)
