@@ -184,7 +184,7 @@ def _update_results(
 ) -> None:
     from benchmarks.results import merge_sessions
 
-    done = [merge_sessions(found).as_json() for name, found in by_case.items() if found and name not in errors]
+    done = [merge_sessions(runs).as_json() for name, runs in by_case.items() if runs and name not in errors]
     failed = [{"case": name, "ratio": None, "spread": None, "error": reason} for name, reason in errors.items()]
     results["cases"] = done + failed
     results["machine"]["load_after"] = round(os.getloadavg()[0], 2)

@@ -130,7 +130,7 @@ def _comparison_rows(case: Json) -> list[tuple[str, ...]]:
     """
     timed = [row for row in case["baselines"] if row["ratio"] and not row["remark"]]
     computed = [row for row in case["baselines"] if row["ratio"] and row["remark"]]
-    measurements = [one for one in case["measurements"] if one["goal_is"]] or case["measurements"][:1]
+    measurements = [row for row in case["measurements"] if row["goal_is"]] or case["measurements"][:1]
     ratio = _format_ratio(timed[0]["ratio"], case) if timed else "no baseline ran"
     return [
         (

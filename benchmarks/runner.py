@@ -193,7 +193,7 @@ def _run_comparison(name: str, case: Case, comparison: Comparison, log: Callable
     ]
     timed.sort(key=lambda row: row.cost.median if row.cost else 0.0)
     log("measuring")
-    medians = {one.name: cost.median for one, cost in zip(implementations, costs, strict=True)}
+    medians = {implementation.name: cost.median for implementation, cost in zip(implementations, costs, strict=True)}
     measurements = comparison.measurements(medians)
     not_timed = [
         _compare_with_untimed(baseline, costs[0], inverse)
@@ -239,8 +239,8 @@ def _run_scaling(name: str, case: Case, scaling: Scaling, log: Callable[[str], N
     rounds = [_scaling_round(scaling, implementations, number, log) for number in range(scaling.repeats)]
     our_rounds, *baseline_rounds = zip(*rounds, strict=True)
     curves = [
-        _scaling_curve(one.name, costs)
-        for one, costs in zip(implementations, (our_rounds, *baseline_rounds), strict=True)
+        _scaling_curve(implementation.name, costs)
+        for implementation, costs in zip(implementations, (our_rounds, *baseline_rounds), strict=True)
     ]
     baselines = [
         *(
@@ -276,10 +276,10 @@ def _scaling_round(
     costs: list[CostBySize] = [{} for _ in implementations]
     turns = [(size, index) for size in scaling.sizes for index in range(len(implementations))]
     for size, index in turns if number % 2 == 0 else reversed(turns):
-        one = implementations[index]
-        if one.max_size is None or size <= one.max_size:
-            log(f"round {number + 1} of {scaling.repeats}: {one.name}, {size:,} {scaling.dimension}")
-            costs[index][size] = one.cost(size)
+        implementation = implementations[index]
+        if implementation.max_size is None or size <= implementation.max_size:
+            log(f"round {number + 1} of {scaling.repeats}: {implementation.name}, {size:,} {scaling.dimension}")
+            costs[index][size] = implementation.cost(size)
     return costs
 
 

@@ -145,10 +145,10 @@ def log_value_by_value(uri: str, experiment: str, records: Sequence[Json]) -> No
 def latest_metrics(uri: str, experiment: str) -> dict[str, dict[str, float]]:
     """Return the latest metrics of every member of an experiment, by the number in the member's tag."""
     client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    existing = client.get_experiment_by_name(experiment)
+    if existing is None:
         return {}
-    runs = client.search_runs([found.experiment_id], "tags.member != ''", max_results=1000)
+    runs = client.search_runs([existing.experiment_id], "tags.member != ''", max_results=1000)
     return {str(int(run.data.tags["member"].lstrip("m"))): dict(run.data.metrics) for run in runs}
 
 

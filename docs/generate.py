@@ -22,6 +22,8 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from typer.main import get_command
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
@@ -99,15 +101,21 @@ def metrics_page() -> str:
 
 def commands_page() -> str:
     """Return the help of every verb."""
-    from pbt_disent.cli import VERBS, build_parser
+    from pbt_disent.cli.app import PROGRAM, app
 
-    verbs = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    def help_of(*words: str) -> str:
+        result = CliRunner().invoke(app, [*words, "--help"], prog_name=PROGRAM, terminal_width=110)
+        return f"```text\n{result.output.strip()}\n```"
+
     parts = [
         "# Command line",
         "What `pbt-disent VERB --help` prints. Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped.",
+        help_of(),
     ]
-    for name in VERBS:
-        parts += [f"## {name}", f"```text\n{verbs[name].format_help().rstrip()}\n```"]
+    for name, command in get_command(app).commands.items():
+        parts += [f"## {name}", help_of(name)]
+        for nested in getattr(command, "commands", {}):
+            parts += [f"### {name} {nested}", help_of(name, nested)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,6 +219,7 @@ def sentence(text: str | None) -> str:
 def component_parts() -> Iterator[str]:
     """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
     from pbt_disent.data import READERS, WORLDS
+    from pbt_disent.data.loading import ViewOptions
     from pbt_disent.models import OBJECTIVES
 
     yield "## Objectives"
@@ -226,6 +235,8 @@ def component_parts() -> Iterator[str]:
             rows.append(f"| `{key}` | {declared.low:g} to {declared.high:g}{scale} | `{declared.default:g}` | |")
         yield "\n".join(rows)
     yield "## Readers"
+    yield "The options of all readers and worlds:"
+    yield option_table(ViewOptions)
     for name in READERS:
         yield f"### {name}"
         yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]

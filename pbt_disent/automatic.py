@@ -13,7 +13,8 @@ from pbt_disent.machine import usable_cpus
 __all__ = ["automatic_config"]
 
 SIZES = (28, 32, 64, 128)
-LEAST_IMAGES, MOST_IMAGES = 8_000, 480_000
+"""The sizes of images that a network takes."""
+FEWEST_PASSES, MOST_PASSES = 8_000, 480_000
 
 
 def automatic_config(source: str, overrides: Sequence[str], progress: ProgressCallback | None = None) -> Config:
@@ -23,32 +24,33 @@ def automatic_config(source: str, overrides: Sequence[str], progress: ProgressCa
     one pass over the images, within 8,000 and 480,000. More CPUs make the population larger, up to 16 members.
 
     Args:
-        source: a rendered world by name, or a data file or folder.
-        overrides: each ``a.b=c``; they win.
-        progress: as for `pbt_disent.data.load`.
+        source: The name of a world, or the path of a data file or folder.
+        overrides: Values that win over the chosen ones, each ``a.b=c``.
+        progress: See `pbt_disent.data.load`.
 
     Raises:
-        UserError: the data cannot be read, or an override is wrong.
+        UserError: The data cannot be read, or an override is wrong.
     """
-    named = override("data.name", source)
-    given = load_config("auto", [named, *overrides])
-    cpus = given.resources.cpus or usable_cpus()
-    options = dict(given.data.options)
-    data = _sized(source, options, 32 if cpus <= 8 else 64, progress)
-    chosen = [override(f"data.options.{key}", value) for key, value in options.items() if key not in given.data.options]
-    images = min(max(len(data), LEAST_IMAGES), MOST_IMAGES)
+    source_override = override("data.name", source)
+    config = load_config("auto", [source_override, *overrides])
+    cpus = config.resources.cpus or usable_cpus()
+    options = dict(config.data.options)
+    data = _load_sized(source, options, 32 if cpus <= 8 else 64, progress)
+    new_options = {key: value for key, value in options.items() if key not in config.data.options}
+    image_passes = min(max(len(data), FEWEST_PASSES), MOST_PASSES)
     members = max(4, min(cpus // 2, 16))
-    chosen += [
-        f"population.image_passes_per_generation={images}",
+    choices = [
+        *(override(f"data.options.{key}", value) for key, value in new_options.items()),
+        f"population.image_passes_per_generation={image_passes}",
         f"population.size={members}",
         f"final.size={members + 2}",
-        f"final.image_passes_per_generation={images}",
+        f"final.image_passes_per_generation={image_passes}",
         f"final.fitness.points={min(max(len(data), 100), 10_000)}",
     ]
-    return load_config("auto", [named, *chosen, *overrides])
+    return load_config("auto", [source_override, *choices, *overrides])
 
 
-def _sized(source: str, options: dict[str, object], size: int, progress: ProgressCallback | None) -> ImageData:
+def _load_sized(source: str, options: dict[str, object], size: int, progress: ProgressCallback | None) -> ImageData:
     """Open the data, at a size that a network takes; note the size in the options if it had to be chosen.
 
     Pictures are not converted at a size of their own that no network takes: photographs would fill the disk.
@@ -56,10 +58,10 @@ def _sized(source: str, options: dict[str, object], size: int, progress: Progres
     if "size" in options:
         return load(source, progress, **options)
     try:
-        first = first_picture(source, **options)
-        if first is None or _fits(first.height, first.width):
+        header = first_picture(source, **options)
+        if header is None or _is_supported(header.height, header.width):
             data = load(source, progress, **options)
-            if _fits(*data.shape[1:]):
+            if _is_supported(*data.shape[1:]):
                 return data
     except UserError:  # such as pictures of mixed sizes
         pass
@@ -67,5 +69,5 @@ def _sized(source: str, options: dict[str, object], size: int, progress: Progres
     return load(source, progress, **options)
 
 
-def _fits(height: int, width: int) -> bool:
+def _is_supported(height: int, width: int) -> bool:
     return height == width and height in SIZES

@@ -151,7 +151,7 @@ def load_plugins() -> None:
 def components(kind: str) -> Registry[Any]:
     """Return the registry of a kind of components.
 
-    >>> "truncation" in components("exploit")
+    >>> "rooms" in components("world")
     True
 
     Raises:

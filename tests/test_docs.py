@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
+
+from tests.test_cluster_files import check_command
 
 pytest.importorskip("mkdocs")
 ROOT = Path(__file__).parents[1]
@@ -49,3 +52,16 @@ def test_the_notebook_becomes_text_code_and_output(generate: ModuleType) -> None
     assert "```python\n" in page
     assert "```text\n" in page
     assert 'src="data:image/png;base64,' in page
+
+
+COMMANDS = [
+    pytest.param(line.strip(), id=f"{path.name}: {line.split('#')[0].strip()}")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for line in path.read_text(encoding="utf-8").splitlines()
+    if re.match(r"(    )?pbt-disent [a-z]+( |$)", line) and "*population*" not in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_pages_exists_with_its_options(command: str) -> None:
+    assert check_command(command) == "pbt-disent"

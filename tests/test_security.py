@@ -44,7 +44,7 @@ def _explode(path: str) -> None:
 
 @pytest.fixture
 def bomb(tmp_path: Path) -> tuple[bytes, Path]:
-    """Bytes that execute when they are unpickled, and the file that tells of it; proved to go off."""
+    """Bytes that create a file when they are unpickled, and the path of that file; tried out first."""
     trace = tmp_path / "exploded"
     content = pickle.dumps(Bomb(str(trace)))
     pickle.loads(content)
@@ -118,12 +118,12 @@ def test_a_config_file_is_data(tmp_path: Path, bomb: tuple[bytes, Path]) -> None
     assert not trace.exists()
 
 
-def calls(tree: ast.AST) -> set[str]:
-    found = set()
+def called_names(tree: ast.AST) -> set[str]:
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            found.add(ast.unparse(node.func))
-    return found
+            names.add(ast.unparse(node.func))
+    return names
 
 
 UNPICKLES = {"pickle.load", "pickle.loads", "cloudpickle.loads", "cloudpickle.load", "eval", "exec", "yaml.load"}
@@ -132,20 +132,20 @@ UNPICKLES = {"pickle.load", "pickle.loads", "cloudpickle.loads", "cloudpickle.lo
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_is_unpickled_but_messages_between_our_own_processes(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    unpickles = calls(tree) & UNPICKLES
+    unpickles = called_names(tree) & UNPICKLES
     if path.parent.name == "tune":  # Ray's own messages are pickles; whoever may send one runs code here anyhow
         unpickles -= {"pickle.loads"}
     assert not unpickles
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name, given = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+            name, arguments = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
             if name in {"np.load", "numpy.load"}:
-                allowed = given.get("allow_pickle")
+                allowed = arguments.get("allow_pickle")
                 assert allowed is None or (isinstance(allowed, ast.Constant) and allowed.value is False)
             if name == "torch.load":
-                chosen = given.get("weights_only")
-                assert isinstance(chosen, ast.Constant)
-                assert chosen.value is True
+                weights_only = arguments.get("weights_only")
+                assert isinstance(weights_only, ast.Constant)
+                assert weights_only.value is True
 
 
 def test_a_password_in_a_config_is_refused_and_not_repeated(
@@ -155,9 +155,9 @@ def test_a_password_in_a_config_is_refused_and_not_repeated(
     secret = f"tracking.uri=http://ann:{SECRET}@127.0.0.1:1/x"
     for arguments in (["run", "demo", "--set", secret], ["submit", "demo", "--runs", "/runs", "--set", secret]):
         assert main(arguments) == 2
-        said = capsys.readouterr()
-        assert SECRET not in said.out + said.err
-        assert "tracking.uri=http://***@127.0.0.1:1/x: must not have a password in it" in said.err
+        output = capsys.readouterr()
+        assert SECRET not in output.out + output.err
+        assert "tracking.uri=http://***@127.0.0.1:1/x: must not have a password in it" in output.err
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

@@ -27,7 +27,9 @@ __all__ = ["prepare_cost", "prepare_members"]
 
 GENERATION_SECONDS = 30.0
 """The duration of a generation, after which the writer finds a new one."""
-OURS, THEIRS = "pbt-disent/bench", "one call for each value"
+EXPERIMENT, VALUE_BY_VALUE, WRITER = "pbt-disent/bench", "one call for each value", "the writer"
+LARGE = (10_000, 100)
+"""The members and generations that the cost is extrapolated to."""
 COST_GOAL = Goal(2.0, at_most=True)
 """Per cent of the processors' time: what a run that keeps all of them busy lasts longer."""
 
@@ -35,7 +37,7 @@ COST_GOAL = Goal(2.0, at_most=True)
 def prepare_cost(setup: Setup) -> Comparison:
     """56 members with 30 metrics each over 20 generations of 30 s, on a clock that is set forward instead of waiting.
 
-    Ours is the writer's own way, with its rests, without making the runs, which happens once, and without the picture
+    Ours is the writer's own way, with its pauses, without making the runs, which happens once, and without the picture
     of a round, which is drawn rarely. The baseline makes one call for each metric, parameter and tag, over
     one generation.
     """
@@ -45,54 +47,53 @@ def prepare_cost(setup: Setup) -> Comparison:
     store, numbers = f"sqlite:///{setup.folder / 'mlflow.db'}", count()
     records = population_records(setup.folder / "run", members, generations, metrics=30)
 
-    def record(uri: str) -> list[float]:
-        return _record(setup.folder / "run", uri, f"run {next(numbers)}", records)
+    def write(uri: str) -> list[float]:
+        return _write_when_due(setup.folder / "run", uri, f"run {next(numbers)}", records)
 
-    def theirs() -> list[float]:
+    def baseline() -> list[float]:
         start = time.process_time()
-        log_value_by_value(store, THEIRS, records[1:2])
+        log_value_by_value(store, VALUE_BY_VALUE, records[1:2])
         return [time.process_time() - start]
 
     def check() -> str:
         small = population_records(setup.folder / "small", 4, 4, metrics=30)
         log_value_by_value(store, "agreement", small)
-        _record(setup.folder / "small", store, "agreement", small, experiment="agreement of ours")
-        mine, plain = latest_metrics(store, "agreement of ours"), latest_metrics(store, "agreement")
-        if not mine or mine != plain:
-            raise Disagreement("the two ways leave different metrics in the store")
-        return f"both leave the same {sum(map(len, mine.values()))} metrics of {len(mine)} members"
+        _write_when_due(setup.folder / "small", store, "agreement", small, experiment="agreement of ours")
+        return _check_metrics(latest_metrics(store, "agreement of ours"), latest_metrics(store, "agreement"))
 
     def measurements(medians: Mapping[str, float]) -> Sequence[Measurement]:
         processors = len(os.sched_getaffinity(0))
-        whole = GENERATION_SECONDS * processors / 100
+        one_percent = GENERATION_SECONDS * processors / 100
         name = f"of {processors} processors while a generation lasts 30 s, on SQLite"
-        found = [Measurement(name, medians["the writer"] / whole, "%", COST_GOAL)]
+        measured = [Measurement(name, medians[WRITER] / one_percent, "%", COST_GOAL)]
         if importlib.util.find_spec("flask_wtf") is None or not setup.is_first_session:
-            return found
+            return measured
         servers = (("a server that hashes each password once", 300.0), ("one that does so each time", 0.0))
         for name, cache_seconds in servers[: setup.pick(2, 0, 1)]:
             folder = setup.folder / f"server-{cache_seconds:.0f}"
             folder.mkdir()
             with password_server(folder, cache_seconds=cache_seconds) as server:
                 before = server.processor_seconds()
-                client = sum(record(server.uri)) / (generations - 1)
+                client = sum(write(server.uri)) / (generations - 1)
                 served = (server.processor_seconds() - before) / generations
-            found.append(Measurement(f"the same, writing to {name}", client / whole, "%", COST_GOAL))
-            found.append(Measurement("and of the server's processors", served / whole, "%"))
-        return found
+            measured.append(Measurement(f"the same, writing to {name}", client / one_percent, "%", COST_GOAL))
+            measured.append(Measurement("and of the server's processors", served / one_percent, "%"))
+        return measured
 
     return Comparison(
-        Implementation("the writer", lambda: record(store)),
-        [Implementation("one call for each value", theirs)],
+        Implementation(WRITER, lambda: write(store)),
+        [Implementation(VALUE_BY_VALUE, baseline)],
         check,
-        1,
+        repeats=1,
         unit="CPU s",
         measurements=measurements,
     )
 
 
-def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experiment: str = OURS) -> list[float]:
-    """Deliver generations when the writer would, and return the processor time of each, without the first's."""
+def _write_when_due(
+    folder: Path, uri: str, name: str, records: Sequence[Json], experiment: str = EXPERIMENT
+) -> list[float]:
+    """Send generations when the writer would, and return the processor time of each, without the first's."""
     from pbt_disent.tracking.records import run_record
     from pbt_disent.tracking.spool import Spool
     from pbt_disent.tracking.tracking_store import resolve_store
@@ -104,30 +105,21 @@ def _record(folder: Path, uri: str, name: str, records: Sequence[Json], experime
     spool.append(run_record(1, name, name="bench", experiment=experiment, store="bench", tags={}, data=None))
     uploader = Uploader(folder, spool, resolve_store(folder, uri, {}))
     costs: list[float] = []
-    now, waiting = 0.0, list(records)
-    while waiting:
-        now = max(now, GENERATION_SECONDS * (len(records) - len(waiting) + 1))
-        noted = 0
-        while waiting and GENERATION_SECONDS * (len(records) - len(waiting) + 1) <= now:
-            spool.append(waiting.pop(0))
-            noted += 1
+    now, pending = 0.0, list(records)
+    while pending:
+        now = max(now, GENERATION_SECONDS * (len(records) - len(pending) + 1))
+        appended = 0
+        while pending and GENERATION_SECONDS * (len(records) - len(pending) + 1) <= now:
+            spool.append(pending.pop(0))
+            appended += 1
         start, used = time.monotonic(), time.process_time()
         uploader.upload()
-        took, used = time.monotonic() - start, time.process_time() - used
-        now += took
-        if len(records) - len(waiting) > noted:  # not the first, which makes the runs
-            now += throttle_seconds(took)
-            costs += [used / noted] * noted
+        duration, used = time.monotonic() - start, time.process_time() - used
+        now += duration
+        if len(records) - len(pending) > appended:  # not the first, which makes the runs
+            now += throttle_seconds(duration)
+            costs += [used / appended] * appended
     return costs
-
-
-CASES.register("tracking-cost")(
-    Case("processor time of a population's record in MLflow: against a call for each value", prepare_cost)
-)
-
-
-LARGE = (10_000, 100)
-"""The members and generations that the cost is extrapolated to."""
 
 
 def prepare_members(setup: Setup) -> Scaling:
@@ -153,7 +145,9 @@ def prepare_members(setup: Setup) -> Scaling:
         folder = setup.folder / f"spool-{number}"
         folder.mkdir()
         spool = Spool(folder)
-        spool.append(run_record(1, f"run {number}", name="bench", experiment=OURS, store="bench", tags={}, data=None))
+        spool.append(
+            run_record(1, f"run {number}", name="bench", experiment=EXPERIMENT, store="bench", tags={}, data=None)
+        )
         start = time.perf_counter()
         for record in records[members]:
             spool.append(record)
@@ -162,42 +156,47 @@ def prepare_members(setup: Setup) -> Scaling:
         Uploader(folder, spool, resolve_store(folder, uri, {})).upload()
         return time.perf_counter() - start
 
-    def theirs(members: int) -> float:
+    def baseline(members: int) -> float:
         start = time.perf_counter()
-        log_value_by_value(uri, THEIRS, records[members])
+        log_value_by_value(uri, VALUE_BY_VALUE, records[members])
         return time.perf_counter() - start
 
     def check() -> str:
         ours(sizes[0])
-        theirs(sizes[0])
-        mine, plain = latest_metrics(uri, OURS), latest_metrics(uri, THEIRS)
-        if not mine or mine != plain:
-            raise Disagreement("the two ways leave different metrics in the store")
-        return f"both leave the same {sum(map(len, mine.values()))} metrics of {len(mine)} members"
+        baseline(sizes[0])
+        return _check_metrics(latest_metrics(uri, EXPERIMENT), latest_metrics(uri, VALUE_BY_VALUE))
 
     def measurements(medians: Mapping[int, float]) -> Sequence[Measurement]:
-        most = sizes[-1]
-        piece = medians[most] / (most * generations)
-        hours = piece * LARGE[0] * LARGE[1] / 3600
+        largest = sizes[-1]
+        seconds = medians[largest] / (largest * generations)
+        hours = seconds * LARGE[0] * LARGE[1] / 3600
         return [
-            Measurement("for a member and generation", 1000 * piece, "ms"),
-            Measurement("of the driver for them, on disk", 1e6 * appended[most] / (most * generations), "µs"),
+            Measurement("for a member and generation", 1000 * seconds, "ms"),
+            Measurement("of the driver for them, on disk", 1e6 * appended[largest] / (largest * generations), "µs"),
             Measurement(f"{LARGE[0]:,} members over {LARGE[1]} generations, extrapolated", hours, "h"),
         ]
 
-    baseline = ScalingImplementation(THEIRS, theirs, max_size=setup.pick(16, 18, 4))
     return Scaling(
         "members",
         sizes,
         1,
         ScalingImplementation("one batch for each member and generation", ours),
         check,
-        1,
-        [baseline],
+        repeats=1,
+        baselines=[ScalingImplementation(VALUE_BY_VALUE, baseline, max_size=setup.pick(16, 18, 4))],
         measurements=measurements,
     )
 
 
+def _check_metrics(ours: Mapping[str, Json], baseline: Mapping[str, Json]) -> str:
+    if not ours or ours != baseline:
+        raise Disagreement("the store has different metrics")
+    return f"both leave the same {sum(map(len, ours.values()))} metrics of {len(ours)} members"
+
+
+CASES.register("tracking-cost")(
+    Case("processor time of a population's record in MLflow: against a call for each value", prepare_cost)
+)
 CASES.register("grow-tracking")(
     Case(
         "a population's record in MLflow: against linear growth in members, and a call for each value",

@@ -52,7 +52,7 @@ def group(name: str, summary: str) -> typer.Typer:
         help=summary,
         cls=VerbGroup,
         no_args_is_help=True,
-        rich_markup_mode=None,  # plain help can be searched, and is there sooner: rich takes 0.1 s to load
+        rich_markup_mode=None,  # rich would double the time that help takes (0.16 to 0.36 s of CPU)
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )

@@ -70,7 +70,7 @@ def examine() -> Json:
         "objectives": list(OBJECTIVES),
         "fitness": list(FITNESS),
         "metrics": list(METRICS),
-        "renderers": list(WORLDS),
+        "worlds": list(WORLDS),
         "readers": list(READERS),
         "problems": problems,
     }
@@ -83,7 +83,7 @@ def _print(findings: Json) -> None:
         f"Machine: {findings['cpus']} CPUs, {findings['memory_gib']} GiB of memory, "
         f"{findings['disk_gib']} GiB of disk free, " + (", ".join(findings["gpus"]) or "no GPU")
     )
-    for kind in ("presets", "objectives", "fitness", "metrics", "renderers", "readers"):
+    for kind in ("presets", "objectives", "fitness", "metrics", "worlds", "readers"):
         print(f"{kind.capitalize()}: {', '.join(findings[kind]) or 'none'}")
     for problem in findings["problems"]:
         print(f"Problem: {problem}")

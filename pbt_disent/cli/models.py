@@ -89,7 +89,7 @@ def traverse(
 
     from pbt_disent.files import writing
     from pbt_disent.models.codes_table import check_fit
-    from pbt_disent.report.latents import starting_point
+    from pbt_disent.report.model_view import starting_point
     from pbt_disent.report.pictures import gif, png, strip
 
     if frames < 2:

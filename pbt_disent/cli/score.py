@@ -122,7 +122,7 @@ def _encode(
     import numpy as np
 
     from pbt_disent.metrics import MAXIMUM_DECODED, MAXIMUM_POINTS
-    from pbt_disent.report.truth import varying_factors
+    from pbt_disent.report.true_factors import varying_factors
     from pbt_disent.seeds import Streams
 
     model, run = load_trained(reference, runs)
@@ -221,7 +221,7 @@ def _print_scores(scores: dict[str, MetricScore], seed: int) -> None:
 
 
 def _write_matrices(folder: Path, scores: dict[str, MetricScore], latents: list[str], factors: list[str]) -> None:
-    from pbt_disent.report.matrices import write_matrices
+    from pbt_disent.report.export import write_matrices
 
     results = {name: scored.result for name, scored in scores.items()}
     for path in write_matrices(folder, results, latents, factors):

@@ -96,11 +96,11 @@ def _round_state(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests
 
 
 def _members_table(path: str, manifests: list[Manifest], fitness: Fitness, count: int) -> Table:
-    from pbt_disent.report.figures import searched
+    from pbt_disent.report.figures import searched_hyperparameters
 
     last = manifests[-1]
     ranked = sorted(last.members, key=lambda record: (record.score is None, -(record.score or 0.0), record.member))
-    names = searched(manifests)
+    names = searched_hyperparameters(manifests)
     more = f", {len(ranked) - count} more" if len(ranked) > count else ""
     table = Table(
         box=None, pad_edge=False, title=f"round {path}, generation {last.generation + 1}{more}", title_justify="left"

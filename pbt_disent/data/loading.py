@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, SkipValidation, ValidationError
 
 from pbt_disent.data.base import ImageData, ProgressCallback
 from pbt_disent.data.labels import with_labels
@@ -16,11 +16,37 @@ from pbt_disent.data.worlds import WORLDS, World
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.registry import Component, Registry, first_mistake
 
-__all__ = ["first_picture", "load", "reader_of"]
+__all__ = ["ViewOptions", "first_picture", "load", "reader_of"]
 
 C = TypeVar("C", bound=Component)
 
-VIEW_OPTIONS = ("labels", "where", "correlation")
+
+class ViewOptions(BaseModel):
+    """The options of all worlds and readers: views on the images, applied in this order and checked as they are."""
+
+    labels: Annotated[Path | str | None, SkipValidation] = Field(
+        None,
+        description=(
+            "A parquet or CSV file of labels to use as factors, one row per image or with a column `index` or `file`."
+        ),
+    )
+    where: Annotated[str | None, SkipValidation] = Field(
+        None,
+        description=(
+            "A rule over the factors that keeps a part of the images, such as `shape != 2 or (x < 16 and scale in [0, "
+            "5])`."
+        ),
+    )
+    correlation: Annotated[list[Any] | None, SkipValidation] = Field(
+        None,
+        description=(
+            "Two factors and the strength of the correlation between them that a part of the images has, such as `[x, "
+            "y, 0.8]`; a fourth item is the seed of the choice."
+        ),
+    )
+
+
+VIEW_OPTIONS = tuple(ViewOptions.model_fields)
 
 
 def load(name_or_path: str | Path, progress: ProgressCallback | None = None, /, **options: Any) -> ImageData:

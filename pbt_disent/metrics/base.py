@@ -1,7 +1,11 @@
 """What a metric is: the arrays that it reads, the frozen result that it returns, and the registry that names it.
 
 To add a metric, write one file in this package with a pure function of arrays and a subclass of `MetricResult`, and
-register it there with `register_metric`. The command line, the reports and the contract tests find it by its name.
+register it there. The command line, the reports and the contract tests find it by its name.
+
+    @register_metric("mig", MIG)
+    def _run_mig(inputs: MetricInputs, budget: str, seed: int) -> MIG:
+        return mig(inputs.codes, inputs.require("factors"), budget=budget)
 """
 
 from __future__ import annotations
@@ -153,7 +157,7 @@ class Metric:
             ``ranking`` compares the codes of several models, and ``decoded`` needs what a decoder has made.
         parts: The attributes of the result that are reported as numbers, the headline first. A part that is None is
             left out.
-        costly: Whether a run takes so long that error bars are measured on few resamples and on the fast budget.
+        costly: Whether a run takes so long that intervals are measured on few resamples and on the fast budget.
         row_groups: The inputs that a ``decoded`` metric reads, by name. Inputs in one group have matching rows.
     """
 

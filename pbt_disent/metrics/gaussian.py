@@ -1,4 +1,4 @@
-"""Total correlation and Wasserstein correlation of a representation that is taken for Gaussian: 0 if uncorrelated.
+"""Total correlation and Wasserstein correlation of codes that are modelled as Gaussian: 0 if uncorrelated.
 
 With covariance C of the codes and D its diagonal part, as in disentanglement_lib (arXiv 1811.12359),
 

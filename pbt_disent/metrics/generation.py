@@ -124,7 +124,7 @@ def sliced_wasserstein(
 
 
 def frechet_distance(first: ArrayLike, second: ArrayLike, *, budget: str = "protocol") -> Distance:
-    """Return the squared Fréchet distance of two sets of features that are taken for Gaussian.
+    """Return the squared Fréchet distance of two sets of features that are modelled as Gaussian.
 
     With means m, m' and covariances C, C' (Heusel et al. 2017, arXiv 1706.08500, eq. 6),
 

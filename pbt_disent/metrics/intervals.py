@@ -53,7 +53,13 @@ class Interval:
 
 
 def interval_ends(interval: Interval | None) -> list[float] | None:
-    """Return the two ends of an interval as a list, ready for JSON, or None where there is no interval."""
+    """Return the two ends of an interval as a list, ready for JSON, or None where there is no interval.
+
+    Example:
+        >>> from pbt_disent.metrics import interval_ends, interval_over_replicas
+        >>> interval_ends(interval_over_replicas([0.5], compared=False)) is None
+        True
+    """
     return None if interval is None else [interval.low, interval.high]
 
 
@@ -62,7 +68,7 @@ def interval_over_points(
     statistic: Callable[[Sequence[IntArray], int], float],
     sizes: Sequence[int],
     *,
-    most: Sequence[int] = (),
+    max_sizes: Sequence[int] = (),
     bounds: tuple[float, float] = (-np.inf, np.inf),
     resamples: int = 100,
     level: float = LEVEL,
@@ -75,8 +81,8 @@ def interval_over_points(
         statistic: The function that scores a half-sample, given the row numbers of every set (one array per entry of
             `sizes`) and a seed for its own draws. It raises `UserError` where the sample is too small.
         sizes: The number of points in every set, such as training and test points.
-        most: The largest number of points per set from which halves are taken, for costly statistics. The spread is
-            scaled to the full number of the first set.
+        max_sizes: The largest number of points per set from which halves are taken, for costly statistics. The spread
+            is scaled to the full number of the first set.
         bounds: The bounds of the score, at which the interval is cut off.
         resamples: The number of half-samples.
         level: The intended coverage.
@@ -98,7 +104,7 @@ def interval_over_points(
         (0.79, 0.84)
     """
     _check(resamples, level)
-    limits = zip_longest(sizes, most[: len(sizes)], fillvalue=max(sizes))
+    limits = zip_longest(sizes, max_sizes[: len(sizes)], fillvalue=max(sizes))
     half_sizes = [min(size, limit) // 2 for size, limit in limits]
     scale = float(np.sqrt(half_sizes[0] / (sizes[0] - half_sizes[0])))
     values = []

@@ -40,7 +40,7 @@ def irs(
     factor_bins: int = 20,
     budget: str = "protocol",
 ) -> IRS:
-    """Return the interventional robustness score (arXiv 1811.00007, section 4).
+    """Return the interventional robustness score (Suter et al. 2019, arXiv 1811.00007).
 
     A latent is robust for a factor if, with the factor held fixed, changing all others moves the latent little:
 

@@ -106,7 +106,7 @@ def explicitness(
     seed: int = 0,
     budget: str = "protocol",
 ) -> Explicitness:
-    """Return the explicitness (arXiv 1802.05312, section 3.2), fitted on training and measured on test points.
+    """Return the explicitness (arXiv 1802.05312, section 3), fitted on training and measured on test points.
 
     For every factor a logistic regression on all latents, standardised by the training points, and the area under the
     ROC curve of each of its classes against the rest, averaged over classes and factors. Guessing has 0.5.
@@ -150,16 +150,20 @@ def explicitness(
 
 
 def _mean_area(labels: IntArray, classes: IntArray, probabilities: FloatArray) -> float:
-    """Return the mean area under the ROC curve of the classes that some labels are and some are not, 0.5 if none is."""
-    from sklearn.metrics import roc_auc_score
+    """Return the mean area under the ROC curve of the classes that some labels are and some are not, 0.5 if none is.
 
-    in_class = [labels == label for label in classes]
-    areas = [
-        roc_auc_score(inside, column)
-        for inside, column in zip(in_class, probabilities.T, strict=True)
-        if inside.any() and not inside.all()
-    ]
-    return float(np.mean(areas)) if areas else 0.5
+    The area is the share of pairs (inside, outside) that are ranked correctly, from the ranks of all classes at once.
+    """
+    # scikit-learn's roc_auc_score ranks one class per call: with it, explicitness on 15,000 points and the 113 classes
+    # of dSprites takes three times as long (45 s and more instead of 15 s).
+    from scipy.stats import rankdata
+
+    inside = labels[:, None] == classes
+    num_inside = inside.sum(axis=0)
+    num_pairs = num_inside * (len(labels) - num_inside)
+    correct_pairs = (rankdata(probabilities, axis=0) * inside).sum(axis=0) - num_inside * (num_inside + 1) / 2
+    defined = num_pairs > 0
+    return float(np.mean(correct_pairs[defined] / num_pairs[defined])) if defined.any() else 0.5
 
 
 @register_metric("modularity", Modularity)

@@ -171,7 +171,7 @@ def _intervals_over_points(
             value,
             statistic,
             [_num_rows(inputs, group[0]) for group in metric.row_groups] or _num_points(inputs),
-            most=MAXIMUM_POINTS["fast"] if metric.costly else (),
+            max_sizes=MAXIMUM_POINTS["fast"] if metric.costly else (),
             bounds=metric.result_type.bounds,
             resamples=COSTLY_RESAMPLES if metric.costly else RESAMPLES,
             seed=seed,

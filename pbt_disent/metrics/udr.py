@@ -122,7 +122,7 @@ def udr(
     budget: str = "protocol",
     device: str | None = None,
 ) -> UDR:
-    """Return how far models agree on the same points (arXiv 1905.12614, section 4, eq. 2).
+    """Return how far models agree on the same points (arXiv 1905.12614, sections 3 and 4).
 
     With R (Z, Z) the strengths of the relations between the informative latents of two models,
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from pbt_disent.metrics import MetricResult
 from pbt_disent.population.fitness import FITNESS
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report import figures
 from pbt_disent.report.agreement import Agreement, agreements_of
-from pbt_disent.report.found import found_latents
-from pbt_disent.report.latents import view_model
-from pbt_disent.report.matrices import matrix_figure
+from pbt_disent.report.model_view import view_model
 from pbt_disent.report.pictures import png
-from pbt_disent.report.run_reader import read_run
-from pbt_disent.report.svg import figure_bytes
+from pbt_disent.report.run_view import LearnedLatent, RoundView, read_learned_latents, read_run
 
-__all__ = ["population_picture", "write_figures"]
+__all__ = ["population_picture", "write_figures", "write_matrices"]
 
 _PIXELS = 64
 
 
 def write_figures(run_folder: Path, folder: Path) -> list[Path]:
-    """Write every figure of a run as PNG and SVG, and every traversal of its final model as PNG.
+    """Write every figure of a run as PNG and SVG, and every traversal of its final model as PNG and GIF.
 
     Args:
-        run_folder: of the run, finished or not.
-        folder: where they go; it is created, and files of the same names are replaced.
+        run_folder: The folder of the run, finished or not.
+        folder: The folder of the figures; it is created, and files of the same names are replaced.
 
     Returns:
         The files: ``<round>-score``, ``<round>-<hyperparameter>``, ``<round>-lineage``, ``<round>-segments-<latent>``
@@ -36,7 +36,7 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
         ``reconstructions.png`` and ``samples.png``.
 
     Raises:
-        UserError: the first folder is no run.
+        UserError: The first folder is no run.
     """
     run = read_run(run_folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,31 +46,19 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
         written.append(folder / name)
         written[-1].write_bytes(content)
 
-    found = found_latents(run_folder / "labels" / "labels.parquet")
+    learned = read_learned_latents(run_folder)
     agreements = dict(agreements_of(run))
     for view in run.rounds:
-        if not view.manifests:
-            continue
-        stem = view.path.replace("/", "-")
-        drawn = {"score": figures.score_figure(view.manifests, view.fitness.title)}
-        drawn |= {
-            name: figures.hyperparameter_figure(view.manifests, name) for name in figures.searched(view.manifests)
-        }
-        drawn["lineage"] = figures.lineage_figure(view.manifests)
-        drawn |= {
-            f"segments-f{one.latent}": figures.segments_figure(one.values, one.segments)
-            for one in found
-            if one.path == view.path
-        }
-        drawn |= _matrices(agreements.get(view.path))
-        for name, figure in drawn.items():
-            for kind in ("png", "svg"):
-                write(f"{stem}-{name}.{kind}", figure_bytes(figure, kind))
-    model = view_model(run, found)
+        if view.manifests:
+            stem = view.path.replace("/", "-")
+            for name, figure in _round_figures(view, learned, agreements.get(view.path)).items():
+                for file_format in ("png", "svg"):
+                    write(f"{stem}-{name}.{file_format}", figures.figure_bytes(figure, file_format))
+    model = view_model(run, learned)
     if model is not None:
-        scale = max(1, _PIXELS // model.width)
+        scale = max(1, _PIXELS // model.image_shape[2])
         for latent in model.latents:
-            write(f"traversal-{latent.name}.png", png(latent.sheet, scale))
+            write(f"traversal-{latent.name}.png", png(latent.traversal, scale))
             write(f"traversal-{latent.name}.gif", latent.animation)
         write("samples.png", png(model.samples, scale))
         if model.reconstructions is not None:
@@ -78,26 +66,67 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
     return written
 
 
+def write_matrices(
+    folder: Path, results: Mapping[str, MetricResult], latents: Sequence[str], factors: Sequence[str]
+) -> list[Path]:
+    """Write every array (Z, K) in the results of metrics as ``<metric>-<part>.png``.
+
+    Args:
+        folder: The folder of the pictures; it is created.
+        results: The results by the name of the metric.
+        latents: The Z names of the latents.
+        factors: The K names of the factors.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, result in results.items():
+        for field in fields(result):
+            values = getattr(result, field.name)
+            if isinstance(values, np.ndarray) and values.shape == (len(latents), len(factors)):
+                figure = figures.matrix_figure(values, latents, factors, f"{name}: {field.name.replace('_', ' ')}")
+                written.append(folder / f"{name}-{field.name}.png")
+                written[-1].write_bytes(figures.figure_bytes(figure, "png"))
+    return written
+
+
 def population_picture(manifests: Sequence[Manifest], fitness: str) -> bytes:
     """Return scores and hyperparameters of a round over its generations as a small PNG, for its note in MLflow.
 
     Args:
-        manifests: the generations, one or more.
-        fitness: The name of what its members are ranked by.
+        manifests: The manifests of the generations, one or more.
+        fitness: The name of the fitness that the members are ranked by.
     """
     title = FITNESS[fitness].title if fitness in FITNESS else fitness
-    return figure_bytes(figures.population_figure(manifests, title), "png", dpi=80)
+    figure = figures.population_figure(manifests, title)
+    return figures.figure_bytes(figure, "png", dpi=80)
 
 
-def _matrices(seen: Agreement | None) -> dict[str, Figure]:
+def _round_figures(view: RoundView, learned: Sequence[LearnedLatent], agreement: Agreement | None) -> dict[str, Figure]:
+    names = figures.searched_hyperparameters(view.manifests)
+    return {
+        "score": figures.score_figure(view.manifests, view.fitness.title),
+        **{name: figures.hyperparameter_figure(view.manifests, name) for name in names},
+        "lineage": figures.lineage_figure(view.manifests),
+        **{
+            f"segments-f{latent.latent}": figures.segments_figure(latent.values, latent.segments)
+            for latent in learned
+            if latent.path == view.path
+        },
+        **({} if agreement is None else _agreement_figures(agreement)),
+    }
+
+
+def _agreement_figures(agreement: Agreement) -> dict[str, Figure]:
     """Return the latents of a round's best model against those of each other model of its member."""
-    if seen is None:
-        return {}
-    names = [[f"f{index}" for index, active in enumerate(row) if active] for row in seen.active]
+    names = [[f"f{index}" for index, active in enumerate(row) if active] for row in agreement.active]
+    best = agreement.best_model
     drawn = {}
-    for other, strengths in enumerate(seen.strengths):
-        kept = strengths[seen.active[seen.chosen]][:, seen.active[other]]
-        if other != seen.chosen and kept.size:
-            title = f"model {seen.chosen} and {other}: {seen.pairwise[seen.chosen, other]:.2f}"
-            drawn[f"agreement-{other}"] = matrix_figure(kept, names[seen.chosen], names[other], title)
+    for other, correlations in enumerate(agreement.correlations):
+        values = correlations[agreement.active[best]][:, agreement.active[other]]
+        if other != best and values.size:
+            title = f"model {best} and {other}: {agreement.pairwise[best, other]:.2f}"
+            drawn[f"agreement-{other}"] = figures.matrix_figure(values, names[best], names[other], title)
     return drawn

@@ -22,25 +22,25 @@ for (const mover of document.querySelectorAll(".mover")) {
 /* Sliders that move every latent of one picture, which the page decodes itself. */
 const explorer = document.getElementById("explorer");
 if (explorer) {
-  const given = JSON.parse(document.getElementById("decoder-program").textContent);
-  const decoder = new Decoder(given);
+  const program = JSON.parse(document.getElementById("decoder-program").textContent);
+  const decoder = new Decoder(program);
   const canvas = explorer.querySelector("canvas"), context = canvas.getContext("2d");
-  const pixels = context.createImageData(given.width, given.height);
-  const sliders = given.latents.map(latent => document.getElementById("slider-" + latent.index));
+  const pixels = context.createImageData(program.width, program.height);
+  const sliders = program.latents.map(latent => document.getElementById("slider-" + latent.index));
   const starts = [...explorer.querySelectorAll(".start")];
-  const size = given.width * given.height;
-  let code = [...given.starts[0]], waiting = false;
+  const size = program.width * program.height;
+  let code = [...program.starts[0]], waiting = false;
   const paint = () => {
     waiting = false;
     const image = decoder.decode(code);
     for (let i = 0; i < size; i++) {
-      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = Math.round(255 * image[(given.channels === 3 ? c : 0) * size + i]);
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = Math.round(255 * image[(program.channels === 3 ? c : 0) * size + i]);
       pixels.data[4 * i + 3] = 255;
     }
     context.putImageData(pixels, 0, 0);
   };
-  const ask = () => { if (!waiting) { waiting = true; requestAnimationFrame(paint); } };
-  const tell = (slider, value) => {
+  const requestPaint = () => { if (!waiting) { waiting = true; requestAnimationFrame(paint); } };
+  const showValue = (slider, value) => {
     const text = value.toFixed(2);
     slider.value = value;
     slider.setAttribute("aria-valuetext", text);
@@ -48,25 +48,25 @@ if (explorer) {
   };
   const set = (values, chosen) => {
     code = [...values];
-    given.latents.forEach((latent, i) => tell(sliders[i], code[latent.index]));
+    program.latents.forEach((latent, i) => showValue(sliders[i], code[latent.index]));
     starts.forEach((start, i) => start.setAttribute("aria-pressed", String(i === chosen)));
-    ask();
+    requestPaint();
   };
-  given.latents.forEach((latent, i) => sliders[i].addEventListener("input", () => {
+  program.latents.forEach((latent, i) => sliders[i].addEventListener("input", () => {
     code[latent.index] = Number(sliders[i].value);
-    tell(sliders[i], code[latent.index]);
-    ask();
+    showValue(sliders[i], code[latent.index]);
+    requestPaint();
   }));
   let last = 0;
-  starts.forEach((start, i) => start.addEventListener("click", () => { last = i; set(given.starts[i], i); }));
-  explorer.querySelector(".reset").addEventListener("click", () => set(given.starts[last], last));
+  starts.forEach((start, i) => start.addEventListener("click", () => { last = i; set(program.starts[i], i); }));
+  explorer.querySelector(".reset").addEventListener("click", () => set(program.starts[last], last));
   explorer.querySelector(".random").addEventListener("click", () => {
     const drawn = [...code];
-    for (const latent of given.latents) drawn[latent.index] = latent.low + Math.random() * (latent.high - latent.low);
+    for (const latent of program.latents) drawn[latent.index] = latent.low + Math.random() * (latent.high - latent.low);
     set(drawn, -1);
   });
   explorer.hidden = false;
-  set(given.starts[0], 0);
+  set(program.starts[0], 0);
 }
 
 /* Animations move only when they are asked to. */

@@ -1,4 +1,4 @@
-"""Pictures that a model makes: what each latent does, and how well it draws what it saw."""
+"""Pictures that a model decodes, set side by side or one after the other, as PNG, GIF and data URIs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ FRAME_MILLISECONDS = 100
 def strip(images: FloatArray, rows: int = 1) -> npt.NDArray[np.uint8]:
     """Set images side by side, with a gap of one pixel in middle grey.
 
+    >>> strip(np.ones((3, 1, 2, 2))).shape
+    (2, 8, 1)
+
     Args:
-        images: (V, C, H, W) in 0 to 1, C 1 or 3; the first V / rows of them make the first row.
-        rows: how many rows.
+        images: The images in 0 to 1, an array (V, C, H, W) with C 1 or 3; the first V / rows of them make the first
+            row.
+        rows: The number of rows.
 
     Returns:
-        (rows * H + gaps, V / rows * W + gaps, C) in 0 to 255.
+        The pixels in 0 to 255, an array (rows * H + gaps, V / rows * W + gaps, C).
     """
     count, channels, height, width = images.shape
     columns = count // rows
@@ -38,33 +42,46 @@ def strip(images: FloatArray, rows: int = 1) -> npt.NDArray[np.uint8]:
     return sheet
 
 
-def png(sheet: npt.NDArray[Any], scale: int = 1) -> bytes:
-    """Return (H, W, C) pixels as a PNG file, each enlarged to `scale` by `scale`."""
+def png(pixels: npt.NDArray[Any], scale: int = 1) -> bytes:
+    """Return pixels as a PNG file.
+
+    Args:
+        pixels: The pixels, an array (H, W, C).
+        scale: The side in which each pixel is drawn.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(_grown(sheet, scale)).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(_enlarge(pixels, scale)).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def gif(images: FloatArray, scale: int = 1) -> bytes:
-    """Return images (V, C, H, W) in 0 to 1 as an endless animation, forth and back, each pixel `scale` by `scale`."""
-    frames = [Image.fromarray(_grown(strip(image[None]), scale)) for image in images]
+    """Return images as an endless animation that runs forth and back.
+
+    Args:
+        images: The images in 0 to 1, an array (V, C, H, W).
+        scale: The side in which each pixel is drawn.
+    """
+    frames = [Image.fromarray(_enlarge(strip(image[None]), scale)) for image in images]
     buffer = io.BytesIO()
-    first, *others = frames + frames[-2:0:-1]
-    first.save(buffer, format="GIF", save_all=True, append_images=others, duration=FRAME_MILLISECONDS, loop=0)
+    first, *rest = frames + frames[-2:0:-1]
+    first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=FRAME_MILLISECONDS, loop=0)
     return buffer.getvalue()
 
 
-def data_uri(content: bytes, kind: str = "png") -> str:
+def data_uri(content: bytes, file_format: str = "png") -> str:
     """Return a picture file as a URI that holds it.
 
+    >>> data_uri(b"GIF89a", "gif")
+    'data:image/gif;base64,R0lGODlh'
+
     Args:
-        content: of the file.
-        kind: ``png`` or ``gif``.
+        content: The bytes of the file.
+        file_format: The format of the file, ``png`` or ``gif``.
     """
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f"data:image/{file_format};base64,{base64.b64encode(content).decode()}"
 
 
-def _grown(sheet: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
-    """Return (H, W, C) pixels enlarged, without the last axis where there is one channel."""
-    grown = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-    return grown[:, :, 0] if grown.shape[2] == 1 else grown
+def _enlarge(pixels: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+    """Return pixels (H, W, C) enlarged, without the last axis where there is one channel."""
+    enlarged = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    return enlarged[:, :, 0] if enlarged.shape[2] == 1 else enlarged

@@ -205,7 +205,7 @@ def check_format(description: Json, location: Path | str) -> None:
     if version == FORMAT:
         return
     newer = isinstance(version, int) and version > FORMAT
-    remedy = "use a newer pbt-disent" if newer else "start a new run, or use pbt-disent 0.1"
+    remedy = "use a newer pbt-disent" if newer else "start a new run, or use the version that wrote it"
     stated = "no format" if version is None else f"format {version}"
     raise UserError(f"run {location} of {stated}", f"must have format {FORMAT}", remedy)
 

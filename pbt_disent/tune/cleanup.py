@@ -21,7 +21,7 @@ KILL_SECONDS = 10.0
 
 
 class CleanupProcess:
-    """Starts the process; it acts when this object is closed or when this process dies, however it dies.
+    """Starts a process that ends what uses a folder, and deletes it, when this process closes it or dies, however.
 
     Args:
         folder: The private folder of a Ray, which is deleted at the end.
@@ -32,7 +32,7 @@ class CleanupProcess:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:
-        """Have it act, and wait until it is done."""
+        """Let it do its work, and wait until it is done."""
         self._process.communicate()
 
 

@@ -1,4 +1,4 @@
-"""A Ray of our own for one run (private folder, private token, nothing left behind), or one that runs already."""
+"""A private Ray for one run, with a folder and a token of its own, or the connection to a Ray that runs already."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NATIVE_LOG = re.compile(rb"\[\d{4}-\d\d-\d\d [\d:,]+ [A-Z] ")
 
 @contextlib.contextmanager
 def private_cluster(allocation: Allocation, namespace: str, folder: Path) -> Iterator[None]:
-    """Start a Ray that no other process joins, and end it with every process that it has.
+    """Start a Ray that no other process joins, and end all of its processes at the end of the block.
 
     The calling thread must live as long as the cluster: Linux ends Ray's processes when the thread that started them
     ends, which is how they go down with a driver that was killed.
@@ -79,7 +79,7 @@ def private_cluster(allocation: Allocation, namespace: str, folder: Path) -> Ite
 
 @contextlib.contextmanager
 def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool) -> Iterator[None]:
-    """Connect to a Ray that runs already, with the token that Ray finds, and disconnect from it.
+    """Connect to a Ray that runs already, with the token that Ray finds, and disconnect at the end of the block.
 
     Args:
         address: The address of the Ray: ``HOST:PORT`` or ``auto``.
@@ -106,7 +106,7 @@ def joined_cluster(address: str, namespace: str, *, allow_unauthenticated: bool)
 
 @contextlib.contextmanager
 def _without_native_log() -> Iterator[None]:
-    """Keep back what Ray's native code writes to the standard error, past Python, while it asks to be let in."""
+    """Suppress what Ray's native code writes to the standard error, past Python, while it connects."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as captured:
@@ -150,7 +150,10 @@ def _explain_refusal(address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder with a short path; it goes with every process that uses it, when left or when this process dies."""
+    """Make a folder with a short path.
+
+    At the end of the block, or when this process dies, the folder is deleted and every process that uses it is ended.
+    """
     base = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(base) <= MAX_BASE_LENGTH else "/tmp"))
     cleanup = CleanupProcess(folder)
@@ -254,7 +257,7 @@ def _shut_down() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray's own log from the console: what matters is raised as an error of ours."""
+    """Keep Ray's own log from the console: what matters is raised as an error."""
     logger = logging.getLogger("ray")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

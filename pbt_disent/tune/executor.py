@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Stalled(PbtDisentError):
-    """Something that must take seconds did not happen; said instead of waiting for ever."""
+    """Something that takes seconds did not happen; raised instead of waiting for ever."""
 
 
 class _ExperimentLost(Exception):

@@ -78,7 +78,7 @@ class CurrentExperiment:
                 self._experiment, self.reason = None, reason
 
     def fail(self, error: BaseException) -> None:
-        """End it: no experiment will come any more."""
+        """Note that no experiment will come any more, and why."""
         with self._changed:
             self._experiment, self._error = None, error
             self._changed.notify_all()
@@ -87,7 +87,7 @@ class CurrentExperiment:
         """Return whether an experiment is the current one.
 
         Raises:
-            BaseException: What ended everything, if something did.
+            BaseException: The error that `fail` was called with, if it was.
         """
         if self._error is not None:
             raise self._error
@@ -97,7 +97,7 @@ class CurrentExperiment:
         """Return the current experiment, or `None` if there is none after `timeout` seconds.
 
         Raises:
-            BaseException: What ended everything, if something did.
+            BaseException: The error that `fail` was called with, if it was.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._experiment is not None or self._error is not None, timeout=timeout)
@@ -158,7 +158,7 @@ class ExperimentThread(threading.Thread):
         self._private_folder: Path | None = None
 
     def run(self) -> None:
-        """Live: Ray up, one Tune experiment after the other as long as they are lost, Ray down."""
+        """Start Ray, run one Tune experiment after the other for as long as they are lost, and shut Ray down."""
         try:
             with self._ray() as folder:
                 try:
@@ -186,7 +186,7 @@ class ExperimentThread(threading.Thread):
 
     @contextlib.contextmanager
     def _ray(self) -> Iterator[Path]:
-        """Have a Ray, and a folder for Tune's files.
+        """Start a private Ray, unless one was joined, and give a folder for Tune's files.
 
         `_private_folder` is only set where all processes that use it belong to the run.
         """

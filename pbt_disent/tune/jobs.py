@@ -94,7 +94,7 @@ class JobClient:
         self._client = _client(self.address, token)
 
     def submit(self, name: str, config: str, runs: str, files: Path, arguments: Sequence[str]) -> Job:
-        """Have the cluster run a new run.
+        """Submit a new run.
 
         Args:
             name: The name of the run.
@@ -125,7 +125,7 @@ class JobClient:
         return self._start(Job(name, 1, config, runs), arguments, {"working_dir": str(files)})
 
     def resume(self, name: str, runs: str, arguments: Sequence[str]) -> Job:
-        """Have the cluster go on with a run, whether it was submitted to this cluster before or not.
+        """Submit a job that resumes a run, whether the run was submitted to this cluster before or not.
 
         Args:
             name: The name of the run.

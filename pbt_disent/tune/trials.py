@@ -131,7 +131,7 @@ class GenerationScheduler(FIFOScheduler):
 
     @property
     def supports_buffered_results(self) -> bool:
-        """Have every report handed on at once."""
+        """Return that reports are not buffered."""
         return False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class GenerationScheduler(FIFOScheduler):
         return TrialScheduler.CONTINUE
 
     def debug_string(self) -> str:
-        """Return what this is."""
+        """Return what Tune prints about the scheduler."""
         return "generations of a population, carried by trials"
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +26,6 @@ from benchmarks.cli import main, run
 from benchmarks.report import compare_runs
 from benchmarks.runner import Session
 from benchmarks.timing import timed
-from pbt_disent.errors import PbtDisentError
 from pbt_disent.types import Json
 
 
@@ -235,29 +232,6 @@ def test_ratios_that_lie_apart_do_not_agree() -> None:
     assert "| `a` | 2 (1.9 to 2.1) | 2.5 (2.2 to 2.6) | +25.0% | no |" in text
     assert text.endswith("0 of 1 ratios agree within their spread.\n")
     assert "| -20.0% | no |" in compare_runs(run(2.5, 2.2, 2.6), run(2.0, 1.9, 2.1))
-
-
-def test_a_session_apart_finds_the_same_and_says_what_went_wrong(tmp_path: Path) -> None:
-    session = Session("mig", "tiny", tmp_path / "shared", is_first=True, time_limit=60.0)
-    result = session.run_in_new_process(log)
-    assert result.agreement == session.run(log).agreement
-    with pytest.raises(PbtDisentError, match="benchmark case 'none': is no known benchmark case"):
-        replace(session, case="none").run_in_new_process(log)
-    with pytest.raises(PbtDisentError, match=r"is not at its end after 0\.01 s"):
-        replace(session, time_limit=0.01).run_in_new_process(log)
-
-
-def test_a_session_that_dies_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(PbtDisentError, match="its process ended with exit code 7"):
-        Session("mig", "tiny", tmp_path / "shared", is_first=True, time_limit=60.0).run_in_new_process(die)
-
-
-def log(text: str) -> None:
-    pass
-
-
-def die(text: str) -> None:
-    os._exit(7)
 
 
 def test_the_cost_of_a_large_run_needs_its_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

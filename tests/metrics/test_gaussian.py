@@ -1,4 +1,4 @@
-"""Gaussian total correlation and Wasserstein correlation against closed forms (papers' section 5)."""
+"""Gaussian total correlation and Wasserstein correlation against closed forms (arXiv 2009.05739)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbt_disent.types import FloatArray
 
 
 def with_covariance(covariance: FloatArray, points: int = 500) -> FloatArray:
-    """Return codes whose sample covariance is exactly the one given."""
+    """Return codes whose sample covariance is exactly a given one."""
     size = len(covariance)
     raw = np.random.default_rng(0).normal(size=(points, size))
     left = np.linalg.svd(raw - raw.mean(axis=0), full_matrices=False)[0] * np.sqrt(points - 1)
@@ -36,10 +36,10 @@ def test_uncorrelated_is_zero_and_blocks_add() -> None:
 
 def test_wasserstein_equals_the_matrix_square_root() -> None:
     covariance = np.array([[2.0, 0.7, 0.1], [0.7, 1.0, -0.3], [0.1, -0.3, 0.5]])
-    found = gaussian_wasserstein_correlation(with_covariance(covariance))
+    result = gaussian_wasserstein_correlation(with_covariance(covariance))
     expected = 2 * np.trace(covariance) - 2 * np.trace(sqrtm(covariance * np.diag(covariance)[:, None])).real
-    assert found.score == pytest.approx(expected, abs=1e-9)
-    assert found.normalised == pytest.approx(expected / 3.5, abs=1e-9)
+    assert result.score == pytest.approx(expected, abs=1e-9)
+    assert result.normalised == pytest.approx(expected / 3.5, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -48,28 +48,28 @@ def test_wasserstein_equals_the_matrix_square_root() -> None:
 def test_means_against_samples_known_values(correlation: float, noise: float, means: float, samples: float) -> None:
     covariance = (1 - noise) * np.array([[1.0, correlation], [correlation, 1.0]])
     codes = with_covariance(covariance)
-    found = gaussian_total_correlation(codes, np.full(codes.shape, np.sqrt(noise)))
-    assert found.score == pytest.approx(means, abs=0.005)
-    assert found.sampled == pytest.approx(samples, abs=0.005)
-    assert found.sampled_bound == pytest.approx(np.log(2), abs=1e-9)
+    result = gaussian_total_correlation(codes, np.full(codes.shape, np.sqrt(noise)))
+    assert result.score == pytest.approx(means, abs=0.005)
+    assert result.sampled == pytest.approx(samples, abs=0.005)
+    assert result.sampled_bound == pytest.approx(np.log(2), abs=1e-9)
 
 
 def test_samples_never_exceed_their_bound() -> None:
     rng = np.random.default_rng(1)
     for _ in range(100):
         codes = rng.normal(size=(50, 4)) @ rng.normal(size=(4, 4))
-        found = gaussian_total_correlation(codes, np.exp(rng.normal(size=codes.shape)))
-        assert found.sampled is not None
-        assert found.sampled_bound is not None
-        assert found.sampled <= found.sampled_bound
+        result = gaussian_total_correlation(codes, np.exp(rng.normal(size=codes.shape)))
+        assert result.sampled is not None
+        assert result.sampled_bound is not None
+        assert result.sampled <= result.sampled_bound
 
 
 def test_copied_latent_is_infinite_in_the_means_only() -> None:
     codes = np.random.default_rng(2).normal(size=(100, 2))[:, [0, 1, 1]]
-    found = gaussian_total_correlation(codes, np.full(codes.shape, 0.5))
-    assert found.score == np.inf
-    assert found.sampled is not None
-    assert np.isfinite(found.sampled)
+    result = gaussian_total_correlation(codes, np.full(codes.shape, 0.5))
+    assert result.score == np.inf
+    assert result.sampled is not None
+    assert np.isfinite(result.sampled)
 
 
 def test_constant_and_passive_latents_are_left_out() -> None:

@@ -13,9 +13,9 @@ def test_reconstruction_error_by_hand() -> None:
     images = np.zeros((2, 1, 2, 2))
     made = images.copy()
     made[1, 0, 0, 0] = 2.0
-    found = reconstruction_error(images, made)
-    np.testing.assert_allclose(found.per_image, [0, 1])
-    assert found.score == 0.5
+    result = reconstruction_error(images, made)
+    np.testing.assert_allclose(result.per_image, [0, 1])
+    assert result.score == 0.5
     with pytest.raises(UserError, match="must have the same shape"):
         reconstruction_error(images, made[:1])
 

@@ -38,10 +38,10 @@ def entangled(seed: int, points: int = 400) -> tuple[FloatArray, IntArray]:
 def test_matrix_equals_scikit_learn_pair_by_pair() -> None:
     codes, factors = entangled(0)
     binned = np.stack([np.digitize(x, np.histogram(x, 20)[1][:-1]) for x in codes.T])
-    found = mutual_information_matrix(codes, factors)
+    result = mutual_information_matrix(codes, factors)
     for j in range(4):
         for k in range(3):
-            assert found[j, k] == pytest.approx(pair_information(factors[:, k], binned[j]), abs=1e-12)
+            assert result[j, k] == pytest.approx(pair_information(factors[:, k], binned[j]), abs=1e-12)
 
 
 @pytest.mark.parametrize(("levels", "ceiling"), [(4, 1.0), (20, 1.0), (32, 0.85), (40, 0.81)])
@@ -61,11 +61,12 @@ def test_outliers_break_equal_width_bins_and_not_the_others() -> None:
 
 @pytest.mark.parametrize("points", [4000, 16000])
 def test_plug_in_information_of_independent_variables_is_biased_as_miller_and_madow_say(points: int) -> None:
-    found = []
+    estimates = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        found.append(mutual_information_matrix(rng.uniform(size=(points, 1)), rng.integers(20, size=(points, 1)))[0, 0])
-    assert np.mean(found) == pytest.approx(19 * 19 / (2 * points), rel=0.1)
+        codes, factors = rng.uniform(size=(points, 1)), rng.integers(20, size=(points, 1))
+        estimates.append(mutual_information_matrix(codes, factors)[0, 0])
+    assert np.mean(estimates) == pytest.approx(19 * 19 / (2 * points), rel=0.1)
 
 
 def test_fifty_points_make_more_than_half_the_entropy_out_of_nothing() -> None:
@@ -76,12 +77,12 @@ def test_fifty_points_make_more_than_half_the_entropy_out_of_nothing() -> None:
 def test_mig_by_hand() -> None:
     factors = grid(2, 2)[np.repeat(np.arange(4), 10)]
     codes = np.stack([factors[:, 0], factors[:, 0], 2.0 * factors[:, 0] + factors[:, 1]], axis=1)
-    found = mig(codes, factors)
+    result = mig(codes, factors)
     # Latent 2 tells both factors apart (ln 2 of each), latents 0 and 1 only factor 0.
-    np.testing.assert_allclose(found.mutual_information / np.log(2), [[1, 0], [1, 0], [1, 1]], atol=1e-12)
-    np.testing.assert_allclose(found.per_factor, [0, 1], atol=1e-12)
-    assert found.score == pytest.approx(0.5)
-    assert found.latent_of_factor[1] == 2
+    np.testing.assert_allclose(result.mutual_information / np.log(2), [[1, 0], [1, 0], [1, 1]], atol=1e-12)
+    np.testing.assert_allclose(result.per_factor, [0, 1], atol=1e-12)
+    assert result.score == pytest.approx(0.5)
+    assert result.latent_of_factor[1] == 2
 
 
 def test_four_cases_that_tell_mig_from_mig_sup() -> None:
@@ -106,9 +107,9 @@ def test_four_cases_that_tell_mig_from_mig_sup() -> None:
 def test_one_factor_split_over_bit_and_remainder() -> None:
     factor = np.repeat(np.arange(40), 50)
     codes = np.stack([factor // 20, factor % 20], axis=1) * 1.0
-    found = mig(codes, factor[:, None])
-    np.testing.assert_allclose(found.mutual_information[:, 0], [np.log(2), np.log(20)], atol=1e-9)
-    assert found.score == pytest.approx((np.log(20) - np.log(2)) / np.log(40), abs=1e-9)
+    result = mig(codes, factor[:, None])
+    np.testing.assert_allclose(result.mutual_information[:, 0], [np.log(2), np.log(20)], atol=1e-9)
+    assert result.score == pytest.approx((np.log(20) - np.log(2)) / np.log(40), abs=1e-9)
     both = np.stack([factor, np.tile(np.arange(50), 40)], axis=1)
     np.testing.assert_allclose(mig_sup(codes, both).per_latent, np.log([2, 20]) / np.log(40), atol=1e-9)
     assert mutual_info_score(codes).score == pytest.approx(0, abs=1e-12)
@@ -117,8 +118,8 @@ def test_one_factor_split_over_bit_and_remainder() -> None:
 def test_modularity_by_hand_and_without_knowledge() -> None:
     factors = grid(2, 2)[np.repeat(np.arange(4), 10)]
     codes = np.stack([factors[:, 0], factors.sum(axis=1), np.full(40, 0.3)], axis=1)
-    found = modularity(codes, factors)
-    np.testing.assert_allclose(found.per_latent, [1, 0, 0], atol=1e-12)
+    result = modularity(codes, factors)
+    np.testing.assert_allclose(result.per_latent, [1, 0, 0], atol=1e-12)
     assert modularity(codes[:, :1], factors[:, :1]).score == 1
 
 

@@ -24,22 +24,22 @@ def mean_over(data: FloatArray, rows: Sequence[IntArray], seed: int) -> float:
 mean_of = partial(mean_over, DATA)
 
 
-@pytest.mark.parametrize(("resamples", "most"), [(400, ()), (400, (200,)), (30, ())])
-def test_width_is_the_standard_error(resamples: int, most: tuple[int, ...]) -> None:
-    found = interval_over_points(float(DATA.mean()), mean_of, [1000], resamples=resamples, most=most)
-    assert found is not None
+@pytest.mark.parametrize(("resamples", "max_sizes"), [(400, ()), (400, (200,)), (30, ())])
+def test_width_is_the_standard_error(resamples: int, max_sizes: tuple[int, ...]) -> None:
+    result = interval_over_points(float(DATA.mean()), mean_of, [1000], resamples=resamples, max_sizes=max_sizes)
+    assert result is not None
     expected = 2 * 1.96 * DATA.std() / np.sqrt(1000)
-    assert found.high - found.low == pytest.approx(expected, rel=0.15 if resamples > 50 else 0.4)
-    assert (found.high + found.low) / 2 == pytest.approx(DATA.mean(), abs=0.2 * expected)
+    assert result.high - result.low == pytest.approx(expected, rel=0.15 if resamples > 50 else 0.4)
+    assert (result.high + result.low) / 2 == pytest.approx(DATA.mean(), abs=0.2 * expected)
 
 
 def test_intervals_cover() -> None:
     hits = 0
     for seed in range(100):
         data = np.random.default_rng(seed).normal(size=100)
-        found = interval_over_points(float(data.mean()), partial(mean_over, data), [100], resamples=60)
-        assert found is not None
-        hits += found.low <= 0 <= found.high
+        result = interval_over_points(float(data.mean()), partial(mean_over, data), [100], resamples=60)
+        assert result is not None
+        hits += result.low <= 0 <= result.high
     assert 88 <= hits <= 100
 
 
@@ -48,9 +48,9 @@ def test_bias_of_half_samples_does_not_move_the_interval() -> None:
     factors = rng.integers(10, size=(300, 1))
     codes = factors + rng.normal(size=(300, 1))
     score = mig(codes, factors).score
-    found = interval_over_points(score, lambda rows, _: mig(codes[rows[0]], factors[rows[0]]).score, [300])
-    assert found is not None
-    assert found.low < score < found.high
+    result = interval_over_points(score, lambda rows, _: mig(codes[rows[0]], factors[rows[0]]).score, [300])
+    assert result is not None
+    assert result.low < score < result.high
 
 
 def test_too_small_halves_give_no_interval() -> None:
@@ -87,9 +87,9 @@ def test_over_models_covers_what_other_models_would_score(models: int, populatio
     hits = []
     for table, own in zip(tables, scores, strict=True):
         drawn = replace(ranking, score=float(own.mean()), pairwise=table, model_scores=own)
-        found = interval_over_models(drawn, resamples=100)
-        assert found is not None
-        hits.append(found.low <= truth <= found.high)
+        result = interval_over_models(drawn, resamples=100)
+        assert result is not None
+        hits.append(result.low <= truth <= result.high)
     assert np.mean(hits) >= least
 
 
@@ -109,10 +109,10 @@ def test_over_replicas_from_scores_alone() -> None:
     expected = stats.t.interval(0.95, 3, loc=np.mean(own), scale=stats.sem(own))
     assert (apart.low, apart.high) == pytest.approx(expected, abs=1e-12)
     assert (apart.over, apart.resamples) == ("models", 4)
-    others = [[0.1, 0.3, 0.2, 0.2], [0.9, 0.5, 0.7, 0.8], [0.4]]
-    pooled = interval_over_replicas(own, compared=False, alike=others)
+    similar = [[0.1, 0.3, 0.2, 0.2], [0.9, 0.5, 0.7, 0.8], [0.4]]
+    pooled = interval_over_replicas(own, compared=False, alike=similar)
     assert pooled is not None
-    error = np.sqrt(np.mean([np.var(one, ddof=1) for one in (own, *others[:2])]) / 4)
+    error = np.sqrt(np.mean([np.var(group, ddof=1) for group in (own, *similar[:2])]) / 4)
     assert (pooled.low, pooled.high) == pytest.approx(stats.t.interval(0.95, 9, loc=np.mean(own), scale=error))
 
 

@@ -42,8 +42,8 @@ def one_by_one(codes: FloatArray, alpha: float, tolerance: float) -> FloatArray:
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.6])
 def test_stops_where_scikit_learn_stops(seed: int, alpha: float) -> None:
     codes = entangled(seed)
-    found = lasso_coefficients(codes, alpha, 1e-4)
-    np.testing.assert_allclose(found, one_by_one(codes, alpha, 1e-4), atol=1e-10)
+    result = lasso_coefficients(codes, alpha, 1e-4)
+    np.testing.assert_allclose(result, one_by_one(codes, alpha, 1e-4), atol=1e-10)
 
 
 def test_stopping_rule_matters_on_these_codes() -> None:
@@ -54,11 +54,11 @@ def test_stopping_rule_matters_on_these_codes() -> None:
 @pytest.mark.parametrize("alpha", [0.01, 0.1])
 def test_optimum_is_scikit_learns_converged_one(alpha: float) -> None:
     codes = np.delete(entangled(1), 2, axis=0)[:, :, :5]
-    found = lasso_coefficients(codes, alpha, None)
+    result = lasso_coefficients(codes, alpha, None)
     for i in range(len(codes)):
         for j in set(range(len(codes))) - {i}:
             oracle = Lasso(alpha=alpha, tol=1e-12, max_iter=100_000).fit(codes[i], codes[j]).coef_.T
-            np.testing.assert_allclose(found[i, j], oracle, atol=1e-9)
+            np.testing.assert_allclose(result[i, j], oracle, atol=1e-9)
 
 
 def test_optimum_with_repeated_and_dead_latents_meets_the_optimality_conditions() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
@@ -19,8 +18,7 @@ from sklearn.svm import LinearSVC
 
 from pbt_disent import metrics
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import MetricResult, _boosted_trees
-from pbt_disent.metrics._boosted_trees import FittedTrees, histogram_trees
+from pbt_disent.metrics import MetricResult
 from pbt_disent.metrics._supervised import split_train_test
 from pbt_disent.metrics.dci import importance_scores
 from pbt_disent.metrics.modularity_explicitness import _mean_area
@@ -41,9 +39,9 @@ def test_importance_scores_by_hand() -> None:
     table = np.array([[0.6, 0.0], [0.4, 0.5], [0.0, 0.5]])
     per_latent = 1 - entropy(table.T + 1e-11, base=2)
     per_factor = 1 - entropy(table + 1e-11, base=3)
-    found = importance_scores(table)
-    assert found[0] == pytest.approx((per_latent * table.sum(axis=1)).sum() / 2)
-    assert found[1] == pytest.approx(per_factor.mean())
+    result = importance_scores(table)
+    assert result[0] == pytest.approx((per_latent * table.sum(axis=1)).sum() / 2)
+    assert result[1] == pytest.approx(per_factor.mean())
     assert importance_scores(np.eye(3)) == pytest.approx((1, 1))
     assert importance_scores(np.ones((3, 3))) == pytest.approx((0, 0), abs=1e-9)
     assert importance_scores(np.zeros((3, 2))) == (0, 0)
@@ -51,61 +49,13 @@ def test_importance_scores_by_hand() -> None:
 
 def test_fast_dci_tells_perfect_from_entangled() -> None:
     codes, factors = perfect()
-    found = metrics.dci(codes, factors, budget="fast")
-    assert min(found.disentanglement, found.completeness, found.informativeness) > 0.95
-    np.testing.assert_array_equal(found.importance.argmax(axis=0), [2, 0])
+    result = metrics.dci(codes, factors, budget="fast")
+    assert min(result.disentanglement, result.completeness, result.informativeness) > 0.95
+    np.testing.assert_array_equal(result.importance.argmax(axis=0), [2, 0])
     turned = metrics.dci((codes[:, [0, 2]]) @ np.array([[1.0, 1.0], [1.0, -1.0]]), factors, budget="fast")
     assert turned.disentanglement < 0.5
     split = np.stack([factors[:, 1] // 2, factors[:, 1] % 2, factors[:, 0]], axis=1) + 0.0
     assert metrics.dci(split, factors, budget="fast").completeness < 0.8
-
-
-@pytest.mark.parametrize("levels", [2, 5])
-def test_first_trees_equal_scikit_learn(levels: int) -> None:
-    """While residuals have one value per class, cutting at class boundaries finds the best splits exactly."""
-    rng = np.random.default_rng(levels)
-    labels = rng.integers(levels, size=2000) * 3
-    noise = rng.normal(size=(2000, 2))
-    codes = np.stack([labels + 2.0 * noise[:, 0], (labels % 2 + noise[:, 1]).round(1), np.full(2000, 0.1)], axis=1)
-    test = codes[:100] + 0.1
-    found = histogram_trees(codes, labels, test, rounds=1)
-    exact = GradientBoostingClassifier(n_estimators=1, random_state=0).fit(codes, labels)
-    np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=1e-5)
-    np.testing.assert_array_equal(found.train_predictions, exact.predict(codes))
-    np.testing.assert_array_equal(found.test_predictions, exact.predict(test))
-
-
-@pytest.mark.parametrize("noise", [0.4, 3.0])
-def test_all_trees_agree_with_scikit_learn(noise: float) -> None:
-    rng = np.random.default_rng(7)
-    factors = rng.integers([2, 6], size=(600, 2))
-    codes = np.concatenate([factors @ rng.normal(size=(2, 2)), factors], axis=1) + noise * rng.normal(size=(600, 4))
-    train, test = slice(0, 400), slice(400, 600)
-    for labels in factors.T:
-        found = histogram_trees(codes[train], labels[train], codes[test])
-        exact = GradientBoostingClassifier(random_state=0).fit(codes[train], labels[train])
-        np.testing.assert_allclose(found.importance, exact.feature_importances_, atol=0.02)
-        accuracy = np.mean(found.test_predictions == labels[test])
-        assert accuracy == pytest.approx(exact.score(codes[test], labels[test]), abs=0.04)
-
-
-def test_trees_of_constant_codes_and_of_one_class() -> None:
-    labels = np.arange(60) % 3
-    dead = histogram_trees(np.full((60, 2), 0.1), labels, np.full((5, 2), 0.1))
-    assert not dead.importance.any()
-    assert set(dead.test_predictions) <= {0, 1, 2}
-    one = histogram_trees(np.random.default_rng(0).normal(size=(60, 2)), np.full(60, 4), np.zeros((5, 2)))
-    assert not one.importance.any()
-    np.testing.assert_array_equal(one.test_predictions, np.full(5, 4))
-
-
-def test_twin_latents_share_the_importance() -> None:
-    """Which of two equal latents is split is drawn anew each time: neither is favoured by its place."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(6, size=400)
-    column = labels + 0.3 * rng.normal(size=400)
-    found = histogram_trees(np.stack([column, column], axis=1), labels, np.zeros((1, 2)))
-    np.testing.assert_allclose(found.importance, 0.5, atol=0.1)
 
 
 def test_mean_area_equals_scikit_learn() -> None:
@@ -118,33 +68,33 @@ def test_mean_area_equals_scikit_learn() -> None:
 
 def test_explicitness_does_not_depend_on_scale() -> None:
     codes, factors = perfect()
-    found = metrics.explicitness(codes, factors)
-    assert found.score > 0.9
-    assert metrics.explicitness(codes * [1e-6, 5.0, 1e4] + 3, factors).score == pytest.approx(found.score, abs=1e-6)
+    result = metrics.explicitness(codes, factors)
+    assert result.score > 0.9
+    assert metrics.explicitness(codes * [1e-6, 5.0, 1e4] + 3, factors).score == pytest.approx(result.score, abs=1e-6)
     assert metrics.explicitness(np.random.default_rng(0).normal(size=codes.shape), factors).score < 0.6
 
 
 def test_sap_by_hand() -> None:
     codes, factors = perfect()
-    found = metrics.sap(codes, factors, continuous=True)
+    result = metrics.sap(codes, factors, continuous=True)
     data = split_train_test(codes, factors)
     expected = np.corrcoef(data.codes[:, 0], data.values[:, 1])[0, 1] ** 2
-    assert found.predictability[0, 1] == pytest.approx(expected)
-    assert found.score > 0.9
+    assert result.predictability[0, 1] == pytest.approx(expected)
+    assert result.score > 0.9
     dead = codes * [1, 0, 1] + 0.1
     assert metrics.sap(dead, factors, continuous=True).predictability[1].max() == 0
-    one = LinearSVC(C=0.01, class_weight="balanced", random_state=0).fit(data.codes[:, 2:], data.classes[:, 0])
-    accuracy = one.score(data.test_codes[:, 2:], data.test_classes[:, 0])
+    classifier = LinearSVC(C=0.01, class_weight="balanced", random_state=0).fit(data.codes[:, 2:], data.classes[:, 0])
+    accuracy = classifier.score(data.test_codes[:, 2:], data.test_classes[:, 0])
     assert metrics.sap(codes, factors).predictability[2, 0] == pytest.approx(accuracy)
 
 
 def test_irs_by_hand() -> None:
     factors = np.stack(np.meshgrid(np.arange(4), np.arange(5)), axis=-1).reshape(-1, 2)
     codes = np.stack([factors[:, 0], np.full(20, 0.1), factors[:, 1]], axis=1) * 1.0
-    found = metrics.irs(codes, factors)
-    np.testing.assert_allclose(found.per_latent, [1, 0, 1], atol=1e-12)
-    np.testing.assert_array_equal(found.factor_of_latent, [0, 0, 1])
-    assert found.score == pytest.approx(1)
+    result = metrics.irs(codes, factors)
+    np.testing.assert_allclose(result.per_latent, [1, 0, 1], atol=1e-12)
+    np.testing.assert_array_equal(result.factor_of_latent, [0, 0, 1])
+    assert result.score == pytest.approx(1)
     assert metrics.irs(np.full((20, 2), 0.1), factors).score == 0
     mixed = metrics.irs((codes[:, 0] + codes[:, 2])[:, None], factors, quantile=1.0)
     # With factor 0 fixed the sum moves by 2 around its mean, with factor 1 by 1.5, at most by 3.5 in all.
@@ -153,9 +103,9 @@ def test_irs_by_hand() -> None:
 
 def test_infomec_of_perfect_merged_and_dead() -> None:
     codes, factors = perfect()
-    found = metrics.infomec(codes, factors, estimator="equal_width")
-    np.testing.assert_array_equal(found.active, [True, False, True])
-    assert min(found.infom, found.infoc) > 0.95
+    result = metrics.infomec(codes, factors, estimator="equal_width")
+    np.testing.assert_array_equal(result.active, [True, False, True])
+    assert min(result.infom, result.infoc) > 0.95
     merged = np.stack([4.0 * factors[:, 0] + factors[:, 1], 4.0 * factors[:, 0] + factors[:, 1]], axis=1)
     both = metrics.infomec(merged, factors, estimator="equal_width")
     assert both.infom < 0.1
@@ -172,7 +122,7 @@ def test_infomec_equals_its_definition_step_by_step() -> None:
     codes, factors = perfect(300)
     codes[:, 0] += 0.8 * factors[:, 0]
     codes += 0.3 * np.random.default_rng(1).normal(size=codes.shape)
-    found = metrics.infomec(codes, factors)
+    result = metrics.infomec(codes, factors)
     scaled = StandardScaler().fit_transform(codes)
     shares, explained = np.empty((2, 3)), []
     for k in range(2):
@@ -185,18 +135,18 @@ def test_infomec_equals_its_definition_step_by_step() -> None:
             model = LogisticRegression(C=np.inf, class_weight="balanced").fit(inputs, labels)
             losses.append(log_loss(labels, model.predict_proba(inputs)))
         explained.append((losses[0] - losses[1]) / losses[0])
-    np.testing.assert_allclose(found.normalised_information, shares.T, atol=0.01)
-    assert found.active.all()
-    assert found.infom == pytest.approx(2 * np.mean(shares.max(axis=0) / shares.sum(axis=0)) - 1, abs=0.01)
-    assert found.infoc == pytest.approx(1.5 * np.mean(shares.max(axis=1) / shares.sum(axis=1)) - 0.5, abs=0.01)
-    assert found.infoe == pytest.approx(np.mean(explained), abs=1e-5)
+    np.testing.assert_allclose(result.normalised_information, shares.T, atol=0.01)
+    assert result.active.all()
+    assert result.infom == pytest.approx(2 * np.mean(shares.max(axis=0) / shares.sum(axis=0)) - 1, abs=0.01)
+    assert result.infoc == pytest.approx(1.5 * np.mean(shares.max(axis=1) / shares.sum(axis=1)) - 0.5, abs=0.01)
+    assert result.infoe == pytest.approx(np.mean(explained), abs=1e-5)
 
 
 def test_downstream_accuracy_equals_its_definition() -> None:
     codes, factors = perfect(500)
     codes += 0.5 * np.random.default_rng(2).normal(size=codes.shape)
     train, test = slice(0, 300), slice(300, 500)
-    found = metrics.downstream(codes[train], factors[train], codes[test], factors[test], sizes=(100, 300))
+    result = metrics.downstream(codes[train], factors[train], codes[test], factors[test], sizes=(100, 300))
     trees = metrics.downstream(codes[train], factors[train], codes[test], factors[test], classifier="boosted")
     for k in range(2):
         for row, size in enumerate((100, 300)):
@@ -204,48 +154,21 @@ def test_downstream_accuracy_equals_its_definition() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 model = LogisticRegressionCV(Cs=10, cv=KFold(n_splits=5)).fit(x, y)
-            assert found.accuracy[row, k] == np.mean(model.predict(codes[test]) == factors[test, k])
+            assert result.accuracy[row, k] == np.mean(model.predict(codes[test]) == factors[test, k])
         exact = GradientBoostingClassifier(random_state=0).fit(codes[:100], factors[:100, k])
         assert trees.sizes == (10, 100)
         assert trees.accuracy[1, k] == exact.score(codes[test], factors[test, k])
-
-
-def test_dci_and_downstream_accuracy_share_their_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same points, labels and seed are fitted once; anything else is fitted again."""
-    fits: list[int] = []
-
-    def counting(codes: FloatArray, labels: IntArray, test_codes: FloatArray, seed: int) -> FittedTrees:
-        fits.append(len(codes))
-        return fit(codes, labels, test_codes, seed)
-
-    fit = _boosted_trees.exact_trees
-    monkeypatch.setattr(_boosted_trees, "exact_trees", counting)
-    monkeypatch.setattr(_boosted_trees, "_CACHE", OrderedDict())
-    rng = np.random.default_rng(11)
-    codes, factors = rng.normal(size=(160, 3)), rng.integers(2, size=(160, 2))
-    half = codes[:100], factors[:100], codes[100:], factors[100:]
-    scored = metrics.dci(*half)
-    assert fits == [100, 100]
-    read = metrics.downstream(*half, classifier="boosted", sizes=(100,))
-    assert fits == [100, 100]
-    assert read.score == scored.informativeness
-    metrics.dci(*half, seed=1)
-    metrics.dci(codes[:99], factors[:99], *half[2:])
-    assert fits == [100] * 4 + [99] * 2
-    monkeypatch.setattr(_boosted_trees, "REMEMBERED_FITS", 1)
-    metrics.dci(*half, seed=2)
-    assert len(_boosted_trees._CACHE) == 1
 
 
 def test_downstream_grows_with_the_sample() -> None:
     codes, factors = perfect(2000)
     codes = codes + 0.2 * np.random.default_rng(3).normal(size=codes.shape)
     for classifier in ("logistic", "boosted"):
-        found = metrics.downstream(codes, factors, classifier=classifier, sizes=(10, 200, 1000, 5000), budget="fast")
-        assert found.sizes == (10, 200, 1000)
-        assert found.score == pytest.approx(found.accuracy[-1].mean())
-        assert found.accuracy[0].mean() < found.score
-        assert found.efficiency[-1] == 1
+        result = metrics.downstream(codes, factors, classifier=classifier, sizes=(10, 200, 1000, 5000), budget="fast")
+        assert result.sizes == (10, 200, 1000)
+        assert result.score == pytest.approx(result.accuracy[-1].mean())
+        assert result.accuracy[0].mean() < result.score
+        assert result.efficiency[-1] == 1
     published = metrics.downstream(codes, factors, sizes=(3, 100))
     assert published.accuracy.shape == (2, 2)
     with pytest.raises(UserError, match="must fit"):
@@ -273,11 +196,11 @@ def test_partners_share_the_value_and_reach_every_point() -> None:
 
 def test_factor_vae_equals_a_loop_over_votes() -> None:
     codes, factors = perfect()
-    found = metrics.factor_vae(codes, factors, num_train=300, num_eval=300)
-    assert found.score == 1
-    np.testing.assert_array_equal(found.active, [True, False, True])
-    assert found.votes.sum() == 300
-    assert found.votes[1, 2] == found.votes[0, 0] == found.votes[:, 1].sum() == 0
+    result = metrics.factor_vae(codes, factors, num_train=300, num_eval=300)
+    assert result.score == 1
+    np.testing.assert_array_equal(result.active, [True, False, True])
+    assert result.votes.sum() == 300
+    assert result.votes[1, 2] == result.votes[0, 0] == result.votes[:, 1].sum() == 0
     rng, votes = np.random.default_rng(0), np.zeros((2, 2))
     mixed = codes[:, [0, 2]] @ np.array([[1.0, 0.4], [0.0, 1.0]])
     for _ in range(2000):

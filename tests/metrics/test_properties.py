@@ -26,7 +26,7 @@ TOLERANCE = dict.fromkeys(
 )
 
 
-def tried(name: str) -> settings:
+def few_examples(name: str) -> settings:
     """Few examples of what takes long; the same ones each time."""
     return settings(max_examples=2 if name in COSTLY else 12, deadline=None, derandomize=True)
 
@@ -47,7 +47,7 @@ def factors_of(rng: np.random.Generator, sizes: list[int], points: int = POINTS)
 
 
 @dataclass(frozen=True)
-class Strange:
+class FlawedCodes:
     """Codes with the flaws that real models have, one kind per latent."""
 
     sizes: tuple[int, ...]
@@ -82,8 +82,8 @@ class Strange:
 KINDS = [
     "constant", "nearly constant", "exact", "noisy", "noise", "ties", "twin", "outlier", "tiny", "huge", "binary"
 ]  # fmt: skip
-STRANGE = st.builds(
-    Strange,
+FLAWED_CODES = st.builds(
+    FlawedCodes,
     sizes=st.lists(st.integers(2, 9), min_size=1, max_size=4).map(tuple),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=6).map(tuple),
     seed=st.integers(0, 2**16),
@@ -91,26 +91,26 @@ STRANGE = st.builds(
 
 
 @pytest.mark.parametrize("name", OF_CODES)
-def test_scores_of_strange_codes_are_defined_and_within_bounds(name: str) -> None:
+def test_scores_of_flawed_codes_are_defined_and_within_bounds(name: str) -> None:
     low, high = bounds_of(name)
 
-    @tried(name)
-    @given(strange=STRANGE)
-    def holds(strange: Strange) -> None:
-        for part, value in run(name, strange.inputs()).items():
+    @few_examples(name)
+    @given(flawed=FLAWED_CODES)
+    def holds(flawed: FlawedCodes) -> None:
+        for part, value in run(name, flawed.inputs()).items():
             assert low - 1e-9 <= value <= high + 1e-9, (part, value)
 
     holds()
 
 
 @pytest.mark.parametrize("name", RANKINGS)
-def test_rankings_of_strange_models_are_defined_and_within_bounds(name: str) -> None:
+def test_rankings_of_flawed_models_are_defined_and_within_bounds(name: str) -> None:
     low, high = bounds_of(name)
 
-    @tried(name)
-    @given(models=st.lists(STRANGE, min_size=2, max_size=4), latents=st.integers(1, 4), dead=st.integers(0, 15))
-    def holds(models: list[Strange], latents: int, dead: int) -> None:
-        codes = np.stack([np.resize(np.asarray(one.inputs().codes).T, (latents, POINTS)).T for one in models])
+    @few_examples(name)
+    @given(models=st.lists(FLAWED_CODES, min_size=2, max_size=4), latents=st.integers(1, 4), dead=st.integers(0, 15))
+    def holds(models: list[FlawedCodes], latents: int, dead: int) -> None:
+        codes = np.stack([np.resize(np.asarray(model.inputs().codes).T, (latents, POINTS)).T for model in models])
         information = np.ones(codes.shape[::2])
         information.flat[dead % information.size] = 0.0
         for value in run(name, MetricInputs(codes, information=information)).values():
@@ -136,7 +136,7 @@ def changed(inputs: MetricInputs, order: IntArray, scale: FloatArray, columns: I
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OF_CODES)
 def test_order_sign_and_scale_of_latents_and_order_of_factors_do_not_matter(name: str) -> None:
-    @tried(name)
+    @few_examples(name)
     @given(seed=st.integers(0, 2**16), scale=st.sampled_from([1.0, 2.0, 16.0]))
     def holds(seed: int, scale: float) -> None:
         inputs, rng = representation(seed), np.random.default_rng(seed)
@@ -155,7 +155,7 @@ def test_order_sign_and_scale_of_latents_and_order_of_factors_do_not_matter(name
 
 @pytest.mark.parametrize("name", [name for name in OF_CODES if name not in TOLERANCE])
 def test_order_of_points_does_not_matter(name: str) -> None:
-    @tried(name)
+    @few_examples(name)
     @given(seed=st.integers(0, 2**16))
     def holds(seed: int) -> None:
         inputs, rows = representation(seed), np.random.default_rng(seed).permutation(POINTS)
@@ -178,7 +178,7 @@ NOTHING = {
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_a_perfect_representation_reaches_the_bound_and_an_independent_one_nothing(name: str) -> None:
-    @tried(name)
+    @few_examples(name)
     @given(seed=st.integers(0, 2**16))
     def holds(seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -195,7 +195,7 @@ def test_a_perfect_representation_reaches_the_bound_and_an_independent_one_nothi
 
 @pytest.mark.parametrize("name", UNLABELLED)
 def test_independent_latents_have_nothing_in_common_and_twins_have_much(name: str) -> None:
-    @tried(name)
+    @few_examples(name)
     @given(seed=st.integers(0, 2**16))
     def holds(seed: int) -> None:
         codes = np.random.default_rng(seed).normal(size=(2000, 3))
@@ -209,7 +209,7 @@ def test_independent_latents_have_nothing_in_common_and_twins_have_much(name: st
 
 @pytest.mark.parametrize("name", RANKINGS)
 def test_rankings_see_no_order_sign_or_scale_and_tell_agreement(name: str) -> None:
-    @tried(name)
+    @few_examples(name)
     @given(seed=st.integers(0, 2**16))
     def holds(seed: int) -> None:
         rng = np.random.default_rng(seed)

@@ -34,10 +34,10 @@ def agrees(score: float, expected: float | None, tolerance: float = 1e-6) -> boo
 
 def test_information_and_mig(cases: list[Case]) -> None:
     for case in cases:
-        found = metrics.mig(case.codes, case.factors)
-        np.testing.assert_allclose(found.mutual_information, case.expected["mutual_information"], atol=1e-6)
-        np.testing.assert_allclose(found.factor_entropy, case.expected["factor_entropy"], atol=1e-6)
-        assert agrees(found.score, case.expected["mig"])
+        result = metrics.mig(case.codes, case.factors)
+        np.testing.assert_allclose(result.mutual_information, case.expected["mutual_information"], atol=1e-6)
+        np.testing.assert_allclose(result.factor_entropy, case.expected["factor_entropy"], atol=1e-6)
+        assert agrees(result.score, case.expected["mig"])
 
 
 @pytest.mark.parametrize("name", ["modularity", "irs"])
@@ -66,24 +66,24 @@ def test_sap(cases: list[Case], continuous: bool) -> None:
     for case in cases:
         name = "sap_continuous" if continuous else "sap"
         if name in case.expected:
-            found = metrics.sap(case.codes, case.factors, case.test_codes, case.test_factors, continuous=continuous)
-            assert agrees(found.score, case.expected[name])
+            result = metrics.sap(case.codes, case.factors, case.test_codes, case.test_factors, continuous=continuous)
+            assert agrees(result.score, case.expected[name])
 
 
 def test_explicitness(cases: list[Case]) -> None:
     for case in cases:
         if "explicitness_test" in case.expected:
-            found = metrics.explicitness(case.codes, case.factors, case.test_codes, case.test_factors)
-            assert agrees(found.score, case.expected["explicitness_test"], 1e-4)
-            assert agrees(found.train_score, case.expected["explicitness_train"], 1e-4)
+            result = metrics.explicitness(case.codes, case.factors, case.test_codes, case.test_factors)
+            assert agrees(result.score, case.expected["explicitness_test"], 1e-4)
+            assert agrees(result.train_score, case.expected["explicitness_train"], 1e-4)
 
 
 @pytest.mark.parametrize("name", ["factor_vae", "beta_vae"])
 def test_sampled(cases: list[Case], name: str) -> None:
     for case in cases:
-        found = getattr(metrics, name)(case.codes, case.factors, num_train=4000, num_eval=2000)
-        assert within(found.score, case.expected[name]["eval_accuracy"])
-        assert within(found.train_accuracy, case.expected[name]["train_accuracy"], 4000)
+        result = getattr(metrics, name)(case.codes, case.factors, num_train=4000, num_eval=2000)
+        assert within(result.score, case.expected[name]["eval_accuracy"])
+        assert within(result.train_accuracy, case.expected[name]["train_accuracy"], 4000)
 
 
 def small(case: Case) -> tuple[FloatArray, ...]:
@@ -93,19 +93,19 @@ def small(case: Case) -> tuple[FloatArray, ...]:
 def test_fast_dci(cases: list[Case]) -> None:
     for case in cases:
         if "dci" in case.expected:
-            found = metrics.dci(*small(case), budget="fast")
-            assert found.disentanglement == pytest.approx(case.expected["dci"]["disentanglement"], abs=0.03)
-            assert found.completeness == pytest.approx(case.expected["dci"]["completeness"], abs=0.03)
-            assert found.informativeness == pytest.approx(case.expected["dci"]["informativeness_test"], abs=0.03)
+            result = metrics.dci(*small(case), budget="fast")
+            assert result.disentanglement == pytest.approx(case.expected["dci"]["disentanglement"], abs=0.03)
+            assert result.completeness == pytest.approx(case.expected["dci"]["completeness"], abs=0.03)
+            assert result.informativeness == pytest.approx(case.expected["dci"]["informativeness_test"], abs=0.03)
 
 
 @pytest.mark.slow
 def test_protocol_dci(cases: list[Case]) -> None:
     for case in cases:
         if "dci" in case.expected:
-            found = metrics.dci(*small(case))
+            result = metrics.dci(*small(case))
             # The reference's seed is not known; between seeds the importance of two equally good latents moves by 0.04.
-            np.testing.assert_allclose(found.importance, case.expected["dci"]["importance"], atol=0.04)
-            assert found.disentanglement == pytest.approx(case.expected["dci"]["disentanglement"], abs=0.01)
-            assert found.completeness == pytest.approx(case.expected["dci"]["completeness"], abs=0.01)
-            assert found.informativeness == pytest.approx(case.expected["dci"]["informativeness_test"], abs=0.01)
+            np.testing.assert_allclose(result.importance, case.expected["dci"]["importance"], atol=0.04)
+            assert result.disentanglement == pytest.approx(case.expected["dci"]["disentanglement"], abs=0.01)
+            assert result.completeness == pytest.approx(case.expected["dci"]["completeness"], abs=0.01)
+            assert result.informativeness == pytest.approx(case.expected["dci"]["informativeness_test"], abs=0.01)

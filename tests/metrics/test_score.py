@@ -10,7 +10,15 @@ import pytest
 
 from pbt_disent import metrics
 from pbt_disent.errors import UserError
-from pbt_disent.metrics import METRICS, MetricInputs, MetricResult, applicable_metrics, score
+from pbt_disent.metrics import (
+    METRICS,
+    MetricInputs,
+    MetricResult,
+    Provenance,
+    applicable_metrics,
+    register_metric,
+    score,
+)
 
 RNG = np.random.default_rng(0)
 FACTORS = RNG.integers([3, 4], size=(240, 2))
@@ -62,13 +70,27 @@ def test_all_means_what_the_inputs_allow() -> None:
 
 
 def test_intervals_hold_the_score_and_rankings_have_two() -> None:
-    found = score(MetricInputs(CODES, FACTORS), ["mig", "sap_continuous"], budget="fast")
-    for scored in found.values():
+    scores = score(MetricInputs(CODES, FACTORS), ["mig", "sap_continuous"], budget="fast")
+    for scored in scores.values():
         (interval,) = scored.intervals["score"]
         assert interval.low <= scored.values["score"] <= interval.high
         assert interval.over == "points"
     ranked = score(MetricInputs(MODELS, information=INFORMATION), "udr", budget="fast")["udr"]
     assert [interval.over for interval in ranked.intervals["score"]] == ["points", "models"]
+
+
+def test_a_metric_that_is_registered_elsewhere_is_scored_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(METRICS, "_entries", {name: METRICS[name] for name in NAMES})
+
+    @register_metric("mean_code", MetricResult, "unlabelled")
+    def mean_code(inputs: MetricInputs, budget: str, seed: int) -> MetricResult:
+        codes = np.asarray(inputs.codes)
+        return MetricResult(score=float(codes.mean()), provenance=Provenance(budget, {"points": len(codes)}))
+
+    assert "mean_code" in applicable_metrics(MetricInputs(CODES))
+    scored = score(MetricInputs(CODES), "mean_code")["mean_code"]
+    assert scored.values == {"score": CODES.mean()}
+    assert scored.intervals["score"][0].low < CODES.mean() < scored.intervals["score"][0].high
 
 
 def test_each_metric_is_announced() -> None:
@@ -79,38 +101,38 @@ def test_each_metric_is_announced() -> None:
 
 def test_what_a_decoder_makes_is_scored_with_intervals() -> None:
     names = ["reconstruction_error", "sliced_wasserstein", "frechet_distance"]
-    found = score(MetricInputs(CODES, **DECODED), names)
+    scores = score(MetricInputs(CODES, **DECODED), names)
     error = metrics.reconstruction_error(IMAGES, 0.9 * IMAGES)
-    assert found[names[0]].values["score"] == error.score
-    assert found[names[1]].values["score"] == metrics.sliced_wasserstein(IMAGES, DECODED["generated"]).score
-    assert found[names[2]].result.provenance.samples == {"first": 70, "second": 40}
-    (interval,) = found[names[0]].intervals["score"]
+    assert scores[names[0]].values["score"] == error.score
+    assert scores[names[1]].values["score"] == metrics.sliced_wasserstein(IMAGES, DECODED["generated"]).score
+    assert scores[names[2]].result.provenance.samples == {"first": 70, "second": 40}
+    (interval,) = scores[names[0]].intervals["score"]
     assert interval.high - interval.low == pytest.approx(3.92 * error.per_image.std() / np.sqrt(60), rel=0.4)
     for name in names[1:]:
-        assert [one.over for one in found[name].intervals["score"]] == ["points"]
+        assert [interval.over for interval in scores[name].intervals["score"]] == ["points"]
 
 
 def test_an_image_stays_with_its_reconstruction_when_fewer_are_drawn() -> None:
     many = np.random.default_rng(0).uniform(size=(900, 5))
     inputs = MetricInputs(CODES, images=many, reconstructions=many)
-    found = score(inputs, "reconstruction_error", budget="fast")
-    assert found["reconstruction_error"].values["score"] == 0
-    assert found["reconstruction_error"].result.provenance.samples == {"images": 500}
+    scores = score(inputs, "reconstruction_error", budget="fast")
+    assert scores["reconstruction_error"].values["score"] == 0
+    assert scores["reconstruction_error"].result.provenance.samples == {"images": 500}
 
 
 def test_costly_metrics_have_intervals_for_every_part() -> None:
-    found = score(MetricInputs(CODES, FACTORS), "dci", budget="fast")["dci"]
-    assert set(found.intervals) == {"disentanglement", "completeness", "informativeness"}
-    assert all(len(intervals) == 1 for intervals in found.intervals.values())
+    scores = score(MetricInputs(CODES, FACTORS), "dci", budget="fast")["dci"]
+    assert set(scores.intervals) == {"disentanglement", "completeness", "informativeness"}
+    assert all(len(intervals) == 1 for intervals in scores.intervals.values())
 
 
 def test_points_are_drawn_once_within_the_budget() -> None:
     factors = np.random.default_rng(1).integers([3, 4], size=(9000, 2))
     codes = factors + 0.3 * np.random.default_rng(2).normal(size=(9000, 2))
     inputs = MetricInputs(codes, factors)
-    found = score(inputs, ["mig", "modularity"], budget="fast", intervals=False, seed=1)
-    assert found["mig"].result.provenance.samples == {"points": 3000}
-    assert found["mig"].values != score(inputs, "mig", budget="fast", intervals=False)["mig"].values
+    scores = score(inputs, ["mig", "modularity"], budget="fast", intervals=False, seed=1)
+    assert scores["mig"].result.provenance.samples == {"points": 3000}
+    assert scores["mig"].values != score(inputs, "mig", budget="fast", intervals=False)["mig"].values
     halves = score(MetricInputs(codes, factors, codes, factors), "sap_continuous", budget="fast", intervals=False)
     assert halves["sap_continuous"].result.provenance.samples == {"train": 2000, "test": 1000}
     whole = score(inputs, "mig", intervals=False)["mig"]
@@ -120,9 +142,9 @@ def test_points_are_drawn_once_within_the_budget() -> None:
 def test_sigma_adds_what_is_measured_of_samples() -> None:
     names = ["gaussian_total_correlation", "gaussian_wasserstein_correlation"]
     sigma = np.random.default_rng(3).uniform(0.1, 2, size=CODES.shape)
-    found = score(MetricInputs(CODES, sigma=sigma), names, intervals=False)
-    assert found[names[0]].values["sampled"] == metrics.gaussian_total_correlation(CODES, sigma).sampled
-    assert found[names[1]].values["sampled"] == metrics.gaussian_wasserstein_correlation(CODES, sigma).sampled
+    scores = score(MetricInputs(CODES, sigma=sigma), names, intervals=False)
+    assert scores[names[0]].values["sampled"] == metrics.gaussian_total_correlation(CODES, sigma).sampled
+    assert scores[names[1]].values["sampled"] == metrics.gaussian_wasserstein_correlation(CODES, sigma).sampled
     assert "sampled" not in score(MetricInputs(CODES), names, intervals=False)[names[0]].values
     some = score(MetricInputs(CODES, sigma=sigma), names[0], budget="fast")[names[0]]
     assert all(some.intervals[part] for part in some.values)

@@ -15,8 +15,8 @@ from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.uncertainty import member_interval, score_text
-from pbt_disent.report.page_rounds import population_parts, tree_parts
-from pbt_disent.report.run_reader import RoundView, RunView
+from pbt_disent.report.page_rounds import population_context, round_tree
+from pbt_disent.report.run_view import RoundView, RunView
 from tests.simulated import simulate
 
 SCORES = {0: (0.5, 0.48, 0.52), 1: (0.8, 0.81, 0.79), 2: (0.3, 0.3, 0.33)}
@@ -70,14 +70,14 @@ def test_lines_and_report_print_it(manifest: Manifest, against: Literal["replica
     assert summarize(manifest, fitness).cells()[2] == said
     view = RoundView("0", [manifest], {"started": {"fitness": fitness.dump(), "num_images": 96}})
     run = RunView(Path(), {}, "", [view], {}, None)
-    (row,) = tree_parts(run)
+    (row,) = round_tree(run)
     assert (row["label"], row["score"]) == ("UDR", said)
-    summary = population_parts(run, view, 0)["summary"]
+    summary = population_context(run, view, 0)["summary"]
     assert summary.startswith(f"Best UDR {said}: member 1 in generation 1. The interval is")
 
 
 def test_report_says_why_there_is_none() -> None:
     view = RoundView("0", simulate(members=3, generations=1, replicas=1), {"started": {"fitness": MIGFitness().dump()}})
     run = RunView(Path(), {}, "", [view], {}, None)
-    assert "[" not in str(tree_parts(run)[0]["score"])
-    assert "With 1 model a member there is no interval" in population_parts(run, view, 0)["summary"]
+    assert "[" not in str(round_tree(run)[0]["score"])
+    assert "With 1 model a member there is no interval" in population_context(run, view, 0)["summary"]

@@ -14,9 +14,8 @@ from pbt_disent.models import LatentModel, Objective, build
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.report.agreement import agreements_of
 from pbt_disent.report.export import write_figures
-from pbt_disent.report.lineage import winner
 from pbt_disent.report.page import write_report
-from pbt_disent.report.run_reader import read_run
+from pbt_disent.report.run_view import read_run, winner
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.training.checkpoint import dump
@@ -60,18 +59,18 @@ def test_the_matrices_are_those_of_the_winners_models(run: RunFolder) -> None:
     models = [LatentModel(small_objective(seed)) for seed in range(3)]
     encoded = [model.posterior(data.images(np.arange(96))) for model in models]
     expected = udr([one.codes for one in encoded], [one.information for one in encoded], threshold=0.0)
-    assert (path, seen.points) == ("0", 96)
-    assert seen.chosen == int(np.argmax(expected.model_scores))
+    assert (path, seen.num_points) == ("0", 96)
+    assert seen.best_model == int(np.argmax(expected.model_scores))
     np.testing.assert_allclose(seen.pairwise, (expected.pairwise + expected.pairwise.T) / 2, atol=1e-6)
-    np.testing.assert_allclose(seen.strengths, expected.correlations[seen.chosen], atol=1e-6)
+    np.testing.assert_allclose(seen.correlations, expected.correlations[seen.best_model], atol=1e-6)
 
 
 def test_they_stand_in_the_page_and_among_the_figures(run: RunFolder) -> None:
     ((_, seen),) = agreements_of(read_run(run.path))
     text = write_report(run.path).read_text(encoding="utf-8")
-    others = [other for other in range(3) if other != seen.chosen]
+    others = [other for other in range(3) if other != seen.best_model]
     for other in others:
-        assert f"model {seen.chosen} (rows) and {other}: {seen.pairwise[seen.chosen, other]:.2f}" in text
+        assert f"model {seen.best_model} (rows) and {other}: {seen.pairwise[seen.best_model, other]:.2f}" in text
     written = {path.name for path in write_figures(run.path, run.path / "figures")}
     assert {f"0-agreement-{other}.svg" for other in others} <= written
 

@@ -14,15 +14,16 @@ from PIL import Image
 from pbt_disent.report.export import write_figures
 from pbt_disent.report.figures import (
     ACCENT,
+    figure_bytes,
     hyperparameter_figure,
+    inline_svg,
     lineage_figure,
     score_figure,
-    searched,
+    searched_hyperparameters,
     segments_figure,
 )
-from pbt_disent.report.lineage import ancestors, winner
 from pbt_disent.report.pictures import png, strip
-from pbt_disent.report.svg import figure_bytes, inline_svg
+from pbt_disent.report.run_view import ancestors, winner
 from pbt_disent.store.run_folder import RunFolder
 from tests.simulated import simulate
 
@@ -73,7 +74,7 @@ def test_members_without_a_score_leave_a_gap() -> None:
 
 def test_only_searched_hyperparameters_are_drawn() -> None:
     manifests = simulate(members=4, generations=2)
-    assert searched(manifests) == ["beta", "lr"]
+    assert searched_hyperparameters(manifests) == ["beta", "lr"]
     assert hyperparameter_figure(manifests, "lr").axes[0].get_yscale() == "log"
 
 

@@ -12,8 +12,8 @@ import pytest
 from pbt_disent.config import validate
 from pbt_disent.errors import UserError
 from pbt_disent.population.journal import read_manifests
-from pbt_disent.report.lineage import winner
 from pbt_disent.report.page import write_report
+from pbt_disent.report.run_view import winner
 from pbt_disent.store.run_folder import RunFolder
 
 VOID = {"meta", "link", "img", "input", "br", "hr", "path", "use"}
@@ -220,7 +220,7 @@ def test_colours_meet_wcag_aa_in_light_and_dark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "supervised"),
     [
         ({}, False),
         ({"method": "pbt-vae"}, True),
@@ -229,11 +229,11 @@ def test_colours_meet_wcag_aa_in_light_and_dark() -> None:
     ],
 )
 def test_the_page_says_whether_the_true_factors_took_part(
-    finished_run: RunFolder, tmp_path: Path, section: dict[str, object], told: bool
+    finished_run: RunFolder, tmp_path: Path, section: dict[str, object], supervised: bool
 ) -> None:
     copy = RunFolder(tmp_path / "copy")
     shutil.copytree(finished_run.path, copy.path)
     copy.write_config(validate(section))
     text = words(Page(write_report(copy.path).read_text(encoding="utf-8")))
-    assert ("The run was told some of the true factors." in text) == told
-    assert ("The true factors took no part in the run." in text) != told
+    assert ("Some of the true factors took part in the run, as supervision." in text) == supervised
+    assert ("The true factors took no part in the run." in text) != supervised

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from pbt_disent.models import LatentModel
-from pbt_disent.report import latents
+from pbt_disent.report import model_view
 from pbt_disent.report.page import write_report
 from pbt_disent.store.run_folder import RunFolder
 
@@ -115,9 +115,9 @@ def test_an_animation_moves_when_asked_to_and_stops(browser: webdriver.Chrome, r
 def test_without_a_decoder_sliders_show_what_was_decoded_before(
     browser: webdriver.Chrome, finished_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latents, "decoder_program", lambda _: None)
+    monkeypatch.setattr(model_view, "decoder_program", lambda _: None)
     from pbt_disent.report.page import render
-    from pbt_disent.report.run_reader import read_run
+    from pbt_disent.report.run_view import read_run
 
     page = tmp_path / "report.html"
     page.write_text(render(read_run(finished_run.path)), encoding="utf-8")

@@ -38,12 +38,12 @@ def test_arrays_come_back_without_pickle(tmp_path: Path) -> None:
 
 def test_collection_spares_what_is_kept(tmp_path: Path) -> None:
     store = BlobStore(tmp_path)
-    one, two, three = store.put(b"1"), store.put(b"22"), store.put(b"333")
-    assert store.collect(keep=[one], among=[one, two]) == 2
-    assert one in store
-    assert two not in store
-    assert three in store
-    assert store.collect(keep=[], among=[two]) == 0
+    first, second, third = store.put(b"1"), store.put(b"22"), store.put(b"333")
+    assert store.collect(keep=[first], among=[first, second]) == 2
+    assert first in store
+    assert second not in store
+    assert third in store
+    assert store.collect(keep=[], among=[second]) == 0
 
 
 def test_a_run_that_the_disk_has_no_room_for_is_refused_before_it_begins(
@@ -67,13 +67,13 @@ def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_
     from tests.population.test_engine import run
 
     run(tmp_path, size=3, generations=3)
-    book, blobs, lease = journal(tmp_path)
-    kept = blobs.digests()
-    orphan, given, named = blobs.put(b"orphan"), blobs.put(b"given"), blobs.put(b"named")
+    round_journal, blobs, lease = journal(tmp_path)
+    digests = blobs.digests()
+    orphan, spared, named = blobs.put(b"orphan"), blobs.put(b"spared"), blobs.put(b"named")
     (tmp_path / "rounds.jsonl").write_text(json.dumps({"event": "finished", "best": {"checkpoint": named}}))
     (tmp_path / "blobs" / ".pbt-disent-torn.tmp").write_bytes(b"half")
-    assert book.sweep([given]) == len(b"orphan")
-    assert blobs.digests() == kept | {given, named}
+    assert round_journal.sweep([spared]) == len(b"orphan")
+    assert blobs.digests() == digests | {spared, named}
     assert orphan not in blobs
     assert not list(tmp_path.rglob(".pbt-disent-*.tmp"))
     lease.release()

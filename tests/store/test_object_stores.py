@@ -37,9 +37,9 @@ counter = iter(range(10**6))
 
 
 @pytest.fixture(params=["objects", "google_objects"])
-def place(request: pytest.FixtureRequest) -> str:
+def location(request: pytest.FixtureRequest) -> str:
     server: str = request.getfixturevalue(request.param)
-    return server.format(f"place-{next(counter)}")
+    return server.format(f"run-{next(counter)}")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "folder":
         return open_files(tmp_path / "files")
-    return open_files(request.getfixturevalue(request.param).format(f"place-{next(counter)}"))
+    return open_files(request.getfixturevalue(request.param).format(f"run-{next(counter)}"))
 
 
 def test_both_kinds_of_storage_do_the_same(files: Any) -> None:
@@ -91,8 +91,8 @@ def test_blobs_are_checked_and_written_again_wherever_they_are(files: Any) -> No
     assert (digest in store, array in store) == (False, True)
 
 
-def test_of_two_drivers_on_one_place_the_second_is_refused(place: str) -> None:
-    files = RemoteFiles(place)
+def test_of_two_drivers_of_one_run_the_second_is_refused(location: str) -> None:
+    files = RemoteFiles(location)
     first = RemoteLease(files)
     with pytest.raises(UserError, match="is held by a live driver"):
         RemoteLease(files)
@@ -104,10 +104,10 @@ def test_of_two_drivers_on_one_place_the_second_is_refused(place: str) -> None:
     assert [info.name for info in files.list_files("lease")] == [second._name]
 
 
-def test_a_driver_whose_heart_stopped_loses_its_place_and_cannot_commit(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_driver_whose_heart_stopped_loses_its_run_and_cannot_commit(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = RemoteFiles(place)
+    files = RemoteFiles(location)
     late = RemoteLease(files)
     claim = json.loads(files.read(late._name))
     files.write(late._name, json.dumps({**claim, "machine": "another"}).encode())
@@ -126,14 +126,14 @@ def test_a_driver_whose_heart_stopped_loses_its_place_and_cannot_commit(
     late.release()
 
 
-def test_of_many_drivers_that_start_at_once_at_most_one_gets_the_place(place: str) -> None:
-    got: list[RemoteLease] = []
+def test_of_many_drivers_that_start_at_once_at_most_one_gets_the_run(location: str) -> None:
+    leases: list[RemoteLease] = []
     start = threading.Barrier(6)
 
     def take() -> None:
         start.wait()
         try:
-            got.append(RemoteLease(RemoteFiles(place)))
+            leases.append(RemoteLease(RemoteFiles(location)))
         except UserError:
             return
 
@@ -142,16 +142,16 @@ def test_of_many_drivers_that_start_at_once_at_most_one_gets_the_place(place: st
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) <= 1
-    for lease in got:
+    assert len(leases) <= 1
+    for lease in leases:
         lease.check()
         lease.release()
-    RemoteLease(RemoteFiles(place)).release()
+    RemoteLease(RemoteFiles(location)).release()
 
 
-def test_what_a_late_driver_writes_is_outvoted(place: str, tmp_path: Path) -> None:
+def test_what_a_late_driver_writes_is_outvoted(location: str, tmp_path: Path) -> None:
     """The window between the check of the lease and the write: the only moment in which a late driver can write."""
-    files, folder = RemoteFiles(place), "rounds/0"
+    files, folder = RemoteFiles(location), "rounds/0"
     first, second, third = (RemoteDocuments(files, epoch, tmp_path / str(epoch)) for epoch in (1, 2, 3))
     first.commit(f"{folder}/generation-0000.json", b"a0")
     second.take_over(folder)
@@ -167,10 +167,10 @@ def test_what_a_late_driver_writes_is_outvoted(place: str, tmp_path: Path) -> No
     }
 
 
-def remote_population(place: str, mirror: Path, die_at: tuple[int, str] | None = None, **options: int) -> None:
-    files = RemoteFiles(place)
+def remote_population(location: str, mirror: Path, die_at: tuple[int, str] | None = None, **options: int) -> None:
+    files = RemoteFiles(location)
     lease = RemoteLease(files)
-    blobs = BlobStore(join_location(place, "blobs"))
+    blobs = BlobStore(join_location(location, "blobs"))
     journal = RoundJournal(mirror, blobs, lease, RemoteDocuments(files, lease.epoch, mirror))
     try:
         run_population(spec(**options), FakeExecutor(blobs), journal, Watch(die_at))  # type: ignore[arg-type]
@@ -180,31 +180,31 @@ def remote_population(place: str, mirror: Path, die_at: tuple[int, str] | None =
 
 @pytest.mark.parametrize("phase", ["scored", "committed"])
 def test_a_population_in_an_object_store_has_the_manifests_of_one_in_a_folder(
-    place: str, tmp_path: Path, phase: str
+    location: str, tmp_path: Path, phase: str
 ) -> None:
     from tests.population.test_engine import run
 
     options = {"size": 3, "generations": 3}
     run(tmp_path / "folder", **options)
     with pytest.raises(Crash):
-        remote_population(place, tmp_path / "one", (1, phase), **options)
-    remote_population(place, tmp_path / "another machine", **options)
-    wanted = manifests(tmp_path / "folder")
-    assert read_documents(RemoteFiles(place), "rounds") == wanted
-    assert manifests(tmp_path / "another machine") == wanted
+        remote_population(location, tmp_path / "one", (1, phase), **options)
+    remote_population(location, tmp_path / "another machine", **options)
+    expected = manifests(tmp_path / "folder")
+    assert read_documents(RemoteFiles(location), "rounds") == expected
+    assert manifests(tmp_path / "another machine") == expected
     sizes = [
-        len(BlobStore(where).digests()) for where in (join_location(place, "blobs"), tmp_path / "folder" / "blobs")
+        len(BlobStore(root).digests()) for root in (join_location(location, "blobs"), tmp_path / "folder" / "blobs")
     ]
     assert sizes[0] == sizes[1]
 
 
-def test_a_round_with_other_inputs_is_moved_aside_there_too(place: str, tmp_path: Path) -> None:
-    remote_population(place, tmp_path, seed=1, size=3, generations=2)
-    old = read_documents(RemoteFiles(place), "rounds")
-    remote_population(place, tmp_path, seed=2, size=3, generations=2)
-    aside = read_documents(RemoteFiles(place), "superseded")
-    assert list(aside.values()) == list(old.values())
-    assert read_documents(RemoteFiles(place), "rounds") != old
+def test_a_round_with_other_inputs_is_moved_aside_there_too(location: str, tmp_path: Path) -> None:
+    remote_population(location, tmp_path, seed=1, size=3, generations=2)
+    old = read_documents(RemoteFiles(location), "rounds")
+    remote_population(location, tmp_path, seed=2, size=3, generations=2)
+    superseded = read_documents(RemoteFiles(location), "superseded")
+    assert list(superseded.values()) == list(old.values())
+    assert read_documents(RemoteFiles(location), "rounds") != old
 
 
 @pytest.mark.parametrize("server", ["objects", "google_objects"])
@@ -228,11 +228,11 @@ def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machin
     with pytest.raises(Crash):
         api.execute(api.prepare(created), DiesAt(), api.InProcess())
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
-    found = find_run(objects.format("runs/tiny-1"), Path("runs"))
-    assert found.path != created.path
-    assert found.location == created.location == objects.format("runs/tiny-1")
-    api.execute(api.prepare(found), Watch(), api.InProcess())
-    assert manifests(found.path) == manifests(local.path)
+    resumed = find_run(objects.format("runs/tiny-1"), Path("runs"))
+    assert resumed.path != created.path
+    assert resumed.location == created.location == objects.format("runs/tiny-1")
+    api.execute(api.prepare(resumed), Watch(), api.InProcess())
+    assert manifests(resumed.path) == manifests(local.path)
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "a third machine"))
     read = find_run("tiny-1", root)
     for name in ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "scores.json"):
@@ -242,15 +242,15 @@ def test_a_whole_run_in_an_object_store_crashes_and_is_resumed_by_another_machin
     assert len(model.latents) == 4
 
 
-def test_bad_places_are_refused_in_one_line(objects: str) -> None:
-    for place, words in {
+def test_bad_locations_are_refused_in_one_line(objects: str) -> None:
+    for location, words in {
         "s3://key:secret@bucket/runs": "must not have credentials in it",
         "s3://bucket/runs?secret_key=hidden": "must not have credentials in it",
         "ftp://host/runs": "is nothing that pyarrow can open",
         "s3://bucket/runs?colour=blue": "is nothing that pyarrow can open",
     }.items():
         with pytest.raises(UserError, match=words) as caught:
-            RemoteFiles(place)
+            RemoteFiles(location)
         assert "\n" not in str(caught.value)
         assert "secret@" not in str(caught.value)
         assert "hidden" not in str(caught.value)
@@ -262,9 +262,9 @@ def test_bad_places_are_refused_in_one_line(objects: str) -> None:
         create_run(load_config(None, TINY), "tiny", objects.replace("//bucket", "//nobucket").format("runs"), None)
 
 
-def test_pyarrow_still_cannot_write_on_the_condition_that_a_name_is_free(place: str) -> None:
+def test_pyarrow_still_cannot_write_on_the_condition_that_a_name_is_free(location: str) -> None:
     """Once it can, documents need no epochs in their names: see `pbt_disent.store.documents`."""
-    files = RemoteFiles(place)
+    files = RemoteFiles(location)
     for content in (b"first", b"second"):
         conditions = {"If-None-Match": "*", "ifGenerationMatch": "0"}
         with files._filesystem.open_output_stream(files._path("name"), metadata=conditions) as stream:
@@ -301,12 +301,12 @@ class Flaky:
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "RETRY_SECONDS", (0.0, 0.0, 0.0))
 
 
-def test_a_storage_that_fails_for_a_while_is_asked_again(place: str, soon: None) -> None:
-    files = RemoteFiles(place)
+def test_a_storage_that_fails_for_a_while_is_asked_again(location: str, no_waiting: None) -> None:
+    files = RemoteFiles(location)
     flaky = files._filesystem = Flaky(files._filesystem, 3)
     files.write("a", b"content")
     assert flaky.left == 0
@@ -340,44 +340,44 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_run_elsewhere_is_watched_as_it_grows(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     from pbt_disent.cli import snapshot
 
     monkeypatch.setattr(snapshot, "REFRESH_SECONDS", -1.0)
-    driver = create_run(load_config(None, TINY), "tiny", place, "grows")
+    driver = create_run(load_config(None, TINY), "tiny", location, "grows")
     monkeypatch.setenv("PBT_DISENT_CACHE", str(tmp_path / "another machine"))
-    seen = snapshot.WatchedFolder(find_run("grows", place))
-    assert seen.run.path != driver.path
-    assert seen.read().state == "starting"
+    watched = snapshot.WatchedFolder(find_run("grows", location))
+    assert watched.run.path != driver.path
+    assert watched.read().state == "starting"
     lease = driver.lease()
     with driver.published(threading.Event()):
-        assert seen.read().state == "running"
-        book = RoundJournal(driver.path, BlobStore(driver.blobs), lease, driver.documents(lease.epoch))
-        given = spec(size=3, generations=3)
+        assert watched.read().state == "running"
+        journal = RoundJournal(driver.path, BlobStore(driver.blobs), lease, driver.documents(lease.epoch))
+        round_spec = spec(size=3, generations=3)
         (driver.path / "rounds.jsonl").write_text(
-            json.dumps({"event": "started", "path": "0", "identity": given.identity, "images": 9}) + "\n"
+            json.dumps({"event": "started", "path": "0", "identity": round_spec.identity, "num_images": 9}) + "\n"
         )
-        run_population(given, FakeExecutor(BlobStore(driver.blobs)), book, Watch())  # type: ignore[arg-type]
+        run_population(round_spec, FakeExecutor(BlobStore(driver.blobs)), journal, Watch())  # type: ignore[arg-type]
         driver.publish()
-        assert len(seen.read().rounds["0"]) == 3
+        assert len(watched.read().rounds["0"]) == 3
         names = counted(monkeypatch)
-        assert len(seen.read().rounds["0"]) == 3
+        assert len(watched.read().rounds["0"]) == 3
         assert not [name for name in names if not name.startswith("lease/")], "nothing is fetched twice"
     lease.release()
-    assert seen.read().state == "stopped"
+    assert watched.read().state == "stopped"
 
 
-def test_whoever_reads_a_run_leaves_the_folder_of_its_driver_alone(place: str) -> None:
+def test_whoever_reads_a_run_leaves_the_folder_of_its_driver_alone(location: str) -> None:
     """The driver is a generation ahead of the store, in what it writes to its folder and copies later."""
-    driver = create_run(load_config(None, TINY), "tiny", place, "alive")
+    driver = create_run(load_config(None, TINY), "tiny", location, "alive")
     log = driver.path / "rounds.jsonl"
     log.write_text("old\n")
     driver.publish()
     with driver.published(threading.Event()):
         log.write_text("old\nnew\n")
-        assert find_run("alive", place).path == driver.path
+        assert find_run("alive", location).path == driver.path
         assert log.read_text() == "old\nnew\n"
     log.write_text("of a driver that was killed\n")
-    find_run("alive", place)
+    find_run("alive", location)
     assert log.read_text() == "old\nnew\n"

@@ -11,7 +11,7 @@ from pbt_disent import api
 from pbt_disent.cli import main
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
-from pbt_disent.report.run_reader import read_run
+from pbt_disent.report.run_view import read_run
 from pbt_disent.store.runs import create_run, find_run, newest_run
 
 
@@ -93,7 +93,8 @@ def test_a_run_of_an_older_format_is_refused_in_one_line_by_every_verb(
     assert main([verb, "demo-1", *VERBS_ON_A_RUN[verb]]) == 2
     version = "no format" if stated is None else "format 1"
     assert capsys.readouterr().err == (
-        f"pbt-disent: run {folder} of {version}: must have format 2; start a new run, or use pbt-disent 0.1\n"
+        f"pbt-disent: run {folder} of {version}: "
+        "must have format 2; start a new run, or use the version that wrote it\n"
     )
     assert sorted(tmp_path.rglob("*")) == before
 

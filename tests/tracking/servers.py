@@ -109,8 +109,8 @@ def running(server: Server) -> Iterator[Server]:
 
 def postgres_programs() -> Path | None:
     """Return the folder of PostgreSQL's programs, wherever Debian or the path has them."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    initdb = shutil.which("initdb")
+    folders = [Path(initdb).resolve().parent] if initdb else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 

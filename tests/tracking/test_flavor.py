@@ -32,7 +32,6 @@ from pbt_disent.tracking.flavor import save_flavor
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
-from tests.objectives import options_of
 from tests.simulated import simulate
 
 pytestmark = pytest.mark.slow
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 
 SHAPE = (1, 32, 32)
 NAMES = ["x", "rotation", "f2"]
+from tests.objectives import options_of
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), dtype=np.uint8)
 PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
 START = 180.0
@@ -49,8 +50,8 @@ START = 180.0
 
 @pytest.fixture(scope="module")
 def model() -> LatentModel:
-    chosen = options_of("betatcvae", SHAPE, latents=3, network={"width": 4})
-    objective = build(chosen, chosen.defaults, SHAPE, 100, generator=torch.Generator().manual_seed(0))
+    options = options_of("betatcvae", SHAPE, latents=3, network={"width": 4})
+    objective = build(options, options.defaults, SHAPE, 100, generator=torch.Generator().manual_seed(0))
     return LatentModel(objective, NAMES, np.array([2.0, 1.0, 0.0]))
 
 
@@ -152,23 +153,27 @@ def test_nothing_in_it_is_pickled_and_it_needs_what_it_says(written: Path) -> No
 
 
 def test_a_finished_run_leaves_its_model_in_mlflow(tracked: Path, model: LatentModel) -> None:
-    (one,) = logged(tracked)
-    assert (one.name, one.status.value, one.params["latents"]) == ("model", "READY", "x, rotation, f2")
+    (logged_model,) = logged(tracked)
+    assert (logged_model.name, logged_model.status.value, logged_model.params["latents"]) == (
+        "model",
+        "READY",
+        "x, rotation, f2",
+    )
     store = client(tracked)
-    run = store.get_run(one.source_run_id)
+    run = store.get_run(logged_model.source_run_id)
     assert run.data.tags["round"] == "final"
     assert run.data.tags["latents"] == "x, rotation, f2"
-    assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(one.model_id, 1)]
-    found = mlflow.pyfunc.load_model(one.artifact_location)
-    assert found.model_id == one.model_id
-    np.testing.assert_array_equal(found.predict(IMAGES), model.encode(IMAGES))
+    assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(logged_model.model_id, 1)]
+    loaded = mlflow.pyfunc.load_model(logged_model.artifact_location)
+    assert loaded.model_id == logged_model.model_id
+    np.testing.assert_array_equal(loaded.predict(IMAGES), model.encode(IMAGES))
 
 
 def test_sending_the_model_again_changes_nothing(tracked: Path) -> None:
     before = logged(tracked)
     (tracked / "spool.ack").unlink()
     sync(tracked)
-    assert [one.model_id for one in logged(tracked)] == [one.model_id for one in before]
+    assert [each.model_id for each in logged(tracked)] == [each.model_id for each in before]
     run = client(tracked).get_run(before[0].source_run_id)
     assert len(run.outputs.model_outputs) == 1
 
@@ -183,7 +188,7 @@ def test_a_dead_store_gets_the_model_later(ready_folder: Path, model: LatentMode
     assert kinds[0] == "run"  # which names the run to whoever sends, and is no call to the store
     assert (left.records, kinds.count("model")) == (len(kinds) - 1, 1)
     sync(ready_folder, f"sqlite:///{ready_folder}/mlflow.db")
-    assert [one.status.value for one in logged(ready_folder)] == ["READY"]
+    assert [each.status.value for each in logged(ready_folder)] == ["READY"]
 
 
 def test_a_model_that_is_broken_does_not_hold_up_the_rest(
@@ -207,12 +212,12 @@ def test_registered_on_request_and_loadable_by_its_address(
     for _ in range(2):
         assert main(["register", str(tracked), "--name", "dots"]) == 0
     versions = client(tracked).search_model_versions("name = 'dots'")
-    (one,) = logged(tracked)
-    assert [(int(version.version), version.source) for version in versions] == [(1, one.artifact_location)]
+    (logged_model,) = logged(tracked)
+    assert [(int(version.version), version.source) for version in versions] == [(1, logged_model.artifact_location)]
     assert "models:/dots/latest" in capsys.readouterr().out
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tracked}/mlflow.db")
     np.save(tmp_path / "images.npy", np.repeat(IMAGES, 3, axis=0)[:, 0])
-    for address in ("models:/dots/1", f"runs:/{one.source_run_id}/model"):
+    for address in ("models:/dots/1", f"runs:/{logged_model.source_run_id}/model"):
         arguments = [
             "encode",
             address,
@@ -235,8 +240,8 @@ def test_registered_on_request_and_loadable_by_its_address(
 def test_names_given_later_reach_mlflow_as_another_model(tracked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["register", str(tracked), "--name", "dots"])
     assert main(["label", str(tracked), "--name", "2=size"]) == 0
-    assert {one.params["latents"] for one in logged(tracked)} == {"x, rotation, f2", "x, rotation, size"}
-    newest = max(logged(tracked), key=lambda one: one.creation_timestamp)
+    assert {each.params["latents"] for each in logged(tracked)} == {"x, rotation, f2", "x, rotation, size"}
+    newest = max(logged(tracked), key=lambda each: each.creation_timestamp)
     assert client(tracked).get_run(newest.source_run_id).data.tags["latents"] == "x, rotation, size"
     assert list(mlflow.pyfunc.load_model(newest.artifact_location).predict(IMAGES).columns) == ["x", "rotation", "size"]
     main(["register", str(tracked), "--name", "dots"])

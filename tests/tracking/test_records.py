@@ -106,7 +106,8 @@ def test_start_values_are_params_of_the_first_generation_only() -> None:
 def test_what_stays_is_a_param_and_what_varies_a_metric() -> None:
     plain = manifest(0, member(0, 0.3, "start"), member(1, 0.4, "start"))
     members = [
-        one.model_copy(update={"hyperparameters": {**one.hyperparameters, "batch": 64.0}}) for one in plain.members
+        member.model_copy(update={"hyperparameters": {**member.hyperparameters, "batch": 64.0}})
+        for member in plain.members
     ]
     first = plain.model_copy(update={"members": tuple(members)})
     varying = varying_hyperparameters(first, set())
@@ -142,10 +143,10 @@ def test_origins_follow_the_weights() -> None:
 def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
     generation = manifest(1, member(0, 0.3))
     other = generation.model_copy(update={"identity": "e" * 64})
-    one, two = (generation_record(1, each, None, {0: "m00"}, 1.0)["key"] for each in (generation, other))
-    assert one != two
+    key, other_key = (generation_record(1, each, None, {0: "m00"}, 1.0)["key"] for each in (generation, other))
+    assert key != other_key
     assert finished_record(1, generation, "converged")["key"] != finished_record(1, other, "converged")["key"]
-    assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == one, "the time is no part of the key"
+    assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == key, "the time is no part of the key"
 
 
 @pytest.mark.parametrize("replicas", [1, 3])

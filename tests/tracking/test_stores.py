@@ -32,12 +32,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that asks for a password."""
     if importlib.util.find_spec("flask_wtf") is None:
         missing("auth", "mlflow[auth] is not installed")
-    with running(Server(tmp_path_factory.mktemp("server"), "a-long-pass-word")) as one:
-        yield one
+    with running(Server(tmp_path_factory.mktemp("server"), "a-long-pass-word")) as running_server:
+        yield running_server
 
 
 @pytest.fixture
-def known(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+def trusted(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The same server, and its password in the environment."""
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", str(server.password))
@@ -45,7 +45,7 @@ def known(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def recorded(store: str, name: str) -> list[Run]:
-    """Return the runs of a run of ours, found in the database itself."""
+    """Return the runs of a run of ours, runs in the database itself."""
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name("pbt-disent/dots")
     assert experiment is not None
@@ -65,20 +65,20 @@ def settle(writer: MlflowWriter) -> None:
 
 
 def test_a_server_with_a_password_named_in_the_environment(
-    known: Server, run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch
+    trusted: Server, run_folder: Path, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRACKING_URI, known.uri)
+    monkeypatch.setenv(TRACKING_URI, trusted.uri)
     (run_folder / "report.html").write_text("<p>found</p>")
     with MlflowWriter(run_folder, None, "welcome", "dots") as writer:
-        assert writer.description == f"MLflow at {known.uri} (from {TRACKING_URI})"
+        assert writer.description == f"MLflow at {trusted.uri} (from {TRACKING_URI})"
         play(writer, simulate(members=3, generations=2))
         writer.finish()
     assert writer.pending().records == 0
-    found = recorded(known.store, "welcome")
-    assert len(found) == 4
-    assert all(steps(known.store, run) == [0, 1] for run in found)
-    (parent,) = [run for run in found if run.data.tags["kind"] == "round"]
-    assert "report.html" in {entry.path for entry in MlflowClient(known.uri).list_artifacts(parent.info.run_id)}
+    runs = recorded(trusted.store, "welcome")
+    assert len(runs) == 4
+    assert all(steps(trusted.store, run) == [0, 1] for run in runs)
+    (parent,) = [run for run in runs if run.data.tags["kind"] == "round"]
+    assert "report.html" in {entry.path for entry in MlflowClient(trusted.uri).list_artifacts(parent.info.run_id)}
 
 
 def test_a_password_that_is_wrong_is_one_line_and_training_goes_on(
@@ -107,42 +107,42 @@ def test_a_password_that_is_wrong_is_one_line_and_training_goes_on(
 
 
 def test_a_server_that_dies_and_comes_back_has_everything(
-    known: Server, run_folder: Path, play: Play, caplog: pytest.LogCaptureFixture
+    trusted: Server, run_folder: Path, play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifests = simulate(members=3, generations=6)
-    writer = MlflowWriter(run_folder, known.uri, "survivor", "dots")
+    writer = MlflowWriter(run_folder, trusted.uri, "survivor", "dots")
     play(writer, manifests[:2], reason=None)
     settle(writer)
-    known.kill()
+    trusted.kill()
     play(writer, manifests[:4], reason=None, done=2)
     until = time.monotonic() + PATIENCE
     while writer.pending().failure is None and time.monotonic() < until:
         time.sleep(0.05)
     assert writer.pending().records == 2
     assert "training goes on: it does not answer" in caplog.text
-    known.start()
+    trusted.start()
     play(writer, manifests, done=4)
     assert writer.close(PATIENCE).records == 0
-    found = recorded(known.store, "survivor")
-    assert len(found) == 4, "no run was made twice"
-    assert all(steps(known.store, run) == list(range(6)) for run in found)
-    assert {run.info.status for run in found} == {"FINISHED"}
+    runs = recorded(trusted.store, "survivor")
+    assert len(runs) == 4, "no run was made twice"
+    assert all(steps(trusted.store, run) == list(range(6)) for run in runs)
+    assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_a_server_that_is_dead_at_the_end_gets_the_rest_by_sync(known: Server, run_folder: Path, play: Play) -> None:
+def test_a_server_that_is_dead_at_the_end_gets_the_rest_by_sync(trusted: Server, run_folder: Path, play: Play) -> None:
     manifests = simulate(members=2, generations=3)
-    writer = MlflowWriter(run_folder, known.uri, "later", "dots")
+    writer = MlflowWriter(run_folder, trusted.uri, "later", "dots")
     play(writer, manifests[:1], reason=None)
     settle(writer)
-    known.kill()
+    trusted.kill()
     play(writer, manifests, done=1)
     assert writer.close(2).records == 3
     wait_for_writers()
-    known.start()
+    trusted.start()
     sync(run_folder)
-    found = recorded(known.store, "later")
-    assert len(found) == 3
-    assert all(steps(known.store, run) == [0, 1, 2] for run in found)
+    runs = recorded(trusted.store, "later")
+    assert len(runs) == 3
+    assert all(steps(trusted.store, run) == [0, 1, 2] for run in runs)
 
 
 def test_a_store_in_postgresql(run_folder: Path, play: Play, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -158,12 +158,12 @@ def test_a_store_in_postgresql(run_folder: Path, play: Play, tmp_path_factory: p
             with MlflowWriter(run_folder, uri, "elephant", "dots") as writer:
                 play(writer, simulate(members=3, generations=3))
             assert writer.pending().records == 0
-            found = recorded(uri, "elephant")
-            assert len(found) == 4
-            assert all(steps(uri, run) == [0, 1, 2] for run in found)
+            runs = recorded(uri, "elephant")
+            assert len(runs) == 4
+            assert all(steps(uri, run) == [0, 1, 2] for run in runs)
             (run_folder / "spool.ack").unlink()
             sync(run_folder, uri)
-            assert {run.info.run_id for run in recorded(uri, "elephant")} == {run.info.run_id for run in found}
+            assert {run.info.run_id for run in recorded(uri, "elephant")} == {run.info.run_id for run in runs}
     finally:
         shutil.rmtree(folder)
 

@@ -16,18 +16,18 @@ class Rising:
     """Sees one more at every look, over a few readings as MLflow's monitors do."""
 
     def __init__(self) -> None:
-        self.seen: list[float] = []
-        self.looks = 0
+        self.readings: list[float] = []
+        self.num_readings = 0
 
     def collect_metrics(self) -> None:
-        self.looks += 1
-        self.seen.append(float(self.looks))
+        self.num_readings += 1
+        self.readings.append(float(self.num_readings))
 
     def aggregate_metrics(self) -> dict[str, float]:
-        return {"rising": sum(self.seen) / len(self.seen)}
+        return {"rising": sum(self.readings) / len(self.readings)}
 
     def clear_metrics(self) -> None:
-        self.seen.clear()
+        self.readings.clear()
 
 
 class Broken(Rising):
@@ -52,10 +52,10 @@ def test_means_are_of_what_was_seen_since_the_last_time(monkeypatch: pytest.Monk
     monkeypatch.setattr(system_metrics, "_monitors", lambda: [monitor])
     sampled = SystemMetrics()
     try:
-        wait_until(lambda: monitor.looks >= 3)
+        wait_until(lambda: monitor.num_readings >= 3)
         first = sampled.pop_means()["system/rising"]
-        assert 1 < first < monitor.looks
-        wait_until(lambda: monitor.looks >= 8)
+        assert 1 < first < monitor.num_readings
+        wait_until(lambda: monitor.num_readings >= 8)
         assert sampled.pop_means()["system/rising"] > first + 1
     finally:
         sampled.stop()
@@ -87,7 +87,7 @@ def test_this_machine_has_a_load() -> None:
     assert means["system/system_memory_usage_megabytes"] > 0
 
 
-@pytest.mark.parametrize(("given", "seconds"), [("0.001", 0.1), ("7", 7), ("often", 10)])
-def test_how_often_it_looks(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -> None:
-    monkeypatch.setenv(INTERVAL, given)
+@pytest.mark.parametrize(("interval", "seconds"), [("0.001", 0.1), ("7", 7), ("often", 10)])
+def test_how_often_it_looks(monkeypatch: pytest.MonkeyPatch, interval: str, seconds: float) -> None:
+    monkeypatch.setenv(INTERVAL, interval)
     assert system_metrics._interval_seconds() == seconds

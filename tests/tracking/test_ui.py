@@ -45,9 +45,9 @@ def served(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_port_in_use_is_one_line_and_no_server(ready_folder: Path, port: int) -> None:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
         with pytest.raises(UserError, match=f"--port {port} on 127.0.0.1: is in use; choose another") as caught:
             serve(ready_folder, port=port)
     assert caught.value.exit_code == 2

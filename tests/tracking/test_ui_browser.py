@@ -62,15 +62,15 @@ def round_run(population: Server) -> dict[str, str]:
     return {"id": run["info"]["run_id"]}
 
 
-def wait(browser: webdriver.Chrome, found: Callable[[webdriver.Chrome], object]) -> object:
-    return WebDriverWait(browser, PATIENCE, poll_frequency=0.5).until(found)
+def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], object]) -> object:
+    return WebDriverWait(browser, PATIENCE, poll_frequency=0.5).until(condition)
 
 
 def failures(browser: webdriver.Chrome) -> list[str]:
     """Return errors of the console, but for what MLflow 3.17 asks for on a server without accounts."""
     own = ("users/current", "ResizeObserver", "AG Grid")
-    seen = [str(entry["message"]) for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    return [message for message in seen if not any(part in message for part in own)]
+    messages = [str(entry["message"]) for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    return [message for message in messages if not any(part in message for part in own)]
 
 
 def note_links(browser: webdriver.Chrome, population: Server, run_id: str) -> dict[str, str]:

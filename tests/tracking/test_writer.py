@@ -114,14 +114,14 @@ def test_every_round_names_the_images_that_it_trains_on(ready_folder: Path, play
         for path, (subset, images) in parts.items():
             data = DataIdentity(name="dots", fingerprint="ab" * 32, subset=subset, num_images=images)
             play(writer, [one.model_copy(update={"data": data}) for one in simulate(path, members=2, generations=1)])
-    seen = {}
+    datasets = {}
     for run in runs(ready_folder, "tags.kind = 'round'"):
         (used,) = run.inputs.dataset_inputs
         profile = json.loads(used.dataset.profile)
         assert (used.dataset.name, profile["fingerprint"], profile["shape"]) == ("dots", "ab" * 32, [1, 8, 8])
         assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
-        seen[run.data.tags["round"]] = (used.dataset.digest, profile["subset"], profile["num_images"])
-    assert seen == {"0": ("ab" * 6, None, 40), "0/leaf1/1": ("ab" * 6 + "-" + "cd" * 6, "cd" * 32, 12)}
+        datasets[run.data.tags["round"]] = (used.dataset.digest, profile["subset"], profile["num_images"])
+    assert datasets == {"0": ("ab" * 6, None, 40), "0/leaf1/1": ("ab" * 6 + "-" + "cd" * 6, "cd" * 32, 12)}
 
 
 def test_sending_everything_again_changes_nothing(ready_folder: Path, play: Play) -> None:
@@ -142,10 +142,10 @@ def test_a_resumed_run_adds_only_what_is_new(ready_folder: Path, play: Play) -> 
     assert {run.info.status for run in runs(ready_folder)} == {"KILLED"}
     with MlflowWriter(ready_folder, None, "one", "dots") as writer:
         play(writer, manifests, reason="converged", done=2)
-    found = runs(ready_folder)
-    assert len(found) == 4
-    assert {run.info.status for run in found} == {"FINISHED"}
-    assert all([step for step, _ in passes(ready_folder, run)] == [0, 1, 2, 3] for run in found)
+    all_runs = runs(ready_folder)
+    assert len(all_runs) == 4
+    assert {run.info.status for run in all_runs} == {"FINISHED"}
+    assert all([step for step, _ in passes(ready_folder, run)] == [0, 1, 2, 3] for run in all_runs)
     kinds = [record.content["kind"] for record in Spool(ready_folder).records(0)]
     assert kinds == ["run", "generation", "generation", "stopped", "generation", "generation", "finished"]
 

@@ -244,17 +244,6 @@ def test_a_stuck_worker_is_given_up() -> None:
     run(scenario())
 
 
-def test_the_time_limit_grows_in_proportion_to_the_work() -> None:
-    limit = TimeLimit(initial_seconds=1000.0, min_seconds=1.0, slack=20.0)
-    small, large = items(small=10, large=1000)
-    assert limit.seconds_for(large) == 1000.0
-    limit.observe(small, 2.0)
-    limit.observe(small, 1.0)
-    assert limit.seconds_for(small) == pytest.approx(40.0)
-    assert limit.seconds_for(large) == pytest.approx(4000.0)
-    assert limit.seconds_for(WorkItem("x", "score", 1.0, b"")) == 1000.0
-
-
 def test_workers_that_never_start_end_the_pool() -> None:
     async def scenario() -> None:
         workers = FakeWorkers(start_error=WorkerLost("no such library"))

@@ -1,4 +1,4 @@
-"""Bad input is one clear error each, whatever the metric; torch and numpy, float32 and lists are taken alike."""
+"""Bad input is one clear error, whatever the metric; torch and numpy, float32 and lists are accepted alike."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_without_a_test_half_both_parts_have_to_be_large_enough() -> None:
     assert metrics.sap(CODES, FACTORS).provenance.samples == {"train": 40, "test": 20}
 
 
-def test_torch_tensors_and_lists_are_taken() -> None:
+def test_torch_tensors_and_lists_are_accepted() -> None:
     torch = pytest.importorskip("torch")
     expected = metrics.mig(CODES, FACTORS).score
     assert metrics.mig(torch.tensor(CODES, requires_grad=True), torch.tensor(FACTORS)).score == expected
@@ -96,7 +96,7 @@ def test_float32_is_binned_as_float32() -> None:
     np.testing.assert_array_equal(metrics.discretise(codes)[:, 0], expected)
 
 
-def test_unknown_words_name_the_nearest() -> None:
+def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'quantile'"):
         metrics.mig(CODES, FACTORS, estimator="quantil")
     with pytest.raises(UserError, match="did you mean 'protocol'"):
@@ -114,5 +114,5 @@ def test_values_of_factors_may_be_any_numbers() -> None:
 
 def test_import_is_light() -> None:
     script = "import sys, pbt_disent.metrics; print([m for m in ('torch', 'scipy', 'sklearn') if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"

@@ -14,11 +14,9 @@ from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.runs import create_run
 from pbt_disent.training.group import Group
 from pbt_disent.types import Json
-from studies.cells import Cell
 from studies.cli import main
-from studies.contract import STUDIES
-from studies.robustness import configured, run_cell
-from studies.spread import Goal, draw_boxes, tabulate
+from studies.robustness import Hypothesis, cell_config, draw_figure, format_table, run_cell
+from studies.study import STUDIES, Cell
 
 STUDY = STUDIES["robustness"]()
 WORLDS = ("rooms", "sprites", "incomplete")
@@ -27,8 +25,8 @@ UNIT = 64
 
 
 def cell(arm: str, world: str = "rooms", seed: int = 1) -> Cell:
-    (found,) = [one for one in STUDY.cells([arm], [seed]) if one.arm == f"{world}/{arm}"]
-    return found
+    (match,) = [candidate for candidate in STUDY.cells([arm], [seed]) if candidate.arm == f"{world}/{arm}"]
+    return match
 
 
 def small(arm: str, units: int) -> Cell:
@@ -75,14 +73,14 @@ def test_cells_compare_all_arms_of_a_world_before_the_next_one() -> None:
 @pytest.mark.parametrize("arm", STUDY.arms)
 def test_every_arm_is_a_config_with_the_same_budget(arm: str) -> None:
     for world in WORLDS:
-        config = configured(cell(arm, world))
+        config = cell_config(cell(arm, world))
         assert config.spend_budget
         assert config.budget == 1_179_648 // (1 if arm in EQUAL else 3)
         assert config.budget <= 1_200_000
 
 
 def test_random_search_differs_from_pbt_in_its_method_alone() -> None:
-    random, selected = (configured(cell(arm)).dump() for arm in ("random-search", "pbt-u-vae"))
+    random, selected = (cell_config(cell(arm)).dump() for arm in ("random-search", "pbt-u-vae"))
     assert {key for key in random if random[key] != selected[key]} == {"method"}
 
 
@@ -91,7 +89,7 @@ def test_the_incomplete_world_misses_thirty_percent_and_has_two_correlated_facto
 
     from pbt_disent import data
 
-    section = configured(cell("fixed", "incomplete")).data
+    section = cell_config(cell("fixed", "incomplete")).data
     world = data.load(section.name, **section.options)
     factors = world.factors(np.arange(len(world)))
     assert factors is not None
@@ -114,7 +112,7 @@ def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypat
     paid = {}
     for arm in EQUAL:
         counted = 0
-        prepared = api.prepare(create_run(configured(small(arm, 48)), arm, tmp_path, None))
+        prepared = api.prepare(create_run(cell_config(small(arm, 48)), arm, tmp_path, None))
         result = api.execute(prepared, api.in_process, Observers([])).result
         assert result.images == counted, arm
         if arm.startswith("rpu"):
@@ -143,16 +141,16 @@ def figures(mig: float) -> Json:
 
 def test_the_table_gives_median_quartiles_and_worst_seed() -> None:
     results = {Cell("w/a", seed, {}): figures(mig) for seed, mig in enumerate((0.5, 0.1, 0.3, 0.4, 0.2))}
-    lines = tabulate(["w", "empty"], ["a", "b"], results).splitlines()
+    lines = format_table(["w", "empty"], ["a", "b"], results).splitlines()
     assert lines[-1] == "| w | a | 5 | 0.30 (0.20–0.40) | 0.10 | 0.15 (0.10–0.20) | 0.05 | 2.0 (1.0–2.0) | 0 | 1,000 |"
     assert len(lines) == 5
-    figure = draw_boxes(["w", "empty"], ["a", "b"], results)
+    figure = draw_figure(["w", "empty"], ["a", "b"], results)
     assert [axes.get_title() for axes in figure.axes[:2]] == ["w", "empty"]
     (dots,) = figure.axes[0].collections
     assert sorted(dots.get_offsets()[:, 0].tolist()) == [0.1, 0.2, 0.3, 0.4, 0.5]  # type: ignore[union-attr]
 
 
-def test_the_verb_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = cell("fixed")
     row = {"arm": one.arm, "seed": one.seed, "digest": one.digest, "result": figures(0.5)}
     AppendOnlyLog(tmp_path / "robustness.jsonl").append([row])
@@ -161,15 +159,15 @@ def test_the_verb_writes_the_figure_beside_the_table(tmp_path: Path, capsys: pyt
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_goals_compare_the_seeds_that_both_arms_have() -> None:
-    goals = [
-        Goal(arm="a", against="b", figure="mig", of="worst", says="worst"),
-        Goal(arm="a", against="b", figure="learned", more=True, says="more"),
-        Goal(arm="a", against="c", figure="mig", says="nothing to compare"),
+def test_hypotheses_compare_the_seeds_that_both_arms_have() -> None:
+    hypotheses = [
+        Hypothesis(arm="a", against="b", figure="mig", of="worst", text="worst"),
+        Hypothesis(arm="a", against="b", figure="learned", more=True, text="more"),
+        Hypothesis(arm="a", against="c", figure="mig", text="nothing to compare"),
     ]
     scores = {"a": (0.5, 0.3, 0.9), "b": (0.4, 0.1)}
     results = {Cell(f"w/{arm}", seed, {}): figures(mig) for arm, row in scores.items() for seed, mig in enumerate(row)}
-    lines = tabulate(["w"], ["a", "b"], results, goals).splitlines()
+    lines = format_table(["w"], ["a", "b"], results, hypotheses).splitlines()
     assert lines[-2:] == [
         "| worst | w | 2 | worst mig | 0.30 | 0.25 | yes |",
         "| more | w | 2 | median learned | 2.00 | 1.00 | yes |",

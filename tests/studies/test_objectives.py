@@ -9,11 +9,9 @@ import pytest
 
 from pbt_disent.models import OBJECTIVES
 from pbt_disent.types import Json
-from studies.ablations import COLUMNS, Claim, Description, brief, table
-from studies.cells import Cell
 from studies.cli import main
-from studies.contract import STUDIES
-from studies.objectives import run_cell
+from studies.objectives import COLUMNS, AblationDesign, Claim, format_summary, format_table, run_cell
+from studies.study import STUDIES, Cell
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +23,7 @@ def small(arm: str) -> Cell:
     """Return an arm's cell on 72 images, trained for three steps."""
     (cell,) = STUDY.cells([arm], [1])
     data = {"name": "rooms", "options": {"size": 32, "grid": GRID}}
-    return replace(cell, description={**cell.description, "images": 192, "data": data})
+    return replace(cell, description={**cell.description, "image_passes": 192, "data": data})
 
 
 def test_every_objective_is_in_the_study() -> None:
@@ -49,14 +47,14 @@ def figures(mig: float, error: float = 0.001) -> Json:
 
 
 def test_the_table_counts_the_seeds_that_show_a_claim() -> None:
-    described = Description(
+    design = AblationDesign(
         revision=1,
         seeds=(1, 2, 3),
-        images=10,
+        image_passes=10,
         data={},
         shared={},
         arms={"new": {"objective": {}}, "old": {"objective": {}}},
-        claims=(Claim(arm="new", against="old", quantity="mig", says="more"),),
+        claims=(Claim(arm="new", against="old", figure="mig", text="more"),),
     )
     scores = {"new": (0.5, 0.2, 0.4), "old": (0.1, 0.3, 0.2)}
     results = {
@@ -64,19 +62,19 @@ def test_the_table_counts_the_seeds_that_show_a_claim() -> None:
         for arm, row in scores.items()
         for seed, score in enumerate(row, start=1)
     }
-    lines = table(described, results).splitlines()
+    lines = format_table(design, results).splitlines()
     assert (
         "| new | 3 | 0.40 (0.20) | 0.50 (0.50) | 0.50 (0.50) | 2.00 (2.00) | 0.100 (0.100) | none | 9.0 (9.0) |"
         in lines
     )
     assert lines[-1] == "| new | old | more | mig | 0.400 | 0.200 | 2 of 3 | 2.00 |"
-    assert brief(described, results).splitlines()[-1] == (
+    assert format_summary(design, results).splitlines()[-1] == (
         "| new<br>old | more MIG: 2 of 3 | 0.40 (0.20)<br>0.20 (0.10) | 0.50 (0.50)<br>0.50 (0.50) "
         "| 0.50 (0.50)<br>0.50 (0.50) | 2.00 (2.00)<br>1.00 (1.00) | 0.100 (0.100)<br>0.100 (0.100) | none<br>none |"
     )
 
 
-def test_the_verb_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_table_where_it_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- study:objectives -->\nold\n<!-- /study:objectives -->\nafter\n")
     arguments = ["objectives", "--table", "--folder", str(tmp_path), "--into", str(page)]
