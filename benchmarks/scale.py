@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
-from pbt_disent.rounds.budget import Budget, RoundBudget, budget
+from pbt_disent.rounds.budget import RoundCost, RunCost, run_cost
 from pbt_disent.types import Json
 
-__all__ = ["GPUS", "RATES", "MeasuredParts", "RunCost", "format_scale", "measured_parts", "round_cost"]
+__all__ = ["GPUS", "RATES", "MeasuredParts", "RunHours", "format_scale", "measured_parts", "round_cost"]
 
 PRESET = "rooms-paper"
 GPUS = (1, 8, 64)
@@ -53,7 +53,7 @@ class MeasuredParts:
 
 
 @dataclass(frozen=True)
-class RunCost:
+class RunHours:
     """The cost of a run, or of a part of it.
 
     Args:
@@ -86,9 +86,9 @@ class RunCost:
         name = max(losses, key=lambda loss: losses[loss])
         return f"{name}, {100 * losses[name] / self.hours:.1f} %"
 
-    def __add__(self, other: RunCost) -> RunCost:
+    def __add__(self, other: RunHours) -> RunHours:
         names = ("hours", "busy", "idle", "scoring", "driving", "storing")
-        return RunCost(gpus=self.gpus, **{name: getattr(self, name) + getattr(other, name) for name in names})
+        return RunHours(gpus=self.gpus, **{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 def measured_parts(results: Json) -> MeasuredParts:
@@ -118,18 +118,18 @@ def measured_parts(results: Json) -> MeasuredParts:
     )
 
 
-def round_cost(part: RoundBudget, parts: MeasuredParts, gpus: int, rate: float, replicas: int) -> RunCost:
+def round_cost(part: RoundCost, parts: MeasuredParts, gpus: int, rate: float, replicas: int) -> RunHours:
     """Return the cost of the rounds of one kind.
 
     Args:
-        part: The rounds in the budget.
+        part: The rounds of one kind.
         parts: The measured parts.
         gpus: The number of GPUs, which all train at once, one model each.
         rate: The image passes of a GPU in a second.
         replicas: The number of models of a member.
     """
     models_by_generation = [max(part.first, part.models)] + [part.models] * (part.generations - 1)
-    training = part.images / rate
+    training = part.num_images / rate
     waves = sum(math.ceil(models / gpus) for models in models_by_generation)
     filled = sum(models / gpus for models in models_by_generation)
     members = sum(models / replicas for models in models_by_generation)
@@ -138,7 +138,7 @@ def round_cost(part: RoundBudget, parts: MeasuredParts, gpus: int, rate: float, 
     driving = members * parts.driver + sum(models_by_generation) * parts.dispatch
     storing = waves * (parts.write + parts.restore)
     hours = part.rounds / 3600
-    return RunCost(
+    return RunHours(
         hours=hours * (busy + idle + scoring + driving + storing),
         gpus=gpus,
         busy=hours * busy,
@@ -151,17 +151,18 @@ def round_cost(part: RoundBudget, parts: MeasuredParts, gpus: int, rate: float, 
 
 def format_scale(results: Json) -> str:
     """Return the generated part of the page on scale, as Markdown."""
-    parts, costs = measured_parts(results), budget(load_config(PRESET))
-    tracked = sum(part.rounds * part.generations * part.models / _replicas(part) for part in costs.parts) * parts.track
+    parts, costs = measured_parts(results), run_cost(load_config(PRESET))
+    tracked = sum(part.rounds * part.generations * part.models / _replicas(part) for part in costs.rounds) * parts.track
     rounds = [
-        f"{part.name} {part.rounds} x {part.models} models x {part.generations} generations x {part.images:,} images"
-        for part in costs.parts
+        f"{part.name} {part.rounds} x {part.models} models x {part.generations} generations "
+        f"x {part.num_images:,} images"
+        for part in costs.rounds
     ]
-    disk = costs.disk(parts.checkpoint_bytes) / 1e9
+    disk = costs.disk_bytes(parts.checkpoint_bytes) / 1e9
     lines = [
         *_measured_list(results, parts),
         "",
-        f"`{PRESET}` is {costs.passes:,} image passes at most: {'; '.join(rounds)}.",
+        f"`{PRESET}` is {costs.image_passes:,} image passes at most: {'; '.join(rounds)}.",
         "",
         *(line for rate in RATES for line in _table(costs, parts, rate)),
         f"Whatever the GPUs, the checkpoints take {disk:.1f} GB of disk at most, the MLflow writer is busy for "
@@ -189,7 +190,7 @@ def _measured_list(results: Json, parts: MeasuredParts) -> list[str]:
     return lines
 
 
-def _table(costs: Budget, parts: MeasuredParts, rate: int) -> list[str]:
+def _table(costs: RunCost, parts: MeasuredParts, rate: int) -> list[str]:
     lines = [
         f"At {rate:,} image passes a second on each GPU:",
         "",
@@ -197,7 +198,7 @@ def _table(costs: Budget, parts: MeasuredParts, rate: int) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for gpus in GPUS:
-        by_round = [round_cost(part, parts, gpus, rate, _replicas(part)) for part in costs.parts]
+        by_round = [round_cost(part, parts, gpus, rate, _replicas(part)) for part in costs.rounds]
         whole = by_round[0] + by_round[1] + by_round[2]
         cells = [*(_format_hours(cost.hours) for cost in (*by_round, whole)), f"{whole.hours * gpus:,.0f}"]
         share = f"{100 * whole.busy / whole.hours:.0f} %"
@@ -205,7 +206,7 @@ def _table(costs: Budget, parts: MeasuredParts, rate: int) -> list[str]:
     return [*lines, ""]
 
 
-def _replicas(part: RoundBudget) -> int:
+def _replicas(part: RoundCost) -> int:
     """Return the number of models of a member: one in the final round."""
     return 1 if part.name.startswith("final") else REPLICAS
 

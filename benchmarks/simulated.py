@@ -10,16 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from benchmarks.machine import private_mib
-from pbt_disent.config import Mutable, PopulationConfig
-from pbt_disent.population.engine import Kind, RoundSpec, run_population
+from pbt_disent.config import Hyperparameter, PopulationConfig
+from pbt_disent.models.contract import ObjectiveOptions, hyperparameter
+from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import Event, GenerationCommitted, Phase
-from pbt_disent.population.executor import Executor, ScoreTask
+from pbt_disent.population.executor import Executor, LabelLevel, ScoreTask
 from pbt_disent.population.fitness import MemberScore
+from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
+from pbt_disent.population.manifest import DataIdentity
+from pbt_disent.population.spec import RoundSpec
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.lease import Lease
@@ -34,17 +40,27 @@ __all__ = [
     "run_sleeping_population",
 ]
 
-SLEEP_SPACE = {"rate": Mutable(default=1.0, low=0.01, high=100.0, log=True)}
 POINTS, LATENTS = 200, 4
 
-INSTANT_SPACE = {
-    "lr": Mutable(default=1e-3, low=1e-5, high=1e-1, log=True),
-    "beta": Mutable(default=4.0, low=1.0, high=100.0, log=True),
-    "batch_size": Mutable(default=64, low=16, high=1024, log=True, integer=True),
-}
-"""The search space of a beta-TCVAE's population."""
 LOSSES = {"loss": 40.0, "reconstruction": 30.0, "kl": 10.0, "total_correlation": 0.5}
 INFORMATION = (3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.01, 0.01, 0.01, 0.01)
+
+
+class SleepOptions(ObjectiveOptions):
+    """The options of members that sleep."""
+
+    name: ClassVar[str] = "sleep"
+
+    seconds: Hyperparameter = hyperparameter(0.0, 0.0, 3600.0, log=False, description="How long a member sleeps.")
+
+
+class InstantOptions(ObjectiveOptions):
+    """The search space of a beta-TCVAE's population."""
+
+    name: ClassVar[str] = "instant"
+
+    lr: Hyperparameter = hyperparameter(1e-3, 1e-5, 1e-1, description="The learning rate.")
+    beta: Hyperparameter = hyperparameter(4.0, 1.0, 100.0, description="The weight of the total correlation.")
 
 
 class SleepingTrainer:
@@ -68,7 +84,7 @@ class SleepingTrainer:
             self._blobs.put_array(codes.astype(np.float32), durable=False),
             ((1.0,) * LATENTS,),
             ({},),
-            task.images,
+            task.image_passes,
         )
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
@@ -121,16 +137,17 @@ def run_sleeping_population(
             size=members,
             replicas=1,
             max_generations=generations,
-            images_per_generation=1,
+            image_passes_per_generation=1,
             converged_generations=generations + 1,
-            cutoff=0.25,
+            exploit={"cutoff": 0.25},
         ),
-        kinds=(Kind("sleep", SLEEP_SPACE, {"seconds": seconds}),),
-        fitness="leaf_mig",
-        options={"leaves": [[{"rows": rows, "labels": labels}]]},
+        objectives={"sleep": SleepOptions.model_validate({"seconds": seconds})},
+        fitness=LeafMIGFitness(),
+        labels=((LabelLevel(rows, labels),),),
         subset=None,
         set_size=POINTS,
         probe=rows,
+        data=DataIdentity(name="none", fingerprint="0" * 64, subset=None, num_images=POINTS),
     )
     observer = GenerationTimes()
     try:
@@ -167,7 +184,7 @@ class InstantExecutor:
         for task in tasks:
             checkpoint, codes = self._file(f"{task.key}"), self._file(f"codes of {task.key}")
             outcomes.append(
-                TrainOutcome(task.key, "ok", (checkpoint,), codes, (INFORMATION,), (dict(LOSSES),), task.images)
+                TrainOutcome(task.key, "ok", (checkpoint,), codes, (INFORMATION,), (dict(LOSSES),), task.image_passes)
             )
         self.seconds += time.perf_counter() - start
         for outcome in outcomes:
@@ -260,15 +277,15 @@ def run_instantly(
             size=members,
             replicas=1,
             max_generations=generations,
-            images_per_generation=1000,
+            image_passes_per_generation=1000,
             converged_generations=generations + 1,
         ),
-        kinds=(Kind("betatcvae", INSTANT_SPACE, {"anneal": 0.0}),),
-        fitness="udr",
-        options={},
+        objectives={"instant": InstantOptions()},
+        fitness=UDRFitness(),
         subset=None,
         set_size=1000,
         probe="0" * 64,
+        data=DataIdentity(name="none", fingerprint="0" * 64, subset=None, num_images=1000),
     )
     journal = RoundJournal(folder, BlobStore(folder / "blobs"), lease)
     costs = DriverCosts(executor, watch_memory)

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 
 from benchmarks.baselines.vae import PlainVAE, pythae_models, pythae_step, train_step
-from pbt_disent.config import ObjectiveConfig
 from pbt_disent.data import load
-from pbt_disent.models import resolve
-from pbt_disent.models.contract import Objective
-from pbt_disent.models.resolve import ResolvedObjective, build
+from pbt_disent.models.build import build
+from pbt_disent.models.contract import Objective, ObjectiveOptions, load_options
 from pbt_disent.training.batches import batches
 from pbt_disent.training.group import Group, Replica
 from pbt_disent.training.replaying import replaying
@@ -38,7 +36,7 @@ Implementation = Literal["ours", "plain", "pythae"]
 
 def build_beta_tcvae(
     shape: tuple[int, int, int], *, dataset_size: int, seed: int = 0, **options: float
-) -> tuple[ResolvedObjective, Objective]:
+) -> tuple[ObjectiveOptions, Objective]:
     """Return the options of a beta-TCVAE and a model with them, by default for batches of 64 with beta = 6.
 
     Args:
@@ -47,12 +45,10 @@ def build_beta_tcvae(
         seed: The seed of the weights.
         **options: Options of the objective in place of the default ones.
     """
-    config = ObjectiveConfig.model_validate({"name": "betatcvae", "batch_size": 64, "lr": 1e-3, "beta": 6.0, **options})
-    resolved = resolve(config, shape)
+    values = {"batch_size": 64, "lr": 1e-3, "beta": 6.0, **options}
+    resolved = load_options("betatcvae", values).resolve(shape)
     weights = torch.Generator().manual_seed(seed)
-    return resolved, build(
-        resolved.name, resolved.settings, resolved.complete({}), shape, dataset_size, generator=weights
-    )
+    return resolved, build(resolved, resolved.fixed, shape, dataset_size, generator=weights)
 
 
 class TrainingSteps:
@@ -88,7 +84,6 @@ class TrainingSteps:
             "beta": self.BETA,
             "latents": self.LATENTS,
         }
-        self._resolved, _ = build_beta_tcvae(self._shape, dataset_size=self.IMAGES, **self._options)
         self._contexts = contextlib.ExitStack()
 
     def in_own_process(self, implementation: Implementation) -> Step:
@@ -118,7 +113,7 @@ class TrainingSteps:
         replicas = [
             Replica(model, model.optimizers(), noise) for model, noise in zip(models, self._noise(), strict=True)
         ]
-        group = Group(replicas, WorkerContext("", "", self._resolved.name, self._resolved.settings))
+        group = Group(replicas, WorkerContext("", ""))
         self._contexts.enter_context(group.training())
         supervision, steps, sums = Supervision(), 0, np.zeros(self.replicas)
         constant = (self.BETA - 1) * (self.LATENTS - 1) * math.log(self.IMAGES)
@@ -215,15 +210,14 @@ class GpuTrainingSteps(TrainingSteps):
         noise = self._noise()
         models = [self._build(replica).train() for replica in range(self.replicas)]
         replicas = [Replica(model, model.optimizers(), noise[index]) for index, model in enumerate(models)]
-        name, settings = self._resolved.name, self._resolved.settings
-        context = WorkerContext("", "", name, settings, device="cuda", stacked=stacked, bf16=bf16)
+        context = WorkerContext("", "", device="cuda", stacked=stacked, bf16=bf16)
         resident, order, done = ResidentImages.load(self._images, "cuda"), np.random.default_rng(0), 0
         assert resident is not None
 
         def take_steps(steps: int) -> list[float]:
             nonlocal done
             group = Group(replicas, context)
-            feed = resident.told(Supervision(), self._order(steps, order), order)
+            feed = resident.feed(Supervision(), self._order(steps, order), order)
             with group.training(), replaying(group, feed, done, steps) as take_step:
                 for step in range(steps):
                     take_step(step)

@@ -16,17 +16,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from pbt_disent import data as data_module
-from pbt_disent.config import ObjectiveConfig, SupervisionConfig
+from pbt_disent.config import SupervisionConfig
 from pbt_disent.data.base import ImageData
 from pbt_disent.data.selection import split
 from pbt_disent.data.storage import materialise
 from pbt_disent.metrics import MetricInputs, gaussian_total_correlation, reconstruction_error, score
-from pbt_disent.models import LatentModel, resolve
+from pbt_disent.models import LatentModel
+from pbt_disent.models.contract import load_options
 from pbt_disent.models.encoding import to_unit
 from pbt_disent.models.objectives.strkm import StRKM
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.training.given import given_to, labelled_factors, with_classes
 from pbt_disent.training.member import Trainer
+from pbt_disent.training.supervision import labelled_factors, store_supervision, with_classes
 from pbt_disent.training.tasks import TaskKey, TrainTask, WorkerContext
 from pbt_disent.types import FloatArray, IntArray, Json, UInt8Array
 from studies.study import STUDIES, Cell, Results, Study
@@ -164,29 +165,22 @@ def run_cell(cell: Cell) -> Json:
 def _train(cell: Cell, world: ImageData, folder: Path) -> tuple[LatentModel, UInt8Array]:
     description = cell.description
     supervision = SupervisionConfig.model_validate(description["supervision"])
-    section = with_classes(ObjectiveConfig.model_validate(description["objective"]), supervision, world)
-    resolved = resolve(section, world.shape)
-    values = resolved.complete({name: mutable.default for name, mutable in resolved.space.items()})
+    section = dict(description["objective"])
+    options = with_classes(load_options(section.pop("name"), section), supervision, world).resolve(world.shape)
     stored = materialise(world, folder / "images")
     blobs = BlobStore(folder / "blobs")
     training, _ = split(len(world), HELD_OUT)
-    supervision_files = given_to([resolved.name], supervision, world, training, blobs)
-    context = WorkerContext(
-        store=blobs.root,
-        images=str(stored.folder),
-        objective=resolved.name,
-        settings=resolved.settings,
-        labels=supervision_files.get("labels"),
-        partners=supervision_files.get("partners"),
-    )
+    context = WorkerContext(store=blobs.root, images_dir=str(stored.folder))
     task = TrainTask(
         key=TaskKey("study", 0, 0, (0,)),
         seed=cell.seed,
+        objective=options,
         origins=(None,),
-        hyperparameters=values,
-        images=description["image_passes"],
+        hyperparameters=options.defaults,
+        image_passes=description["image_passes"],
         subset=blobs.put_array(training.astype(np.int64)),
         probe=blobs.put_array(np.arange(min(len(world), 256))),
+        supervision=store_supervision([options], supervision, world, training, blobs),
     )
     outcome = Trainer(context).train(task)
     if outcome.status != "ok":

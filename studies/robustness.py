@@ -24,7 +24,7 @@ from pbt_disent.data.base import ImageData
 from pbt_disent.metrics import MetricInputs, score
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Observers
-from pbt_disent.rounds.method import Result
+from pbt_disent.rounds.method import RunResult
 from pbt_disent.store.runs import create_run
 from pbt_disent.types import Json
 from studies.study import STUDIES, Cell, Results, Study
@@ -135,7 +135,7 @@ def run_cell(cell: Cell) -> Json:
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as temporary:
         folder = create_run(cell_config(cell), "cell", Path(temporary), None)
         prepared = api.prepare(folder, device=device)
-        outcome = api.execute(prepared, api.in_process, Observers([]))
+        outcome = api.execute(prepared, Observers([]), api.InProcess())
         if outcome.model is None:
             raise RuntimeError(f"{cell.arm}, seed {cell.seed}: no member ever had a score")
         return {**_figures(outcome.model, prepared.data), **_account(outcome.result), "device": device}
@@ -157,8 +157,8 @@ def _figures(model: LatentModel, world: ImageData) -> Json:
     }
 
 
-def _account(result: Result) -> Json:
-    return {"passes": result.images, "ends": [leaf.reason for leaf in result.leaves]}
+def _account(result: RunResult) -> Json:
+    return {"passes": result.image_passes, "ends": [leaf.reason for leaf in result.leaves]}
 
 
 def format_table(

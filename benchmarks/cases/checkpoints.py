@@ -28,8 +28,8 @@ def prepare_write(setup: Setup) -> Comparison:
     from pbt_disent.training.checkpoint import dump
 
     shape = setup.pick((1, 64, 64), (1, 64, 64), (1, 32, 32))
-    resolved, objective = build_beta_tcvae(shape, dataset_size=1000)
-    content = bytearray(dump(resolved.name, objective, _take_step(objective), 1))
+    _, objective = build_beta_tcvae(shape, dataset_size=1000)
+    content = bytearray(dump(objective, _take_step(objective), 1))
     blobs, folder, numbers = BlobStore(setup.folder / "blobs"), setup.folder / "plain", count()
     folder.mkdir()
 
@@ -87,11 +87,11 @@ def prepare_copy(setup: Setup) -> Comparison:
     (_, our_copy), (_, tune_copy) = (build_beta_tcvae(shape, dataset_size=1000, seed=seed) for seed in (2, 3))
     parent_optimizers, our_optimizers, tune_optimizers = map(_take_step, (parent, our_copy, tune_copy))
     blobs, file = BlobStore(setup.folder / "blobs"), setup.folder / "parent.pt"
-    digest = blobs.put(dump(resolved.name, parent, parent_optimizers, 1))
-    task = TrainTask(TaskKey("0", 1, 0, (0,)), 0, (digest,), resolved.complete({}), 1000, None, digest)
+    digest = blobs.put(dump(parent, parent_optimizers, 1))
+    task = TrainTask(TaskKey("0", 1, 0, (0,)), 0, resolved, (digest,), resolved.fixed, 1000, None, digest)
 
     def ours() -> None:
-        restore(blobs.get(digest), resolved.name, our_copy, our_optimizers)
+        restore(blobs.get(digest), our_copy, our_optimizers)
 
     def tune() -> None:
         state = {

@@ -200,6 +200,7 @@ def prepare_board(setup: Setup) -> Scaling:
 
 async def _run_on_board(members: int) -> Sequence[float]:
     """Run some generations without work, and return what each took."""
+    from pbt_disent.models.contract import load_options
     from pbt_disent.training.tasks import TaskKey, TrainTask
     from pbt_disent.tune.board import Board
     from pbt_disent.tune.executor import split_into_cohorts
@@ -232,12 +233,13 @@ async def _run_on_board(members: int) -> Sequence[float]:
         scheduler.on_trial_result(None, tune_trial, {"generation": cohort.generation, "cohort": cohort.index})
         return cohort.id
 
+    objective = load_options("betatcvae", {})
     seconds: list[float] = []
     finished: list[tuple[CohortId, ...]] = [()] * TRIALS
     for generation in range(BOARD_GENERATIONS):
         values = {"lr": 1e-3, "beta": 4.0, "batch_size": 64.0}
         tasks = [
-            TrainTask(TaskKey("0", generation, member, (0,)), 0, ("0" * 64,), values, 1000, None, "0" * 64)
+            TrainTask(TaskKey("0", generation, member, (0,)), 0, objective, ("0" * 64,), values, 1000, None, "0" * 64)
             for member in range(members)
         ]
         start = time.perf_counter()

@@ -52,7 +52,7 @@ def _first_step(runs: Path) -> float:
     """Start the demo with tasks of one step, wait for the first checkpoint, and stop the run."""
     command = (
         sys.executable, "-m", "pbt_disent", "run", "demo", "--runs", str(runs), "--name", "first",
-        "--set", "population.images_per_generation=64",
+        "--set", "population.image_passes_per_generation=64",
     )  # fmt: skip
     start = time.perf_counter()
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -32,6 +32,7 @@ from pbt_disent.tracking.flavor import save_flavor
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.uploader import sync
 from pbt_disent.tracking.writer import MlflowWriter
+from tests.objectives import options_of
 from tests.simulated import simulate
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 SHAPE = (1, 32, 32)
 NAMES = ["x", "rotation", "f2"]
-from tests.objectives import options_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), dtype=np.uint8)
 PICKLED = {".pkl", ".pickle", ".pt", ".pth", ".joblib", ".bin"}
