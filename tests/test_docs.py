@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
@@ -17,13 +18,23 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_hook() -> Callable[[str], ModuleType]:
+    """Import a file of docs/, which is no package."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def generate(load_hook: Callable[[str], ModuleType]) -> ModuleType:
+    return load_hook("generate")
 
 
 def test_every_option_of_the_config_is_on_the_page(generate: ModuleType) -> None:
@@ -65,3 +76,11 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_pages_exists_with_its_options(command: str) -> None:
     assert check_command(command) == "pbt-disent"
+
+
+def test_doctests_are_fenced_wherever_they_stand(load_hook: Callable[[str], ModuleType]) -> None:
+    text = "Return 1.\n\n>>> one()\n1\n\nArgs:\n    x: The x.\n\nExample:\n    >>> two(\n    ...     2)\n    2\n"
+    assert load_hook("docstrings").fence_examples(text) == (
+        "Return 1.\n\n```pycon\n>>> one()\n1\n```\n\nArgs:\n    x: The x.\n\nExamples:\n"
+        "    ```pycon\n    >>> two(\n    ...     2)\n    2\n    ```\n"
+    )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pbt_disent.config import Config
 
 __all__ = [
+    "DEFAULT_DASHBOARD",
     "AsJson",
     "Changes",
     "ConfigName",

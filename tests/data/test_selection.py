@@ -55,6 +55,8 @@ def test_a_rule_keeps_exactly_what_it_says(sprites: ImageData, where: str, holds
         ("shape ==", "is no rule"),
         ("shape", "compares nothing"),
         ("__import__('os').system('true') == 0", "not allowed"),
+        ("shape.size == 576", "not allowed"),
+        ("x.tofile('stolen') == 0", "not allowed"),
         ("shape + 1 == 2", "not allowed"),
         ("shape == 'heart'", "not allowed"),
         ("shape is 1", "not allowed"),
