@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -27,6 +27,23 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
+OPTIONS_HEAD = """# Options
+
+A config is a YAML file, a preset, or either of them with single values changed by `--set KEY=VALUE`, such as
+`--set population.size=16`. Unknown keys and values out of bounds are refused in one line.
+
+What is chosen by name is a *component* with options of its own. A config gives its name, or a mapping of its name and
+its options:
+
+```yaml
+population:
+  exploit: truncation
+  fitness: {name: udr, alpha: 0.05}
+```
+
+An objective's hyperparameter is searched within its bounds: `lr: {low: 1e-4, high: 1e-3}` narrows them,
+`batch_size: {choices: [64, 128]}` lists the values, and `beta: 6` fixes it. `pbt-disent options [KIND [NAME]]` prints
+what is below."""
 METRICS_HEAD = """# Metrics
 
 Every metric is a pure function of arrays and returns a frozen result with all its parts; `score` computes several at
@@ -120,58 +137,83 @@ def commands_page() -> str:
 
 
 def options_page() -> str:
-    """Return every option of the config and of all that is chosen in it by name."""
+    """Return every option of the config and of all components that it can name."""
     from pbt_disent.config import Config
+    from pbt_disent.data.loading import ViewOptions
+    from pbt_disent.registry import KINDS
 
-    parts = [
-        "# Options",
-        "A config is a YAML file, a preset, or both with `--set KEY=VALUE` on top: "
-        "`--set population.size=16`. Unknown keys and values out of bounds are refused in one line.",
-        "## The config",
-        option_table(Config),
-    ]
+    parts = [OPTIONS_HEAD, "## The config", option_table(Config)]
     for name, section in sections(Config):
-        parts += [f"## {name}", cleandoc(section.__doc__ or ""), option_table(section)]
-    parts += list(component_parts())
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {name}", summary_of(section), option_table(section)]
+    for kind in KINDS:
+        parts += [f"## {kind.capitalize()} {{#{kind}}}"]
+        if kind in ("reader", "world"):
+            parts += ["Besides their own options, all readers and worlds take:", option_table(ViewOptions)]
+        parts += component_parts(kind)
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the sections below a model of the config, with their dotted names."""
     for name, field in model.model_fields.items():
-        section = section_of(field.annotation)
-        if section is not None and not is_component(section):
+        section = section_of(field)
+        if section is not None:
             yield prefix + name, section
             yield from sections(section, f"{prefix}{name}.")
 
 
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that a field holds, if it holds one."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the section that a field of the config holds, if it holds one."""
+    from pbt_disent.config.sections import Section
+
+    for annotation in (field.annotation, *get_args(field.annotation)):
+        if isclass(annotation) and issubclass(annotation, Section):
+            return annotation
     return None
 
 
-def is_component(model: type[BaseModel]) -> bool:
-    """Return whether a field with this model holds a component: a name, and the component's own options."""
-    return model.model_fields.keys() == {"name"}
+def component_parts(kind: str) -> Iterator[str]:
+    """Yield heading, description and options of every component of a kind."""
+    from pbt_disent.registry import components, options_class
+
+    registry = components(kind)
+    for name in registry:
+        options = options_class(registry[name])
+        yield f"### {name} {{#{kind}-{name}}}"
+        yield summary_of(registry[name])
+        yield option_table(options) if options is not None else ""
+
+
+def summary_of(documented: type) -> str:
+    """Return the first paragraph of a docstring."""
+    return cleandoc(documented.__doc__ or "").split("\n\n")[0]
 
 
 def option_table(model: type[BaseModel]) -> str:
-    """Return the fields of a model as a table, sections left out."""
+    """Return the options of a model as a table, sections left out."""
     rows = [
-        f"| `{name}` | {type_text(field)} | {default_text(field)} | {sentence(field.description)} |"
+        f"| `{name}` | {value_text(field)} | {default_text(field)} | {table_text(field.description)} |"
         for name, field in model.model_fields.items()
-        if (section := section_of(field.annotation)) is None or is_component(section)
+        if section_of(field) is None
     ]
     if not rows:
         return ""
-    return "\n".join(["| key | value | default | |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(["| option | value | default | |", "| --- | --- | --- | --- |", *rows])
 
 
-def type_text(field: FieldInfo) -> str:
-    """Return what a field takes, with its bounds."""
+def value_text(field: FieldInfo) -> str:
+    """Return what an option takes, with its bounds."""
+    from pbt_disent.config import Hyperparameter
+    from pbt_disent.registry import Choice
+
+    default = field.default
+    if isinstance(default, Hyperparameter):
+        scale = ", log scale" if default.log else ""
+        return f"{'whole ' if default.integer else ''}number or range in {default.low:g} to {default.high:g}{scale}"
+    for choice in (item for item in field.metadata if isinstance(item, Choice)):
+        return f"[{choice.kind}](#{choice.kind})" + (" or null" if choice.optional else "")
+    if field.annotation is Any:
+        return "[objective](#objective), or a list of several"
     bounds = [
         f"{sign} {getattr(item, attribute):g}"
         for item in field.metadata
@@ -183,66 +225,33 @@ def type_text(field: FieldInfo) -> str:
 
 def annotation_text(annotation: Any) -> str:
     """Return a type as a reader of YAML would name it."""
-    if section_of(annotation) is not None:
-        return "a name, or `{name: …, option: …}`"
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return annotation_text(arguments[0])
     if origin is Literal:
-        return " \\| ".join(f"`{choice}`" for choice in arguments)
+        return " or ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(annotation_text(part) for part in arguments)
-    if origin is tuple or origin is list:
+    if origin in (tuple, list):
         return f"list of {annotation_text(arguments[0])}"
     if annotation is type(None):
         return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
-    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+    return names.get(annotation, "mapping" if origin is dict or annotation is dict else str(annotation))
 
 
 def default_text(field: FieldInfo) -> str:
     """Return the default as YAML writes it."""
+    from pbt_disent.config import Hyperparameter
+
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
         return "required"
-    if isinstance(default, BaseModel):
-        default = default.model_dump(mode="json")
-    return f"`{json.dumps(default, ensure_ascii=False, default=list)}`"
+    if isinstance(default, Hyperparameter):
+        default = int(default.default) if default.integer else default.default
+    return f"`{json.dumps(default, ensure_ascii=False, default=list)}`".replace('`"', "`").replace('"`', "`")
 
 
-def sentence(text: str | None) -> str:
-    """Return a description as a sentence in a table's cell."""
-    if not text:
-        return ""
-    text = " ".join(text.split()).replace("|", "\\|")
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def component_parts() -> Iterator[str]:
-    """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
-    from pbt_disent.data import READERS, WORLDS
-    from pbt_disent.data.loading import ViewOptions
-    from pbt_disent.models import OBJECTIVES
-
-    yield "## Objectives"
-    for name in OBJECTIVES:
-        objective = OBJECTIVES[name]
-        yield f"### {name}"
-        yield cleandoc(objective.__doc__ or "")
-        rows = ["| option | value | default | |", "| --- | --- | --- | --- |"]
-        for key, setting in objective.settings.items():
-            rows.append(f"| `{key}` | setting | `{setting.default}` | {sentence(setting.help)} |")
-        for key, declared in objective.hyperparameters.items():
-            scale = ", logarithmic" if declared.log else ""
-            rows.append(f"| `{key}` | {declared.low:g} to {declared.high:g}{scale} | `{declared.default:g}` | |")
-        yield "\n".join(rows)
-    yield "## Readers"
-    yield "The options of all readers and worlds:"
-    yield option_table(ViewOptions)
-    for name in READERS:
-        yield f"### {name}"
-        yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]
-        yield option_table(READERS[name])
-    yield "## Worlds"
-    for name in WORLDS:
-        yield f"### {name}"
-        yield cleandoc(WORLDS[name].__doc__ or "").split("\n\n")[0]
-        yield option_table(WORLDS[name])
+def table_text(text: str | None) -> str:
+    """Return a description as the text of a table's cell."""
+    return " ".join((text or "").split()).replace("|", "\\|")
