@@ -25,6 +25,9 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from pbt_disent.config import Hyperparameter
+from pbt_disent.registry import Choice, Component
+
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
 METRICS_HEAD = """# Metrics
@@ -155,7 +158,7 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 
 def is_component(model: type[BaseModel]) -> bool:
     """Return whether a field with this model holds a component: a name, and the component's own options."""
-    return model.model_fields.keys() == {"name"}
+    return model is Hyperparameter or issubclass(model, Component)
 
 
 def option_table(model: type[BaseModel]) -> str:
@@ -178,11 +181,16 @@ def type_text(field: FieldInfo) -> str:
         for attribute, sign in BOUNDS.items()
         if getattr(item, attribute, None) is not None
     ]
+    choice = next((item for item in field.metadata if isinstance(item, Choice)), None)
+    if choice is not None:
+        return f"[{choice.kind}](#{choice.kind}): a name, or `{{name: …, option: …}}`"
     return ", ".join([annotation_text(field.annotation), *bounds])
 
 
 def annotation_text(annotation: Any) -> str:
     """Return a type as a reader of YAML would name it."""
+    if annotation is Hyperparameter:
+        return "number, or `{low: …, high: …}`, or `{choices: […]}`"
     if section_of(annotation) is not None:
         return "a name, or `{name: …, option: …}`"
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -205,6 +213,8 @@ def default_text(field: FieldInfo) -> str:
         return "required"
     if isinstance(default, BaseModel):
         default = default.model_dump(mode="json")
+        if isinstance(default, dict) and default.keys() == {"name"}:
+            default = default["name"]
     return f"`{json.dumps(default, ensure_ascii=False, default=list)}`"
 
 
@@ -217,32 +227,17 @@ def sentence(text: str | None) -> str:
 
 
 def component_parts() -> Iterator[str]:
-    """Yield the objectives with their settings and hyperparameters, and the options of readers and worlds."""
-    from pbt_disent.data import READERS, WORLDS
+    """Yield the options of every component, kind by kind."""
     from pbt_disent.data.loading import ViewOptions
-    from pbt_disent.models import OBJECTIVES
+    from pbt_disent.registry import KINDS, components
 
-    yield "## Objectives"
-    for name in OBJECTIVES:
-        objective = OBJECTIVES[name]
-        yield f"### {name}"
-        yield cleandoc(objective.__doc__ or "")
-        rows = ["| option | value | default | |", "| --- | --- | --- | --- |"]
-        for key, setting in objective.settings.items():
-            rows.append(f"| `{key}` | setting | `{setting.default}` | {sentence(setting.help)} |")
-        for key, declared in objective.hyperparameters.items():
-            scale = ", logarithmic" if declared.log else ""
-            rows.append(f"| `{key}` | {declared.low:g} to {declared.high:g}{scale} | `{declared.default:g}` | |")
-        yield "\n".join(rows)
-    yield "## Readers"
-    yield "The options of all readers and worlds:"
-    yield option_table(ViewOptions)
-    for name in READERS:
-        yield f"### {name}"
-        yield cleandoc(READERS[name].__doc__ or "").split("\n\n")[0]
-        yield option_table(READERS[name])
-    yield "## Worlds"
-    for name in WORLDS:
-        yield f"### {name}"
-        yield cleandoc(WORLDS[name].__doc__ or "").split("\n\n")[0]
-        yield option_table(WORLDS[name])
+    for kind in KINDS:
+        yield f"## {kind.capitalize()}"
+        yield f"What can stand for {'an' if kind[0] in 'aeiou' else 'a'} {kind}, by name:"
+        if kind == "reader":
+            yield "The options of all readers and worlds:"
+            yield option_table(ViewOptions)
+        for name in components(kind):
+            yield f"### {kind}: {name}"
+            yield cleandoc(components(kind)[name].__doc__ or "").split("\n\n")[0]
+            yield option_table(components(kind).options(name)) or "No options."
