@@ -181,7 +181,7 @@ def component_parts(kind: str) -> Iterator[str]:
         options = options_class(registry[name])
         yield f"### {name} {{#{kind}-{name}}}"
         yield summary_of(registry[name])
-        yield option_table(options) if options is not None else ""
+        yield (option_table(options) if options is not None else "") or "No options."
 
 
 def summary_of(documented: type) -> str:

@@ -120,12 +120,16 @@ class Registry(Generic[T]):
     def _fill(self) -> None:
         if self._filled:
             return
-        self._filled = True
-        for name in self._packages:
-            package = importlib.import_module(name)
-            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                importlib.import_module(f"{name}.{module.name}")
-        load_plugins()
+        self._filled = True  # a module may look up others while it is imported
+        try:
+            for name in self._packages:
+                package = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                    importlib.import_module(f"{name}.{module.name}")
+            load_plugins()
+        except BaseException:
+            self._filled = False
+            raise
 
 
 def options_class(entry: object) -> type[Component] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.scale import MeasuredParts, round_cost
-from pbt_disent.rounds.budget import RoundBudget
+from pbt_disent.rounds.budget import RoundCost
 
 NOTHING = MeasuredParts(write=0, restore=0, score=0, driver=0, dispatch=0, track=0, checkpoint_bytes=1)
 
 
-def round_of(models: int, generations: int = 3, *, rounds: int = 1, first: int = 0) -> RoundBudget:
-    return RoundBudget("first round", rounds, models, generations, 7200, first)
+def round_of(models: int, generations: int = 3, *, rounds: int = 1, first: int = 0) -> RoundCost:
+    return RoundCost("first round", rounds, models, generations, 7200, first)
 
 
 @pytest.mark.parametrize(("gpus", "waves"), [(1, 10), (5, 2), (8, 2), (10, 1), (64, 1)])
