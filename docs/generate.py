@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -233,11 +233,11 @@ def annotation_text(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(annotation_text(part) for part in arguments)
     if origin in (tuple, list):
-        return f"list of {annotation_text(arguments[0])}"
+        return "list" if arguments[0] is Any else f"list of {annotation_text(arguments[0])}"
     if annotation is type(None):
         return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    return names.get(annotation, "mapping" if origin is dict or annotation is dict else str(annotation))
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
 
 
 def default_text(field: FieldInfo) -> str:

@@ -114,6 +114,7 @@ def test_a_run_that_is_kept_is_a_run_as_any_other(images: np.ndarray, tmp_path: 
 def test_labels_reach_a_config_that_ranks_by_them(images: np.ndarray) -> None:
     labels = np.stack([np.array(["square", "ellipse", "heart"])[np.arange(96) // 32], np.arange(96) // 16 % 2], axis=1)
     settings = {**TINY, "method": "pbt-vae", "population.replicas": 1, "supervision": {"share": 1.0}}
+    settings["population.fitness"] = {"name": "mig", "points": 100}
     model = RPUVAE(settings=settings, random_state=0).fit(images, labels)
     assert model.config_.method == "pbt-vae"
     with pytest.raises(UserError, match=r"label|factor"):

@@ -105,16 +105,16 @@ class Config(Section):
         fitness = self.population.fitness
         if self.method == "replay":
             return self
-        if self.population.replicas < fitness.min_replicas:
-            raise ValueError(
-                f"population.replicas must be at least {fitness.min_replicas}: {fitness.title} compares the replicas "
-                "of a member"
-            )
         if fitness.uses_labels and self.method in {*RECURSIVE, "pbt-u-vae"}:
             raise ValueError(f"population.fitness={fitness.name} needs labels, and method {self.method} has none")
         if not fitness.uses_labels and self.method == "pbt-vae":
             raise ValueError(
                 f"population.fitness={fitness.name} uses no labels, by which method pbt-vae ranks: say mig, nmig or dci"
+            )
+        if self.population.replicas < fitness.min_replicas:
+            raise ValueError(
+                f"population.replicas must be at least {fitness.min_replicas}: {fitness.title} compares the replicas "
+                "of a member"
             )
         return self
 

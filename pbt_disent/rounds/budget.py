@@ -253,7 +253,7 @@ def run_cost(config: Config) -> RunCost:
 
     >>> from pbt_disent.config import load_config
     >>> run_cost(load_config("demo")).image_passes
-    748000
+    852000
     """
     parts = [_round_cost("first round", 1, first_population(config), config.objectives)]
     if config.method in RECURSIVE:

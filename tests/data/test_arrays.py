@@ -67,9 +67,9 @@ def test_layouts_and_ranges_are_recognised(
     data = load(save(tmp_path, images))
     assert data.shape == expected.shape[1:]
     assert data.factors([0]) is None
-    found = data.images([4, 0, 4])
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, expected[[4, 0, 4]])
+    images = data.images([4, 0, 4])
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, expected[[4, 0, 4]])
 
 
 @FORMATS

@@ -28,17 +28,20 @@ def texts(findings: list[Finding], level: str) -> str:
 
 
 def test_info_of_a_world() -> None:
-    found = info("sprites", size=16, grid=SMALL)
-    assert json.loads(json.dumps(found)) == found
-    assert found["factors"] == {"shape": 3, "scale": 2, "orientation": 2, "x": 4, "y": 4}
-    assert (found["images"], found["channels"], found["height"], found["reader"]) == (192, 1, 16, None)
-    assert found["bytes"] == 192 * 256
+    description = info("sprites", size=16, grid=SMALL)
+    assert json.loads(json.dumps(description)) == description
+    assert description["factors"] == {"shape": 3, "scale": 2, "orientation": 2, "x": 4, "y": 4}
+    size = {"images": 192, "channels": 1, "height": 16, "width": 16}
+    assert {key: description[key] for key in size} == size
+    assert description["reader"] is None
+    assert description["bytes"] == 192 * 256
 
 
 def test_info_of_a_file_names_its_reader_and_conversion(tmp_path: Path) -> None:
     np.save(tmp_path / "my.npy", np.linspace(0, 1, 4 * 8 * 8 * 3).reshape(4, 8, 8, 3))
-    found = info(tmp_path / "my.npy")
-    assert (found["reader"], found["layout"], found["stretch"], found["factors"]) == ("arrays", "hwc", 255, {})
+    description = info(tmp_path / "my.npy")
+    details = {"reader": "arrays", "layout": "hwc", "stretch": 255, "factors": {}}
+    assert {key: description[key] for key in details} == details
     materialise(load_data("sprites", size=8, grid=SMALL), tmp_path / "store")
     assert info(tmp_path / "store")["reader"] == "stored"
     with pytest.raises(UserError, match="neither a world nor a file"):
@@ -46,12 +49,12 @@ def test_info_of_a_file_names_its_reader_and_conversion(tmp_path: Path) -> None:
 
 
 def test_a_sound_set_has_notes_only() -> None:
-    seen: list[tuple[int, int]] = []
-    findings = verify("sprites", lambda *at: seen.append(at), size=16, grid=SMALL)
+    reports: list[tuple[int, int]] = []
+    findings = verify("sprites", lambda *at: reports.append(at), size=16, grid=SMALL)
     assert {finding.level for finding in findings} == {"note"}
     assert "factor x: 4 values, 48 images each" in texts(findings, "note")
     assert "192 images of 1 x 16 x 16, values 0 to 255" in texts(findings, "note")
-    assert seen[-1] == (192, 192)
+    assert reports[-1] == (192, 192)
 
 
 def write_shapes3d(path: Path, wrong: bool) -> None:

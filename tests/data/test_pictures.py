@@ -139,13 +139,13 @@ def test_whoever_waits_sees_the_conversion_advance_once(tmp_path: Path, on_corru
     folder = write_folder(tmp_path)
     if on_corrupt == "skip":
         (folder / "0.png").write_bytes(b"")
-    seen: list[tuple[int, int]] = []
-    load(folder, lambda done, total: seen.append((done, total)), on_corrupt=on_corrupt)
-    assert [done for done, _ in seen][:6] == [1, 2, 3, 4, 5, 6]
-    assert seen[-1] == ((12, 12) if on_corrupt == "refuse" else (11, 11))
-    seen.clear()
-    load(folder, lambda done, total: seen.append((done, total)), on_corrupt=on_corrupt)
-    assert seen == []
+    reports: list[tuple[int, int]] = []
+    load(folder, lambda done, total: reports.append((done, total)), on_corrupt=on_corrupt)
+    assert [done for done, _ in reports][:6] == [1, 2, 3, 4, 5, 6]
+    assert reports[-1] == ((12, 12) if on_corrupt == "refuse" else (11, 11))
+    reports.clear()
+    load(folder, lambda done, total: reports.append((done, total)), on_corrupt=on_corrupt)
+    assert reports == []
     with pytest.raises(UserError, match="option 'progress': is no option of reader folder"):
         load(folder, **{"progress": 1})
 
@@ -156,9 +156,9 @@ def test_the_first_picture_is_looked_at_without_converting_any(tmp_path: Path, c
     if kind == "parquet":
         source = tmp_path / "some.parquet"
         pq.write_table(pa.table({"picture": [encoded(image) for image in RGB]}), source)
-    found = first_picture(source, on_corrupt="refuse")
-    assert found is not None
-    assert (found.height, found.width, found.is_grey) == (12, 12, False)
+    header = first_picture(source, on_corrupt="refuse")
+    assert header is not None
+    assert (header.height, header.width, header.is_grey) == (12, 12, False)
     assert not list(cache.rglob("*.npy"))
     assert first_picture("sprites") is None
 

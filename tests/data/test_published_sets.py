@@ -52,12 +52,12 @@ def test_dsprites(tmp_path: Path, name: str, write: Callable[[Path], dict[str, A
     assert (data.name, data.shape, len(data)) == ("dsprites", (1, 64, 64), 12)
     assert data.factor_names == ("shape", "scale", "orientation", "x", "y")
     assert data.factor_sizes == (3, 6, 40, 32, 32)
-    wanted = [11, 0, 3, 4, 3]
-    np.testing.assert_array_equal(data.images(wanted)[:, 0], arrays["imgs"][wanted] * 255)
-    np.testing.assert_array_equal(data.factors(wanted), arrays["latents_classes"][wanted, 1:])
-    sent = pickle.dumps(data)
-    assert len(sent) < 5000
-    np.testing.assert_array_equal(pickle.loads(sent).images(wanted), data.images(wanted))
+    indices = [11, 0, 3, 4, 3]
+    np.testing.assert_array_equal(data.images(indices)[:, 0], arrays["imgs"][indices] * 255)
+    np.testing.assert_array_equal(data.factors(indices), arrays["latents_classes"][indices, 1:])
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 5000
+    np.testing.assert_array_equal(pickle.loads(pickled).images(indices), data.images(indices))
 
 
 def test_dsprites_metadata_is_never_unpickled(tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ def test_color_and_noisy_dsprites_depend_on_the_index_alone(tmp_path: Path) -> N
     for data in (color, noisy):
         np.testing.assert_array_equal(data.images(everything)[[7, 2]], data.images([7, 2]))
         np.testing.assert_array_equal(data.factors(everything), arrays["latents_classes"][:, 1:])
-    painted = color.images(everything).transpose(1, 0, 2, 3)
-    assert (painted[:, ~white] == 0).all()
-    assert painted[:, white].min() >= 127
-    colours = np.array([channel[0][white[0]] for channel in painted])
+    coloured = color.images(everything).transpose(1, 0, 2, 3)
+    assert (coloured[:, ~white] == 0).all()
+    assert coloured[:, white].min() >= 127
+    colours = np.array([channel[0][white[0]] for channel in coloured])
     assert (colours == colours[:, :1]).all()
-    assert len({tuple(painted[:, i][:, white[i]][:, 0]) for i in range(12)}) == 12
+    assert len({tuple(coloured[:, i][:, white[i]][:, 0]) for i in range(12)}) == 12
     noise = noisy.images(everything).transpose(1, 0, 2, 3)
     assert (noise[:, white] == 255).all()
     assert noise[:, ~white].mean() == pytest.approx(127.5, abs=1.5)
@@ -188,8 +188,8 @@ def test_smallnorb(tmp_path: Path, packed: bool) -> None:
     both = load(tmp_path)
     assert both.factor_names == ("category", "instance", "elevation", "azimuth", "lighting")
     assert both.factor_sizes == (5, 10, 2, 2, 1)
-    wanted = [199, 3, 100, 99]
-    np.testing.assert_array_equal(both.images(wanted)[:, 0], np.concatenate([testing, training])[wanted, 0])
+    indices = [199, 3, 100, 99]
+    np.testing.assert_array_equal(both.images(indices)[:, 0], np.concatenate([testing, training])[indices, 0])
     one = load(next(tmp_path.glob("*testing-dat*")), camera=1)
     assert one.factor_sizes == (5, 5, 2, 2, 1)
     np.testing.assert_array_equal(one.images([7])[0, 0], testing[7, 1])
@@ -198,7 +198,7 @@ def test_smallnorb(tmp_path: Path, packed: bool) -> None:
     np.testing.assert_array_equal(ids[:, 0], testing_labels[:, 0])
     np.testing.assert_array_equal(ids[:, 1], np.searchsorted([0, 1, 2, 3, 5], testing_labels[:, 1]))
     np.testing.assert_array_equal(ids[:, 3], testing_labels[:, 3] // 34)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(both)).images(wanted), both.images(wanted))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(both)).images(indices), both.images(indices))
 
 
 def test_smallnorb_without_or_with_broken_labels(tmp_path: Path) -> None:

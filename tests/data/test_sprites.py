@@ -27,8 +27,8 @@ def centre_of_mass(image: np.ndarray) -> tuple[float, float]:
 def test_labelled_samples_differ_in_at_most_three_pixels(reference: Path) -> None:
     samples = np.load(reference / "dsprites_labelled_samples.npz")
     sprites = Sprites()
-    drawn = sprites.images(samples["index"])[:, 0] // 255
-    assert (drawn != samples["imgs"]).sum(axis=(1, 2)).max() <= 3
+    rendered = sprites.images(samples["index"])[:, 0] // 255
+    assert (rendered != samples["imgs"]).sum(axis=(1, 2)).max() <= 3
     np.testing.assert_array_equal(sprites.factors(samples["index"]), samples["classes"])
 
 
@@ -41,8 +41,8 @@ def test_published_frames_are_found_in_the_grid(reference: Path) -> None:
     border = np.isin(poses[:, 3:], (0, 31)).any(axis=1) & (poses[:, 1] == 5) & (poses[:, 2] == 0)
     candidates = np.flatnonzero(corner | border)
     for part in np.array_split(candidates, 8):
-        drawn = (sprites.images(part).reshape(len(part), -1) // 255).astype(np.float32)
-        distance = drawn.sum(axis=1)[:, None] + frames.sum(axis=1) - 2 * drawn @ frames.T
+        rendered = (sprites.images(part).reshape(len(part), -1) // 255).astype(np.float32)
+        distance = rendered.sum(axis=1)[:, None] + frames.sum(axis=1) - 2 * rendered @ frames.T
         wrong = np.minimum(wrong, distance.min(axis=0))
     assert wrong.mean() <= 1.0
     assert wrong.max() <= 4

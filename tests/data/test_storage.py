@@ -65,9 +65,9 @@ def test_the_array_is_mapped_read_only_and_batches_are_copies(sprites: ImageData
 
 def test_a_store_travels_as_its_path(sprites: ImageData, tmp_path: Path) -> None:
     stored = materialise(sprites, tmp_path)
-    sent = pickle.dumps(stored)
-    assert len(sent) < 1000
-    np.testing.assert_array_equal(pickle.loads(sent).array, stored.array)
+    pickled = pickle.dumps(stored)
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled).array, stored.array)
 
 
 def test_the_same_images_are_written_once(sprites: ImageData, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_several_processes_write_the_same_bytes(
     sprites: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pbt_disent.data.storage.CHUNK_BYTES", 16 * 16 * 50)
-    seen: list[tuple[int, int]] = []
-    stored = materialise(sprites, tmp_path, lambda done, total: seen.append((done, total)), processes=2)
+    reports: list[tuple[int, int]] = []
+    stored = materialise(sprites, tmp_path, lambda done, total: reports.append((done, total)), processes=2)
     np.testing.assert_array_equal(stored.array, everything(sprites))
-    assert seen[-1] == (len(sprites), len(sprites))
-    assert [done for done, _ in seen] == [50, 100, 150, 200, 250, 288]
+    assert reports[-1] == (len(sprites), len(sprites))
+    assert [done for done, _ in reports] == [50, 100, 150, 200, 250, 288]
 
 
 @pytest.mark.parametrize(

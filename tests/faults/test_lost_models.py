@@ -68,7 +68,7 @@ class LosingExecutor(FakeExecutor):
         self._one_at_a_time = threading.Lock()
         self.lost: set[str] = set()
 
-    def _one(self, task: TrainTask) -> TrainOutcome:
+    def _train(self, task: TrainTask) -> TrainOutcome:
         with self._one_at_a_time:
             origins = [digest for digest in task.origins if digest]
             if self._loses is not None and task.key.generation >= self._loses and origins and not self.lost:
@@ -78,7 +78,7 @@ class LosingExecutor(FakeExecutor):
             for digest in origins:
                 if not self.blobs.is_intact(digest):
                     return TrainOutcome(task.key, "failed", error="lost", lost=digest)
-            return super()._one(task)
+            return super()._train(task)
 
 
 def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> RecoveringExecutor:

@@ -89,7 +89,7 @@ def test_a_clock_that_jumps_takes_no_foreign_driver_for_dead(tmp_path: Path, mon
     monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9 + 86_400)
     with pytest.raises(UserError, match="held by a live driver"):
         Lease(path)
-    lease._ended.set()
+    lease._released.set()
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_seconds_and_passes_add_up(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(5 + 20 + 3 + 10 + 7)
     assert (found.processes, found.opened) == (1, None)
     first = found.rounds["0"]
-    assert (first.seconds, first.training, first.images) == (pytest.approx(20), pytest.approx(16), 2000)
+    assert (first.seconds, first.training, first.image_passes) == (pytest.approx(20), pytest.approx(16), 2000)
     assert found.rounds["final"].image_passes == 1000
     assert (found.lost_seconds, found.lost_image_passes) == (0, 0), "what follows a round is no part of a generation"
 
@@ -123,8 +123,8 @@ def test_rounds_side_by_side_are_timed_each_by_itself(tmp_path: Path) -> None:
     assert under_way.under_way == {one.round: 40}
     found = spent(read_clock(tmp_path))
     first, second = found.rounds[one.round], found.rounds[other.round]
-    assert (first.seconds, first.training, first.images) == (10, 8, 300)
-    assert (second.seconds, second.training, second.images) == (20, 16, 1100)
+    assert (first.seconds, first.training, first.image_passes) == (10, 8, 300)
+    assert (second.seconds, second.training, second.image_passes) == (20, 16, 1100)
     assert (found.seconds, found.within, found.beside) == (27, 27, 20)
     assert (found.lost_seconds, found.lost_image_passes) == (17, 40)
     assert found.seconds == found.within == first.seconds + second.seconds + found.lost_seconds - found.beside

@@ -39,9 +39,9 @@ def small(arm: str, units: int) -> Cell:
     config["budget"] = units * UNIT
     config["population"] = {**config["population"], "max_generations": 1}
     for section, key in (
-        ("population", "images_per_generation"),
-        ("rounds", "leaf_images_per_generation"),
-        ("final", "images_per_generation"),
+        ("population", "image_passes_per_generation"),
+        ("rounds", "leaf_image_passes_per_generation"),
+        ("final", "image_passes_per_generation"),
     ):
         if key in config.get(section, {}):
             config[section] = {**config[section], key: max(config[section][key] // shrink, 16)}
@@ -50,7 +50,7 @@ def small(arm: str, units: int) -> Cell:
             config[section] = _with_batch(config[section], 16)
     if "final" in config:
         config["final"]["generations"] = 2
-        cut = {"information_threshold": 1e-6, "segmentation": {"method": "quantile", "quantiles": 2}}
+        cut = {"information_threshold": 1e-6, "segmentation": {"name": "quantile", "quantiles": 2}}
         config["rounds"] = {**config["rounds"], **cut}
     return replace(whole, description={"revision": 0, "config": config})
 
@@ -113,8 +113,8 @@ def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypat
     for arm in EQUAL:
         counted = 0
         prepared = api.prepare(create_run(cell_config(small(arm, 48)), arm, tmp_path, None))
-        result = api.execute(prepared, api.in_process, Observers([])).result
-        assert result.images == counted, arm
+        result = api.execute(prepared, Observers([]), api.InProcess()).result
+        assert result.image_passes == counted, arm
         if arm.startswith("rpu"):
             assert result.last.path == "final"
             assert all(len(leaf.levels) == 2 for leaf in result.leaves)

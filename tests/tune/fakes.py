@@ -21,7 +21,7 @@ class FakeTrainer:
     """
 
     def __init__(self, context: WorkerContext) -> None:
-        if context.objective == "unusable":
+        if not Path(context.images_dir).is_dir():
             raise FileNotFoundError(2, "no such folder", context.images_dir)
         self.blobs = BlobStore(context.store)
         self.attempts = Path(context.images_dir)

@@ -11,6 +11,7 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorErro
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import ScoreTask
+from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.store.blobs import CorruptBlob
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 from pbt_disent.tune.messages import WorkItem, WorkKind, WorkResult
@@ -18,8 +19,8 @@ from pbt_disent.tune.worker import Worker, _loss_cause
 from tests.tune.fakes import FakeTrainer, train_tasks
 
 
-def make_worker(folder: Path, objective: str = "any") -> Worker:
-    return Worker(WorkerContext(str(folder / "blobs"), str(folder), objective), FakeTrainer)
+def make_worker(folder: Path, images_dir: Path | None = None) -> Worker:
+    return Worker(WorkerContext(str(folder / "blobs"), str(images_dir or folder)), FakeTrainer)
 
 
 def run(worker: Worker, kind: WorkKind, task: TrainTask | ScoreTask | EncodeTask) -> WorkResult:
@@ -34,7 +35,7 @@ def test_what_a_worker_does_with_each_kind_of_item(tmp_path: Path) -> None:
     assert (trained.key, trained.ok, outcome.status, outcome.image_passes) == ("k", True, "ok", 10)
     encoded: EncodeOutcome = pickle.loads(run(worker, "encode", EncodeTask(outcome.checkpoints[0], None)).payload)
     assert encoded.codes == f"codes of {outcome.checkpoints[0]}"
-    scored = run(worker, "score", ScoreTask("0", 0, "udr", (), {"against": "replicas"}))
+    scored = run(worker, "score", ScoreTask("0", 0, UDRFitness(), ()))
     assert (scored.ok, pickle.loads(scored.payload)) == (True, [])
 
 
@@ -59,9 +60,9 @@ def test_what_may_pass_is_marked_and_what_may_not_keeps_its_type(tmp_path: Path)
 
 
 def test_a_trainer_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
-    error = make_worker(tmp_path, "unusable").start()
+    error = make_worker(tmp_path, tmp_path / "absent").start()
     assert isinstance(error, PbtDisentError)
-    assert str(error).startswith(f"{tmp_path}: no such folder; ")
+    assert str(error).startswith(f"{tmp_path / 'absent'}: no such folder; ")
 
 
 @pytest.mark.parametrize(

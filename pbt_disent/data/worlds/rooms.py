@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from pydantic import PrivateAttr
 
 from pbt_disent.data.base import Indices, as_indices
 from pbt_disent.data.grid import FactorGrid
@@ -62,7 +62,10 @@ class Rooms(World):
     channels = 3
     version = 1
 
-    _views: dict[tuple[int, int, int], FloatArray] = PrivateAttr(default_factory=dict)
+    @cached_property
+    def _views(self) -> dict[tuple[int, int, int], FloatArray]:
+        """The views that were cast so far (a private attribute of pydantic takes 4 us to look up, for every image)."""
+        return {}
 
     def images(self, indices: Indices) -> UInt8Array:
         """Return the images at `indices`, (N, 3, H, W); a view is cast when first asked for, and kept."""
