@@ -137,9 +137,8 @@ def _interval_of_final(config: Config, result: RunResult, blobs: BlobStore, imag
 
     def statistic(rows: Sequence[IntArray], _: int) -> float:
         parts = iter([(codes[part], labels[part]) for (codes, labels), part in zip(all_levels, rows, strict=True)])
-        return float(
-            leaf_runs_mig([[next(parts) for _ in leaf_run] for leaf_run in leaf_runs], bins=fitness.bins).score
-        )
+        resampled = [[next(parts) for _ in leaf_run] for leaf_run in leaf_runs]
+        return float(leaf_runs_mig(resampled, bins=fitness.bins).score)
 
     return interval_over_points(best.score, statistic, [len(codes) for codes, _ in all_levels], bounds=(0.0, 1.0))
 
