@@ -94,7 +94,7 @@ def test_when_whole_generations_are_lost_the_ancestors_are_trained_again(tmp_pat
 
 def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(tmp_path: Path) -> None:
     """As on a GPU, where the same work gives other bits."""
-    from tests.population.fakes import FakeExecutor, journal, spec
+    from tests.population.fakes import FakeExecutor, FakeOptions, journal, spec
     from tests.population.test_engine import run
 
     run(tmp_path, size=3, generations=2)
@@ -105,18 +105,20 @@ def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(t
     for digest in lost:
         (tmp_path / "blobs" / digest[:2] / digest[2:]).unlink()
     executor = FakeExecutor(blobs)
-    train_one = executor._one
+    train_one = executor._train
 
     def train_differently(task: object) -> object:
         outcome = train_one(task)  # type: ignore[arg-type]
         return outcome.__class__(**{**vars(outcome), "checkpoints": (blobs.put(outcome.checkpoints[0].encode()),)})
 
-    executor._one = train_differently  # type: ignore[assignment,method-assign]
+    executor._train = train_differently  # type: ignore[assignment,method-assign]
     keeper = RecoveringExecutor(executor, book, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))  # type: ignore[arg-type]
     from pbt_disent.training.tasks import TaskKey, TrainTask
 
-    task = TrainTask(TaskKey("0", 2, 0, (0,)), 3, lost[:1], last.members[0].hyperparameters, 10, None, spec().probe)
-    mended = keeper._mended(task)
+    task = TrainTask(
+        TaskKey("0", 2, 0, (0,)), 3, FakeOptions(), lost[:1], last.members[0].hyperparameters, 10, None, spec().probe
+    )
+    mended = keeper._with_intact_origins(task)
     assert mended.origins[0] != lost[0]
     assert mended.origins[0] in blobs
     (row,) = incidents_of(tmp_path, "checkpoint_restored")
