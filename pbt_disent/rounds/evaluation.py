@@ -217,7 +217,7 @@ def _leaf_mig(
 def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
     """Compute the MIG of each true factor (arXiv 1802.04942, eq. 6; 20 bins, posterior means).
 
-    A label that no two images share, such as a number of each, is no factor.
+    A label that no two images share, such as a running number, is no factor.
 
     Args:
         model: The finished model.
