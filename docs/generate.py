@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, get_args
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -21,21 +20,36 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pbt_disent.config import Hyperparameter
-from pbt_disent.registry import Choice, Component
+if TYPE_CHECKING:
+    from pbt_disent.cli.options import Option
 
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
+OPTIONS_HEAD = """# Options
+
+A config is a YAML file, a preset, or either of them with single values changed by `--set KEY=VALUE`, such as
+`--set population.size=16`. Unknown keys and values out of bounds are refused in one line.
+
+What is chosen by name is a *component* with options of its own. A config gives its name, or a mapping of its name and
+its options:
+
+```yaml
+population:
+  exploit: truncation
+  fitness: {name: udr, alpha: 0.05}
+```
+
+An objective's hyperparameter is searched within its bounds: `lr: {low: 1e-4, high: 1e-3}` narrows them,
+`batch_size: {choices: [64, 128]}` lists the values, and `beta: 6` fixes it. `pbt-disent options [KIND [NAME]]` prints
+what is below."""
 METRICS_HEAD = """# Metrics
 
 Every metric is a pure function of arrays and returns a frozen result with all its parts; `score` computes several at
 once. `pbt-disent score` does the same for a model or for a file of anyone's codes, with intervals
 ([how](../results.md#how-sure-a-score-is))."""
-BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -123,121 +137,81 @@ def commands_page() -> str:
 
 
 def options_page() -> str:
-    """Return every option of the config and of all that is chosen in it by name."""
+    """Return every option of the config and of all components that it can name."""
     from pbt_disent.config import Config
+    from pbt_disent.data.loading import ViewOptions
+    from pbt_disent.registry import KINDS
 
-    parts = [
-        "# Options",
-        "A config is a YAML file, a preset, or both with `--set KEY=VALUE` on top: "
-        "`--set population.size=16`. Unknown keys and values out of bounds are refused in one line.",
-        "## The config",
-        option_table(Config),
-    ]
+    parts = [OPTIONS_HEAD, "## The config", option_table(Config)]
     for name, section in sections(Config):
-        parts += [f"## {name}", cleandoc(section.__doc__ or ""), option_table(section)]
-    parts += list(component_parts())
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {name}", summary_of(section), option_table(section)]
+    for kind in KINDS:
+        parts += [f"## {kind.capitalize()} {{#{kind}}}"]
+        if kind in ("reader", "world"):
+            parts += ["Besides their own options, all readers and worlds take:", option_table(ViewOptions)]
+        parts += component_parts(kind)
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the sections below a model of the config, with their dotted names."""
     for name, field in model.model_fields.items():
-        section = section_of(field.annotation)
-        if section is not None and not is_component(section):
+        section = section_of(field)
+        if section is not None:
             yield prefix + name, section
             yield from sections(section, f"{prefix}{name}.")
 
 
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that a field holds, if it holds one."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the section that a field of the config holds, if it holds one."""
+    from pbt_disent.config.sections import Section
+
+    for annotation in (field.annotation, *get_args(field.annotation)):
+        if isclass(annotation) and issubclass(annotation, Section):
+            return annotation
     return None
 
 
-def is_component(model: type[BaseModel]) -> bool:
-    """Return whether a field with this model holds a component: a name, and the component's own options."""
-    return model is Hyperparameter or issubclass(model, Component)
+def component_parts(kind: str) -> Iterator[str]:
+    """Yield heading, description and options of every component of a kind."""
+    from pbt_disent.registry import components, options_class
+
+    registry = components(kind)
+    for name in registry:
+        options = options_class(registry[name])
+        yield f"### {name} {{#{kind}-{name}}}"
+        yield summary_of(registry[name])
+        yield (option_table(options) if options is not None else "") or "No options."
+
+
+def summary_of(documented: type) -> str:
+    """Return the first paragraph of a docstring."""
+    return cleandoc(documented.__doc__ or "").split("\n\n")[0]
 
 
 def option_table(model: type[BaseModel]) -> str:
-    """Return the fields of a model as a table, sections left out."""
+    """Return the options of a model as a table, sections left out."""
+    from pbt_disent.cli.options import describe_options
+
     rows = [
-        f"| `{name}` | {type_text(field)} | {default_text(field)} | {sentence(field.description)} |"
-        for name, field in model.model_fields.items()
-        if (section := section_of(field.annotation)) is None or is_component(section)
+        f"| `{option.name}` | {value_text(option)} | `{option.default}` | {table_text(option.description)} |"
+        for option in describe_options(model)
+        if section_of(model.model_fields[option.name]) is None
     ]
     if not rows:
         return ""
-    return "\n".join(["| key | value | default | |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(["| option | value | default | |", "| --- | --- | --- | --- |", *rows])
 
 
-def type_text(field: FieldInfo) -> str:
-    """Return what a field takes, with its bounds."""
-    bounds = [
-        f"{sign} {getattr(item, attribute):g}"
-        for item in field.metadata
-        for attribute, sign in BOUNDS.items()
-        if getattr(item, attribute, None) is not None
-    ]
-    choice = next((item for item in field.metadata if isinstance(item, Choice)), None)
-    if choice is not None:
-        return f"[{choice.kind}](#{choice.kind}): a name, or `{{name: …, option: …}}`"
-    return ", ".join([annotation_text(field.annotation), *bounds])
+def value_text(option: Option) -> str:
+    """Return what an option takes, with its bounds, or with a link to the components of its kind."""
+    if option.kind is not None:
+        return f"[{option.kind}](#{option.kind})" + (" or null" if option.type.endswith(" or null") else "")
+    if option.type == "anything":
+        return "[objective](#objective), or a list of several"
+    return table_text(", ".join(filter(None, [option.type, option.bounds])))
 
 
-def annotation_text(annotation: Any) -> str:
-    """Return a type as a reader of YAML would name it."""
-    if annotation is Hyperparameter:
-        return "number, or `{low: …, high: …}`, or `{choices: […]}`"
-    if section_of(annotation) is not None:
-        return "a name, or `{name: …, option: …}`"
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " \\| ".join(f"`{choice}`" for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(annotation_text(part) for part in arguments)
-    if origin is tuple or origin is list:
-        return f"list of {annotation_text(arguments[0])}"
-    if annotation is type(None):
-        return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
-    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
-
-
-def default_text(field: FieldInfo) -> str:
-    """Return the default as YAML writes it."""
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, BaseModel):
-        default = default.model_dump(mode="json")
-        if isinstance(default, dict) and default.keys() == {"name"}:
-            default = default["name"]
-    return f"`{json.dumps(default, ensure_ascii=False, default=list)}`"
-
-
-def sentence(text: str | None) -> str:
-    """Return a description as a sentence in a table's cell."""
-    if not text:
-        return ""
-    text = " ".join(text.split()).replace("|", "\\|")
-    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def component_parts() -> Iterator[str]:
-    """Yield the options of every component, kind by kind."""
-    from pbt_disent.data.loading import ViewOptions
-    from pbt_disent.registry import KINDS, components
-
-    for kind in KINDS:
-        yield f"## {kind.capitalize()}"
-        yield f"What can stand for {'an' if kind[0] in 'aeiou' else 'a'} {kind}, by name:"
-        if kind == "reader":
-            yield "The options of all readers and worlds:"
-            yield option_table(ViewOptions)
-        for name in components(kind):
-            yield f"### {kind}: {name}"
-            yield cleandoc(components(kind)[name].__doc__ or "").split("\n\n")[0]
-            yield option_table(components(kind).options(name)) or "No options."
+def table_text(text: str) -> str:
+    """Return a text as that of a table's cell."""
+    return text.replace("|", "\\|")

@@ -72,7 +72,7 @@ def render(run: RunView) -> str:
         tree=round_tree(run),
         learned_latents=learned_latents_context(learned),
         agreements=[agreement_context(path, agreement) for path, agreement in agreements_of(run)],
-        populations=[population_context(run, view, index) for index, view in enumerate(run.rounds) if view.manifests],
+        populations=[population_context(view, index) for index, view in enumerate(run.rounds) if view.manifests],
         cost=cost_context(run, spent(read_clock(run.folder))),
         true_factors=scores.get("true_factors"),
         supervised=_is_supervised(run),

@@ -56,11 +56,10 @@ def round_tree(run: RunView) -> list[Json]:
     return rows
 
 
-def population_context(run: RunView, view: RoundView, index: int) -> Json:
+def population_context(view: RoundView, index: int) -> Json:
     """Return the figures and tables of one round.
 
     Args:
-        run: The run.
         view: The round, with one generation or more.
         index: The index of the round in the page.
     """

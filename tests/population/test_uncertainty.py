@@ -72,7 +72,7 @@ def test_lines_and_report_print_it(manifest: Manifest, against: Literal["replica
     run = RunView(Path(), {}, "", [view], {}, None)
     (row,) = round_tree(run)
     assert (row["label"], row["score"]) == ("UDR", said)
-    summary = population_context(run, view, 0)["summary"]
+    summary = population_context(view, 0)["summary"]
     assert summary.startswith(f"Best UDR {said}: member 1 in generation 1. The interval is")
 
 
@@ -80,4 +80,4 @@ def test_report_says_why_there_is_none() -> None:
     view = RoundView("0", simulate(members=3, generations=1, replicas=1), {"started": {"fitness": MIGFitness().dump()}})
     run = RunView(Path(), {}, "", [view], {}, None)
     assert "[" not in str(round_tree(run)[0]["score"])
-    assert "With 1 model a member there is no interval" in population_context(run, view, 0)["summary"]
+    assert "With 1 model a member there is no interval" in population_context(view, 0)["summary"]
