@@ -15,9 +15,8 @@ from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
 from pbt_disent.models.latent_names import kept_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
-from pbt_disent.population.executor import Executor
+from pbt_disent.population.executor import Executor, Launcher
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.launcher import Launcher
 from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
 from pbt_disent.rounds.method import RunResult, run_method, with_intact_models

@@ -11,8 +11,7 @@ from rich.text import Text
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, score_text
 from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]

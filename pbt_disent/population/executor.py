@@ -1,25 +1,33 @@
-"""Who trains and scores for the engine: the protocol, its messages, and the executor inside this process."""
+"""What trains and scores for the engine: the protocol, its messages, the executor in this process, and launchers.
+
+A launcher is what a config names under `resources.executor`: it brings up workers, and gives the engine their executor.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.fitness import Fitness, MemberCodes, MemberScore
+from pbt_disent.registry import Component, Registry
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 
 __all__ = [
+    "LAUNCHERS",
     "Executor",
+    "InProcess",
     "InProcessExecutor",
     "LabelLevel",
+    "Launcher",
     "ProbeLabels",
     "ScoreTask",
     "Stopped",
@@ -27,6 +35,10 @@ __all__ = [
     "run_score_task",
     "run_train_task",
 ]
+
+LAUNCHERS: Registry[type[Launcher]] = Registry("executor", "pbt_disent.population.executor", "pbt_disent.tune.launcher")
+
+T = TypeVar("T")
 
 OnDone = Callable[[TrainOutcome], None]
 
@@ -219,3 +231,42 @@ class InProcessExecutor:
     def _check(self) -> None:
         if self._stopped:
             raise Stopped("the run was asked to stop")
+
+
+class Launcher(Component):
+    """Base of all executors that a config can name."""
+
+    def launch(
+        self,
+        main: Callable[[Executor], T],
+        context: WorkerContext,
+        resources: ResourcesConfig,
+        run_name: str,
+        max_population: int,
+    ) -> T:
+        """Bring up workers, call `main` with their executor, take them down, and return what `main` returned.
+
+        Args:
+            main: The engine.
+            context: What the workers need to know.
+            resources: The section of the config.
+            run_name: The name of the run.
+            max_population: The number of members of the largest population.
+        """
+        raise NotImplementedError
+
+
+@LAUNCHERS.register("in-process")
+class InProcess(Launcher):
+    """Run everything in this process, one task after another, without Ray."""
+
+    def launch(
+        self,
+        main: Callable[[Executor], T],
+        context: WorkerContext,
+        resources: ResourcesConfig,
+        run_name: str,
+        max_population: int,
+    ) -> T:
+        """See `Launcher.launch`."""
+        return main(InProcessExecutor(context))

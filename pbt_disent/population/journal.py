@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.files import UNFINISHED
-from pbt_disent.population.manifest import Manifest, MemberRecord, lineage_events
+from pbt_disent.population.lineage import lineage_events
+from pbt_disent.population.manifest import Manifest, MemberRecord
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.documents import Documents, LocalDocuments

@@ -10,9 +10,65 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["WinnersSchedule", "winners_schedule"]
+__all__ = ["WinnersSchedule", "lineage_events", "winners_schedule"]
+
+
+def lineage_events(manifest: Manifest) -> list[Json]:
+    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished.
+
+    A member that goes on in another's place, where a first generation is thinned out, is `moved`. In asynchronous
+    training a copy is replaced and mutated in the window in which its turn has ended.
+    """
+    place = {"round": manifest.round, "generation": manifest.generation}
+    rows: list[Json] = []
+    window = manifest.window
+    for record in manifest.played:
+        who = {**place, "member": record.member}
+        if window is not None:
+            rows.extend(_replacement(who, record))
+        if record.operation in {"start", "restart"}:
+            rows.append(
+                {**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters}
+            )
+        if record.status == "ok":
+            rows.append(
+                {
+                    **who,
+                    "event": "trained",
+                    "image_passes": record.image_passes,
+                    "checkpoints": list(record.checkpoints),
+                }
+            )
+        else:
+            rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
+        rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
+    for assignment in manifest.next if window is None else ():
+        rows.extend(_replacement({**place, "member": assignment.member}, assignment))
+    data = None if manifest.data is None else manifest.data.model_dump()
+    rows.append(
+        {
+            **place,
+            "event": "finished",
+            "image_passes": manifest.image_passes,
+            "identity": manifest.identity,
+            "data": data,
+        }
+    )
+    return rows
+
+
+def _replacement(who: Json, what: Assignment | MemberRecord) -> list[Json]:
+    if what.operation == "continue":
+        return [] if what.parent == what.member else [{**who, "event": "moved", "from": what.parent}]
+    if what.operation == "start":
+        return []
+    return [
+        {**who, "event": "replaced", "by": what.parent, "operation": what.operation},
+        {**who, "event": "mutated", "hyperparameters": what.hyperparameters},
+    ]
 
 
 @dataclass(frozen=True)

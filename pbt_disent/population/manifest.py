@@ -10,11 +10,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pbt_disent.metrics import Interval, interval_over_replicas
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.rule import Operation
 from pbt_disent.training.tasks import Status
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.types import Hyperparameters
 
-__all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "Source", "lineage_events"]
+__all__ = [
+    "FORMAT",
+    "Assignment",
+    "DataIdentity",
+    "Manifest",
+    "MemberRecord",
+    "Source",
+    "member_interval",
+    "score_text",
+]
 
 FORMAT: Literal[2] = 2
 
@@ -164,56 +175,32 @@ def _laid_out(value: object) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def lineage_events(manifest: Manifest) -> list[Json]:
-    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished.
+def member_interval(manifest: Manifest, record: MemberRecord | None, fitness: Fitness) -> Interval | None:
+    """Return where a member's score would lie with other replicas, in 95 of 100 such members.
 
-    A member that goes on in another's place, where a first generation is thinned out, is `moved`. In asynchronous
-    training a copy is replaced and mutated in the window in which its turn has ended.
+    All members of a generation are taken to spread alike, for a few replicas alone say next to nothing of their spread:
+    in simulated generations whose members spread from 0.02 to 0.16 it held for 94 of 100, and for 82 of the ones that
+    spread most. It says how far training with other seeds would move the score, and nothing of the choice of the best
+    among many.
+
+    Args:
+        manifest: The generation of the member.
+        record: The record of the member, or None.
+        fitness: What its round ranks by.
+
+    Returns:
+        None without a score, for a single replica, and for two that are compared with each other, whose two scores are
+        one number.
     """
-    place = {"round": manifest.round, "generation": manifest.generation}
-    rows: list[Json] = []
-    window = manifest.window
-    for record in manifest.played:
-        who = {**place, "member": record.member}
-        if window is not None:
-            rows.extend(_replacement(who, record))
-        if record.operation in {"start", "restart"}:
-            rows.append(
-                {**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters}
-            )
-        if record.status == "ok":
-            rows.append(
-                {
-                    **who,
-                    "event": "trained",
-                    "image_passes": record.image_passes,
-                    "checkpoints": list(record.checkpoints),
-                }
-            )
-        else:
-            rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
-        rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
-    for assignment in manifest.next if window is None else ():
-        rows.extend(_replacement({**place, "member": assignment.member}, assignment))
-    data = None if manifest.data is None else manifest.data.model_dump()
-    rows.append(
-        {
-            **place,
-            "event": "finished",
-            "image_passes": manifest.image_passes,
-            "identity": manifest.identity,
-            "data": data,
-        }
+    if record is None or record.score is None:
+        return None
+    return interval_over_replicas(
+        record.replica_scores,
+        compared=fitness.compares_replicas,
+        alike=[member.replica_scores for member in manifest.members if member is not record],
     )
-    return rows
 
 
-def _replacement(who: Json, what: Assignment | MemberRecord) -> list[Json]:
-    if what.operation == "continue":
-        return [] if what.parent == what.member else [{**who, "event": "moved", "from": what.parent}]
-    if what.operation == "start":
-        return []
-    return [
-        {**who, "event": "replaced", "by": what.parent, "operation": what.operation},
-        {**who, "event": "mutated", "hyperparameters": what.hyperparameters},
-    ]
+def score_text(score: float, interval: Interval | None) -> str:
+    """Return a score with its interval, such as ``0.692 [0.202 to 1.000]``, as it is printed everywhere."""
+    return f"{score:.3f}" if interval is None else f"{score:.3f} [{interval.low:.3f} to {interval.high:.3f}]"

@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 from pbt_disent.metrics import Interval
 from pbt_disent.population.clock import RoundTime, Spent
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, member_interval, score_text
 from pbt_disent.report import figures
 from pbt_disent.report.run_view import (
     LearnedLatent,

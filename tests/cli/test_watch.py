@@ -15,8 +15,7 @@ from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import Manifest, member_interval
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
