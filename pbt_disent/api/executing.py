@@ -69,7 +69,7 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
         stack.enter_context(folder.published(changed))
         observer = Observers([observer, _CommitSignal(changed)])
         journal = RoundJournal(folder.path, blobs, lease, folder.documents(lease.epoch))
-        journal.sweep([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
+        journal.collect_garbage([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
 
         def main(executor: Executor) -> RunResult:
             incidents = AppendOnlyLog(folder.path / "incidents.jsonl")

@@ -109,15 +109,15 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many tasks run at a time."""
+        """The number of tasks that run at a time."""
         ...
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
         """Run tasks of one generation and return their outcomes in the order of the tasks.
 
         Args:
-            tasks: longest first is up to the executor.
-            on_done: called in the calling thread as outcomes arrive, for progress only.
+            tasks: The tasks, which the executor may start in any order.
+            on_done: Called in the calling thread with each outcome as it arrives, for progress only.
 
         Raises:
             Stopped: `stop` was called.
@@ -149,9 +149,10 @@ def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
     """Run one task; an exception of the training code becomes an outcome with status ``failed``.
 
     Raises:
-        OSError: the storage does not work, which says nothing about the member.
-        MemoryError: neither does a want of memory, here or (torch.OutOfMemoryError) on the GPU.
-        torch.AcceleratorError: the GPU's context is broken, and this process is of no use any more.
+        OSError: The storage does not work, which says nothing about the member.
+        MemoryError: There is too little memory, here or (torch.OutOfMemoryError) on the GPU, which says nothing of it
+            either.
+        torch.AcceleratorError: The GPU's context is broken, and this process is of no use any more.
     """
     try:
         return trainer.train(task)
@@ -185,7 +186,7 @@ class InProcessExecutor:
     """Runs every task in this process, one after another: for tests, and for machines without Ray.
 
     Args:
-        context: what the trainer needs.
+        context: The context of the run.
     """
 
     workers = 1
@@ -194,14 +195,14 @@ class InProcessExecutor:
         self._trainer = Trainer(context)
         self._blobs = BlobStore(context.store)
         self._stopped = False
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
         """See `Executor.train`."""
         outcomes = []
         for task in tasks:
             self._check()
-            with self._turn:
+            with self._lock:
                 outcomes.append(self._attempt(task))
             on_done(outcomes[-1])
         return outcomes
@@ -215,13 +216,13 @@ class InProcessExecutor:
     def score(self, task: ScoreTask) -> list[MemberScore]:
         """See `Executor.score`."""
         self._check()
-        with self._turn:
+        with self._lock:
             return run_score_task(task, self._blobs)
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         """See `Executor.encode`."""
         self._check()
-        with self._turn:
+        with self._lock:
             return self._trainer.encode(task)
 
     def stop(self) -> None:

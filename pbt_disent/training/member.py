@@ -176,9 +176,8 @@ class Trainer:
     def _sample_of_training(self, indices: IntArray | None, batch_size: int) -> Iterator[torch.Tensor]:
         """Yield a fixed random part of the training images, for what is fitted after the last step."""
         size = len(self._images) if indices is None else len(indices)
-        sample = np.random.default_rng(0).permutation(size)[:_FINALIZE_IMAGES]
-        if indices is not None:
-            sample = indices[sample]
+        order = np.random.default_rng(0).permutation(size)[:_FINALIZE_IMAGES]
+        sample = order if indices is None else indices[order]
         for start in range(0, len(sample), batch_size):
             yield to_unit(self._images[sample[start : start + batch_size]], self._context.device)
 

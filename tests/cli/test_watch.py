@@ -124,7 +124,7 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     wanted = sum(record.image_passes for record in manifests[0].members)
     clock.notify(TaskDone("0", 1, wanted // 4))
     seen = WatchedFolder(run).read()
-    assert seen.spent.paid == wanted // 4
+    assert seen.usage.current_image_passes == wanted // 4
     assert seen.seconds_left is not None
     assert seen.seconds_left > 0
     assert "training, 25%" in text(run)
