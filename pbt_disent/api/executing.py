@@ -152,7 +152,7 @@ def _scores(result: RunResult, model: LatentModel | None, intervals: Json) -> Js
         },
         "leaves": [
             {"leaf": leaf.number, "levels": [len(level.latents) for level in leaf.levels], "reason": leaf.reason}
-            for leaf in result.leaves
+            for leaf in result.leaf_runs
         ],
         "image_passes": result.image_passes,
         "true_factors": None,

@@ -206,7 +206,7 @@ def execute_run(folder: RunFolder, *, seconds: float) -> int:
 def _compare_with_factors(prepared: PreparedRun, outcome: RunOutcome) -> Json:
     """Compare the final model with the true factors, where there are any, and write the scores again."""
     from pbt_disent.files import write_atomically
-    from pbt_disent.report.true_factors import compare_with_factors
+    from pbt_disent.rounds.evaluation import compare_with_factors
 
     truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.reported)
     scores = {**outcome.scores, "true_factors": truth}

@@ -35,7 +35,7 @@ def print_summary(folder: RunFolder, outcome: RunOutcome, scores: Json, report: 
             "The models of no member agreed on what they learned: there are no labels and no final round. What follows "
             "is the best model of the first round. Try more generations, other bounds of beta, or more images."
         )
-    for leaf in result.leaves:
+    for leaf in result.leaf_runs:
         latents = " + ".join(str(len(level.latents)) for level in leaf.levels)
         print(f"Leaf run {leaf.number}: {latents or 'no'} learned latents by level; ended: {leaf.reason}")
     if outcome.model is None or result.last.best is None:
@@ -104,7 +104,7 @@ def _print_model(folder: RunFolder, outcome: RunOutcome, scores: Json) -> None:
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig, interval = scores["true_factors"]["mig"], _interval_text(scores["true_factors"].get("interval"))
-        role = "of which the run was told some" if outcome.is_supervised else "which took no part in the run"
+        role = "of which the run was given some" if outcome.is_supervised else "which took no part in the run"
         print(f"  against the true factors, {role}: MIG {mig:.3f}{interval} ({gaps})")
 
 

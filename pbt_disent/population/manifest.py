@@ -232,7 +232,7 @@ def score_text(score: float, interval: Interval | None) -> str:
     """Return a score with its interval, as it is printed everywhere.
 
     >>> score_text(0.692, interval_over_replicas([0.6, 0.7, 0.776], compared=False))
-    '0.692 [0.474 to 0.910]'
+    '0.692 [0.473 to 0.911]'
     >>> score_text(0.692, None)
     '0.692'
     """
