@@ -13,7 +13,7 @@ import numpy as np
 from pbt_disent.api.preparing import PreparedRun
 from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
-from pbt_disent.models.latent_names import kept_names
+from pbt_disent.models.latent_model import saved_latent_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
@@ -129,7 +129,7 @@ def _export(folder: RunFolder, blobs: BlobStore, result: RunResult) -> LatentMod
     if best is None:
         return None
     model = LatentModel.from_checkpoint(blobs.get(best.checkpoint), information=np.asarray(best.information))
-    model.latents = kept_names(folder.model, model.weights) or model.latents
+    model.latents = saved_latent_names(folder.model, model.weights) or model.latents
     model.save(folder.model)
     return model
 

@@ -10,7 +10,7 @@ import numpy as np
 from pbt_disent.data.base import UNKNOWN, ImageData
 from pbt_disent.metrics import MIG, MINIMUM_POINTS, interval_ends, interval_over_points, mig
 from pbt_disent.models import LatentModel
-from pbt_disent.models.codes_table import codes_of
+from pbt_disent.models.export import encode_images
 from pbt_disent.types import IntArray, Json
 
 __all__ = ["compare_with_factors", "varying_factors"]
@@ -41,7 +41,7 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     columns = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(rows)]
     if not columns:
         return None
-    codes = codes_of(model, data, rows)
+    codes = encode_images(model, data, rows)
     true_factors = factors[:, columns]
     result = mig(codes, true_factors)
     interval = interval_over_points(
