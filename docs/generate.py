@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from inspect import cleandoc, isclass, isfunction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, get_args
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -21,9 +20,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from typer.main import get_command
 from typer.testing import CliRunner
+
+if TYPE_CHECKING:
+    from pbt_disent.cli.options import Option
 
 ROOT = Path(__file__).parents[1]
 REMOTE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//", re.IGNORECASE)
@@ -49,7 +50,6 @@ METRICS_HEAD = """# Metrics
 Every metric is a pure function of arrays and returns a frozen result with all its parts; `score` computes several at
 once. `pbt-disent score` does the same for a model or for a file of anyone's codes, with intervals
 ([how](../results.md#how-sure-a-score-is))."""
-BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -191,67 +191,27 @@ def summary_of(documented: type) -> str:
 
 def option_table(model: type[BaseModel]) -> str:
     """Return the options of a model as a table, sections left out."""
+    from pbt_disent.cli.options import describe_options
+
     rows = [
-        f"| `{name}` | {value_text(field)} | {default_text(field)} | {table_text(field.description)} |"
-        for name, field in model.model_fields.items()
-        if section_of(field) is None
+        f"| `{option.name}` | {value_text(option)} | `{option.default}` | {table_text(option.description)} |"
+        for option in describe_options(model)
+        if section_of(model.model_fields[option.name]) is None
     ]
     if not rows:
         return ""
     return "\n".join(["| option | value | default | |", "| --- | --- | --- | --- |", *rows])
 
 
-def value_text(field: FieldInfo) -> str:
-    """Return what an option takes, with its bounds."""
-    from pbt_disent.config import Hyperparameter
-    from pbt_disent.registry import Choice
-
-    default = field.default
-    if isinstance(default, Hyperparameter):
-        scale = ", log scale" if default.log else ""
-        return f"{'whole ' if default.integer else ''}number or range in {default.low:g} to {default.high:g}{scale}"
-    for choice in (item for item in field.metadata if isinstance(item, Choice)):
-        return f"[{choice.kind}](#{choice.kind})" + (" or null" if choice.optional else "")
-    if field.annotation is Any:
+def value_text(option: Option) -> str:
+    """Return what an option takes, with its bounds, or with a link to the components of its kind."""
+    if option.kind is not None:
+        return f"[{option.kind}](#{option.kind})" + (" or null" if option.type.endswith(" or null") else "")
+    if option.type == "anything":
         return "[objective](#objective), or a list of several"
-    bounds = [
-        f"{sign} {getattr(item, attribute):g}"
-        for item in field.metadata
-        for attribute, sign in BOUNDS.items()
-        if getattr(item, attribute, None) is not None
-    ]
-    return ", ".join([annotation_text(field.annotation), *bounds])
+    return table_text(", ".join(filter(None, [option.type, option.bounds])))
 
 
-def annotation_text(annotation: Any) -> str:
-    """Return a type as a reader of YAML would name it."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return annotation_text(arguments[0])
-    if origin is Literal:
-        return " or ".join(f"`{choice}`" for choice in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(annotation_text(part) for part in arguments)
-    if origin in (tuple, list):
-        return "list" if arguments[0] is Any else f"list of {annotation_text(arguments[0])}"
-    if annotation is type(None):
-        return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
-    return names.get(annotation, "mapping" if origin in (dict, Mapping) or annotation is dict else str(annotation))
-
-
-def default_text(field: FieldInfo) -> str:
-    """Return the default as YAML writes it."""
-    from pbt_disent.config import Hyperparameter
-
-    default = field.get_default(call_default_factory=True)
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, Hyperparameter):
-        default = int(default.default) if default.integer else default.default
-    return f"`{json.dumps(default, ensure_ascii=False, default=list)}`".replace('`"', "`").replace('"`', "`")
-
-
-def table_text(text: str | None) -> str:
-    """Return a description as the text of a table's cell."""
-    return " ".join((text or "").split()).replace("|", "\\|")
+def table_text(text: str) -> str:
+    """Return a text as that of a table's cell."""
+    return text.replace("|", "\\|")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -84,3 +86,17 @@ def test_doctests_are_fenced_wherever_they_stand(load_hook: Callable[[str], Modu
         "Return 1.\n\n```pycon\n>>> one()\n1\n```\n\nArgs:\n    x: The x.\n\nExamples:\n"
         "    ```pycon\n    >>> two(\n    ...     2)\n    2\n    ```\n"
     )
+
+
+def test_the_component_on_the_page_about_extending_works() -> None:
+    page = (ROOT / "docs" / "reference" / "extending.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    code += """
+from pbt_disent.config import load_config
+
+changes = ["population.exploit.name=copy-the-best", "population.exploit.cutoff=0.3"]
+exploit = load_config("demo", changes).population.exploit
+print(exploit.select(Ranking([0.1, 0.9, 0.5, 0.7, None, 0.6], [()] * 6), None), exploit.dump())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "{0: 1} {'name': 'copy-the-best', 'cutoff': 0.3}\n"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from pbt_disent import data as data_module
 from pbt_disent.config import RECURSIVE, Config, load_config
+from pbt_disent.data import load
 from pbt_disent.data.base import ImageData, ProgressCallback
 from pbt_disent.data.selection import split
 from pbt_disent.data.storage import StoredImages, materialise
@@ -23,7 +24,7 @@ from pbt_disent.training.supervision import labelled_factors, ranking_labels, st
 from pbt_disent.training.tasks import NO_SUPERVISION, SupervisionDigests, WorkerContext
 from pbt_disent.types import IntArray, Json
 
-__all__ = ["PreparedRun", "check", "extend", "objective_labels", "prepare"]
+__all__ = ["PreparedRun", "check", "extend", "objective_labels", "open_data", "prepare"]
 
 EXTENDABLE = ("population.max_generations", "rounds.leaf_max_generations", "final.generations")
 CHANGEABLE = ("resources.", "tracking.")
@@ -140,6 +141,20 @@ def objective_labels(names: Sequence[str]) -> list[str]:
     ]
 
 
+def open_data(config: Config, progress: ProgressCallback | None = None, **options: Any) -> ImageData:
+    """Return the images that a config names, with all that is known of them.
+
+    Args:
+        config: The config of the run.
+        progress: Called with images done and images in all, as by `pbt_disent.data.load`.
+        **options: Options of the data that replace those of the config.
+
+    Raises:
+        UserError: The data cannot be read.
+    """
+    return load(config.data.name, progress, **{**config.data.options, **options})
+
+
 def check(config: Config, progress: ProgressCallback | None = None) -> tuple[ImageData, tuple[ObjectiveOptions, ...]]:
     """Open the data and check the objectives, the labels and the budget against it, before anything is written.
 
@@ -153,7 +168,7 @@ def check(config: Config, progress: ProgressCallback | None = None) -> tuple[Ima
     Raises:
         UserError: The data cannot be read or are too few, or an objective, its labels or the budget do not fit them.
     """
-    data = data_module.load(config.data.name, progress, **config.data.options)
+    data = open_data(config, progress)
     if len(data) < 2:
         raise UserError(f"data {config.data.name}", f"must have at least 2 images, not {len(data)}", "add images")
     objectives = tuple(

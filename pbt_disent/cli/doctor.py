@@ -39,11 +39,9 @@ def examine() -> Json:
     import torch
 
     from pbt_disent.config import preset_names
-    from pbt_disent.data import READERS, WORLDS
     from pbt_disent.machine import usable_cpus, usable_memory
     from pbt_disent.metrics import METRICS
-    from pbt_disent.models import OBJECTIVES
-    from pbt_disent.population.fitness import FITNESS
+    from pbt_disent.registry import KINDS, components
 
     versions, problems = {}, []
     for package in PACKAGES:
@@ -67,11 +65,8 @@ def examine() -> Json:
         "memory_gib": round(memory / 2**30, 1),
         "disk_gib": round(free / 2**30, 1),
         "presets": preset_names(),
-        "objectives": list(OBJECTIVES),
-        "fitness": list(FITNESS),
         "metrics": list(METRICS),
-        "worlds": list(WORLDS),
-        "readers": list(READERS),
+        "components": {kind: list(components(kind)) for kind in KINDS},
         "problems": problems,
     }
 
@@ -83,8 +78,9 @@ def _print(findings: Json) -> None:
         f"Machine: {findings['cpus']} CPUs, {findings['memory_gib']} GiB of memory, "
         f"{findings['disk_gib']} GiB of disk free, " + (", ".join(findings["gpus"]) or "no GPU")
     )
-    for kind in ("presets", "objectives", "fitness", "metrics", "worlds", "readers"):
-        print(f"{kind.capitalize()}: {', '.join(findings[kind]) or 'none'}")
+    names = {"preset": findings["presets"], "metric": findings["metrics"], **findings["components"]}
+    for kind, registered in names.items():
+        print(f"{kind.capitalize()}: {', '.join(registered) or 'none'}")
     for problem in findings["problems"]:
         print(f"Problem: {problem}")
     print("Ready." if not findings["problems"] else "Not ready.")

@@ -41,7 +41,7 @@ class GenerationSummary:
         round: The path of the round.
         generation: The number of the generation, from 1.
         best: The best score; None where no member has one.
-        interval: The 95 % interval of the best score; None where it cannot be told.
+        interval: The 95 % interval of the best score; None where it cannot be computed.
         median: The median of the scores; None where no member has one.
         replaced: The replaced members and their parents, such as ``3<-1``, or ``3<-new`` for a fresh start.
     """

@@ -178,20 +178,21 @@ def load_images(
     Raises:
         UserError: There are no images, or they cannot be read.
     """
-    from pbt_disent import data
+    from pbt_disent.api import open_data
     from pbt_disent.cli.progress import bar
+    from pbt_disent.data import Subset, load
     from pbt_disent.data.selection import split
 
     if source is not None:
         with bar("images") as progress:
-            return data.load(source, progress, **options)
+            return load(source, progress, **options)
     if run is None:
         raise UserError(f"model {reference}", "needs images to encode", "name them with --data")
-    section = run.config().data
+    config = run.config()
     with bar("images") as progress:
-        images = data.load(section.name, progress, **{**section.options, **options})
-    if held_out and section.held_out and not options:
-        return data.Subset(images, split(len(images), section.held_out)[1])
+        images = open_data(config, progress, **options)
+    if held_out and config.data.held_out and not options:
+        return Subset(images, split(len(images), config.data.held_out)[1])
     return images
 
 

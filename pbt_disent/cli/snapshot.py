@@ -38,7 +38,7 @@ class Snapshot:
         num_images: The number of images that a round trains on, by path.
         fitness: What a round ranks its members by, by path.
         spent: The time and the image passes so far.
-        seconds_left: The time that the run will take at most; None where that cannot be told.
+        seconds_left: The time that the run will take at most; None where it is unknown.
     """
 
     state: State

@@ -104,7 +104,7 @@ def _print_model(folder: RunFolder, outcome: RunOutcome, scores: Json) -> None:
     if factors:
         gaps = ", ".join(f"{factor['factor']} {factor['gap']:.2f}" for factor in factors)
         mig, interval = scores["true_factors"]["mig"], _interval_text(scores["true_factors"].get("interval"))
-        role = "of which the run was told some" if outcome.is_supervised else "which took no part in the run"
+        role = "of which the run was given some" if outcome.is_supervised else "which took no part in the run"
         print(f"  against the true factors, {role}: MIG {mig:.3f}{interval} ({gaps})")
 
 

@@ -1,1 +1,1 @@
-"""The figures of a run, and the page that tells what it found."""
+"""The figures of a run, and the page that shows what it learned."""
