@@ -158,7 +158,7 @@ def _figures(model: LatentModel, world: ImageData) -> Json:
 
 
 def _account(result: RunResult) -> Json:
-    return {"passes": result.image_passes, "ends": [leaf.reason for leaf in result.leaves]}
+    return {"passes": result.image_passes, "ends": [leaf.reason for leaf in result.leaf_runs]}
 
 
 def format_table(

@@ -37,7 +37,7 @@ class RunOutcome:
     """A finished run.
 
     Args:
-        result: Its rounds.
+        result: The result of its rounds.
         model: The final model, or None where nothing was learned.
         scores: The scores that were written.
         is_supervised: Whether the run used labels or pairs of the data set.
@@ -54,17 +54,17 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
 
     Args:
         prepared: The run.
-        observer: Who watches.
-        launcher: What brings up the workers; the default is what the config names.
+        observer: The observer that is notified of events.
+        launcher: The launcher that brings up the workers. The default is the executor that the config names.
 
     Raises:
-        UserError: A living driver holds the run.
-        Stopped: The run was stopped; executing again goes on.
+        UserError: Another driver is executing the run.
+        Stopped: The run was stopped; executing it again goes on.
     """
     folder, config = prepared.folder, prepared.config
     launcher = config.resources.executor if launcher is None else launcher
     blobs, changed = BlobStore(folder.blobs), threading.Event()
-    with _explained(), contextlib.ExitStack() as stack:
+    with _explain_storage_failures(), contextlib.ExitStack() as stack:
         lease = folder.lease()
         stack.callback(lease.release)
         stack.enter_context(folder.published(changed))
@@ -77,8 +77,8 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
             recovering = RecoveringExecutor(executor, journal, blobs, incidents)
             setup = RunSetup(
                 config=config,
-                images=prepared.training,
-                num_images=len(prepared.images) if prepared.training is None else len(prepared.training),
+                images=prepared.training_images,
+                num_images=len(prepared.images) if prepared.training_images is None else len(prepared.training_images),
                 objectives=prepared.objectives_by_label,
                 supervision=prepared.supervision,
                 data=prepared.identity,
@@ -116,8 +116,8 @@ class _CommitSignal:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Say in one line why the storage does not do."""
+def _explain_storage_failures() -> Iterator[None]:
+    """Raise errors of the storage as messages in one line."""
     try:
         yield
     except OSError as error:
@@ -153,7 +153,7 @@ def _scores(result: RunResult, model: LatentModel | None, intervals: Json) -> Js
         },
         "leaves": [
             {"leaf": leaf.number, "levels": [len(level.latents) for level in leaf.levels], "reason": leaf.reason}
-            for leaf in result.leaves
+            for leaf in result.leaf_runs
         ],
         "image_passes": result.image_passes,
         "true_factors": None,

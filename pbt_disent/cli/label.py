@@ -70,8 +70,7 @@ def _write_labels(reference: str, source: str | None, options: dict[str, Any], o
     from pbt_disent.cli.progress import bar
     from pbt_disent.models import LatentModel
     from pbt_disent.models.export import check_image_shape, encode_images
-    from pbt_disent.rounds.labels import write_labels
-    from pbt_disent.rounds.tree import TREE, Tree, label_images
+    from pbt_disent.rounds.labels import TREE_NAME, RoundTree, label_images, write_labels
     from pbt_disent.store.blobs import BlobStore
     from pbt_disent.types import FloatArray, IntArray
 
@@ -80,7 +79,7 @@ def _write_labels(reference: str, source: str | None, options: dict[str, Any], o
     model, run = load_trained(reference, runs)
     if run is None:
         raise UserError(f"model {reference}", "is no run, and its rounds are not known", "label with its run")
-    tree, blobs = Tree.read(run.labels.with_name(TREE)), BlobStore(run.blobs)
+    tree, blobs = RoundTree.read(run.labels.with_name(TREE_NAME)), BlobStore(run.blobs)
     data = load_images(source, options, reference, run)
     check_image_shape(model, data)
     with bar("labelling") as progress:

@@ -122,7 +122,7 @@ def _encode(
     import numpy as np
 
     from pbt_disent.metrics import MAXIMUM_DECODED, MAXIMUM_POINTS
-    from pbt_disent.report.true_factors import varying_factors
+    from pbt_disent.rounds.evaluation import varying_factors
     from pbt_disent.seeds import Streams
 
     model, run = load_trained(reference, runs)

@@ -35,7 +35,7 @@ def print_summary(folder: RunFolder, outcome: RunOutcome, scores: Json, report: 
             "The models of no member agreed on what they learned: there are no labels and no final round. What follows "
             "is the best model of the first round. Try more generations, other bounds of beta, or more images."
         )
-    for leaf in result.leaves:
+    for leaf in result.leaf_runs:
         latents = " + ".join(str(len(level.latents)) for level in leaf.levels)
         print(f"Leaf run {leaf.number}: {latents or 'no'} learned latents by level; ended: {leaf.reason}")
     if outcome.model is None or result.last.best is None:

@@ -1,4 +1,4 @@
-"""What a run costs in image passes: the populations of its rounds, what an allowance pays, how a rest is spent.
+"""What a run costs in image passes: the populations of its rounds, what an allowance pays, how the remainder is spent.
 
 All sums are upper bounds that hold before anything is trained, so that no round begins what cannot be paid. They are
 exact where all models train with one batch size that divides the images of a generation.
@@ -80,9 +80,9 @@ class PassCost:
     """What one model pays for a number of images.
 
     Args:
-        batch: The largest batch that it may train with.
+        batch: The largest batch size that it may train with.
         is_bound: Whether its batch size is searched, so that only a bound is known.
-        per_image: The images that pass through it for each image that it trains on: 2 where each has a partner.
+        per_image: The number of images that pass through it for each training image: 2 where each has a partner.
     """
 
     batch: int
@@ -96,30 +96,30 @@ class PassCost:
 
     def cost(self, population: PopulationConfig, generations: int) -> int:
         """Return the image passes of a whole population in its first generations."""
-        return _turns(population, generations) * self.passes(population.image_passes_per_generation)
+        return _model_generations(population, generations) * self.passes(population.image_passes_per_generation)
 
-    def affordable(self, population: PopulationConfig, allowance: int) -> int:
+    def affordable_generations(self, population: PopulationConfig, allowance: int) -> int:
         """Return the number of generations that an allowance pays."""
         generation = population.size * population.replicas * self.passes(population.image_passes_per_generation)
         return max(0, 1 + (allowance - self.cost(population, 1)) // generation)
 
-    def within(self, population: PopulationConfig, allowance: int | None) -> PopulationConfig | None:
+    def limit(self, population: PopulationConfig, allowance: int | None) -> PopulationConfig | None:
         """Return the population with no more generations than its allowance pays, or None where it pays not one."""
         if allowance is None:
             return population
-        generations = min(population.max_generations, self.affordable(population, allowance))
+        generations = min(population.max_generations, self.affordable_generations(population, allowance))
         return population.model_copy(update={"max_generations": generations}) if generations else None
 
-    def spending(self, population: PopulationConfig, allowance: int) -> PopulationConfig | None:
+    def stretch(self, population: PopulationConfig, allowance: int) -> PopulationConfig | None:
         """Return the population with the generations that spend its allowance, lengthened to take the remainder.
 
         It does not converge before; None where the allowance pays not even one generation.
         """
-        generations = self.affordable(population, allowance)
+        generations = self.affordable_generations(population, allowance)
         if not generations:
             return None
-        per_turn = allowance // _turns(population, generations) // self.per_image
-        num_images = per_turn - (self.batch - 1) if self.is_bound else per_turn // self.batch * self.batch
+        per_model = allowance // _model_generations(population, generations) // self.per_image
+        num_images = per_model - (self.batch - 1) if self.is_bound else per_model // self.batch * self.batch
         return population.model_copy(
             update={
                 "max_generations": generations,
@@ -129,7 +129,7 @@ class PassCost:
         )
 
 
-def _turns(population: PopulationConfig, generations: int) -> int:
+def _model_generations(population: PopulationConfig, generations: int) -> int:
     """Return how often a model trains for a generation, over all models."""
     return population.replicas * (population.first_size + population.size * (generations - 1))
 
@@ -139,7 +139,7 @@ def pass_cost(objectives: Sequence[ObjectiveOptions], num_images: int | None = N
 
     Args:
         objectives: The options of the objectives.
-        num_images: The number of images that are trained on, where it is known.
+        num_images: The number of training images, or None before the data are opened.
     """
     costs = []
     for options in objectives:
@@ -170,17 +170,17 @@ def check_budget(config: Config, num_images: int) -> None:
         num_images: The number of images that it trains on.
 
     Raises:
-        UserError: It does not.
+        UserError: The budget is too small.
     """
     if config.budget is None:
         return
-    kept = reserve(config, num_images)
-    least = pass_cost(config.objectives, num_images).cost(first_population(config), 1) + kept
-    if config.budget < least:
-        beside = f", beside {kept:,} for the final round" if kept else ""
+    final_cost = reserve(config, num_images)
+    minimum = pass_cost(config.objectives, num_images).cost(first_population(config), 1) + final_cost
+    if config.budget < minimum:
+        beside = f", beside {final_cost:,} for the final round" if final_cost else ""
         raise UserError(
             f"budget={config.budget}",
-            f"must be at least {least:,} image passes: one generation of the first round{beside}",
+            f"must be at least {minimum:,} image passes: one generation of the first round{beside}",
             "raise it, or train fewer members, replicas or images",
         )
 
@@ -190,13 +190,13 @@ class RoundCost:
     """The most that one kind of round can cost.
 
     Args:
-        name: What it is called in the plan.
+        name: The name of the kind of round in the plan.
         rounds: The number of such rounds, at most.
         models: The number of models that train at the same time.
         generations: The number of generations, at most.
         num_images: The number of images that one model trains on in one generation.
         first: The number of models of the first generation.
-        per_image: The images that pass through a model for each that it trains on: 2 where they come in pairs.
+        per_image: The number of images that pass through a model for each training image: 2 where they come in pairs.
     """
 
     name: str
@@ -210,8 +210,8 @@ class RoundCost:
     @property
     def image_passes(self) -> int:
         """The number of image passes, at most."""
-        turns = self.first + self.models * (self.generations - 1)
-        return self.rounds * turns * self.num_images * self.per_image
+        model_generations = self.first + self.models * (self.generations - 1)
+        return self.rounds * model_generations * self.num_images * self.per_image
 
 
 @dataclass(frozen=True)
@@ -219,9 +219,9 @@ class RunCost:
     """The most that a run can cost; convergence and other stop conditions only make it cheaper.
 
     Args:
-        rounds: The cost of its rounds.
-        limit: The image passes that the run was given, or None for no limit.
-        spends_limit: Whether it spends them all.
+        rounds: The costs of its rounds.
+        limit: The budget of the run in image passes, or None for no limit.
+        spends_limit: Whether it spends the whole budget.
     """
 
     rounds: Sequence[RoundCost]
@@ -249,7 +249,7 @@ class RunCost:
 
 
 def run_cost(config: Config) -> RunCost:
-    """Return the cost of a run. Subsets are not known yet: leaf rounds count the least that they may train.
+    """Return the cost of a run. Subsets do not exist yet, and leaf rounds count as small as they can be.
 
     >>> from pbt_disent.config import load_config
     >>> run_cost(load_config("demo")).image_passes

@@ -1,4 +1,4 @@
-"""The methods from start to end, as straight code: what is on record is replayed, what is not is run.
+"""The methods from start to end, and their first round: what is on record is replayed, what is not is run.
 
 A run is resumed by calling this again. Every step is a function of the steps before it, and every generation that was
 committed is read instead of trained, so a second call passes through the same rounds and goes on where the first ended.
@@ -15,19 +15,29 @@ from typing import TypeVar
 
 import numpy as np
 
-from pbt_disent.config import RECURSIVE
+from pbt_disent.config import RECURSIVE, PopulationConfig
+from pbt_disent.errors import UserError
 from pbt_disent.population.engine import Best, PopulationResult
-from pbt_disent.population.executor import Stopped
+from pbt_disent.population.executor import LabelLevel, ProbeLabels, Stopped
+from pbt_disent.population.fitness import FITNESS, Fitness
 from pbt_disent.rounds.budget import check_budget, first_population, reserve
 from pbt_disent.rounds.final import final_round
-from pbt_disent.rounds.first import first_round, replay_round
-from pbt_disent.rounds.labels import write_labels
-from pbt_disent.rounds.recursion import Leaf, leaf_run
+from pbt_disent.rounds.joining import learned_factors
+from pbt_disent.rounds.labels import TREE_NAME, RoundTree, write_labels
+from pbt_disent.rounds.recursion import LeafRun, train_leaf_run
 from pbt_disent.rounds.setup import RunSetup
-from pbt_disent.rounds.tree import TREE, Tree, factors_of
 from pbt_disent.training.tasks import EncodeTask
+from pbt_disent.types import IntArray
 
-__all__ = ["RunResult", "run_in_parallel", "run_method", "with_intact_models"]
+__all__ = [
+    "RunResult",
+    "first_round",
+    "labelled_probe",
+    "replay_round",
+    "run_in_parallel",
+    "run_method",
+    "with_intact_models",
+]
 
 T = TypeVar("T")
 
@@ -37,17 +47,17 @@ CONTINUED_ALONE = "continued_alone"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came out of a run.
+    """The rounds of a finished run.
 
     Args:
         first: The first population, which is the X-run of a recursion.
-        leaves: The leaf runs; empty for methods that do not recurse, and where nothing was learned.
+        leaf_runs: The leaf runs; empty for methods that do not recurse, and where nothing was learned.
         last: The round whose best model is the result.
-        image_passes: The image passes paid in all rounds.
+        image_passes: The number of image passes paid in all rounds.
     """
 
     first: PopulationResult
-    leaves: tuple[Leaf, ...]
+    leaf_runs: tuple[LeafRun, ...]
     last: PopulationResult
     image_passes: int
 
@@ -64,36 +74,96 @@ def run_method(setup: RunSetup, labels: Path) -> RunResult:
     """
     config = setup.config
     if config.method == "replay":
-        only = replay_round(setup)
-        return RunResult(only, (), only, only.image_passes)
+        replay = replay_round(setup)
+        return RunResult(replay, (), replay, replay.image_passes)
     recursive = config.method in RECURSIVE
     budget = config.budget
-    kept = reserve(config, setup.num_images)
-    first = _first_round(setup, None if budget is None else budget - kept, last=not recursive)
+    final_cost = reserve(config, setup.num_images)
+    first = _afford_first_round(setup, None if budget is None else budget - final_cost, last=not recursive)
     if not recursive:
         return RunResult(first, (), first, first.image_passes)
     if _continued_alone(setup):
         return _without_labels(setup, first, ())
     best = first.best if first.reason != "nothing_learned" else None
-    leaf_runs = config.rounds.leaf_runs
-    share = None if budget is None else (budget - first.image_passes - kept) // max(leaf_runs, 1)
-    runs: list[Leaf] = []
+    num_leaf_runs = config.rounds.leaf_runs
+    share = None if budget is None else (budget - first.image_passes - final_cost) // max(num_leaf_runs, 1)
+    leaf_runs: list[LeafRun] = []
     if best is not None:
-        chains = [partial(leaf_run, setup, number, best, share) for number in range(1, leaf_runs + 1)]
-        runs = run_in_parallel(chains, config.resources.rounds_at_once, setup.executor.stop)
-    leaves = tuple(leaf for leaf in runs if leaf.levels)
+        work = [partial(train_leaf_run, setup, number, best, share) for number in range(1, num_leaf_runs + 1)]
+        leaf_runs = run_in_parallel(work, config.resources.rounds_at_once, setup.executor.stop)
+    labelled = tuple(leaf_run for leaf_run in leaf_runs if leaf_run.levels)
     if best is not None:
-        _write(setup, leaves, None, labels)
-    if not leaves:
-        return _without_labels(setup, first, tuple(runs))
-    left = None if budget is None else budget - first.image_passes - sum(leaf.image_passes for leaf in runs)
-    last = final_round(setup, leaves, left)
+        _write_labels(setup, labelled, None, labels)
+    if not labelled:
+        return _without_labels(setup, first, tuple(leaf_runs))
+    paid = first.image_passes + sum(leaf_run.image_passes for leaf_run in leaf_runs)
+    last = final_round(setup, labelled, None if budget is None else budget - paid)
     setup.record("final", "final", model=last.best.checkpoint if last.best else None)
-    _write(setup, leaves, last.best, labels)
-    return RunResult(first, tuple(runs), last, _image_passes(setup))
+    _write_labels(setup, labelled, last.best, labels)
+    return RunResult(first, tuple(leaf_runs), last, _image_passes(setup))
 
 
-def _first_round(setup: RunSetup, allowance: int | None, *, last: bool) -> PopulationResult:
+def first_round(setup: RunSetup, population: PopulationConfig) -> PopulationResult:
+    """Run one population on all images; in a recursion all leaf runs start from its best model (the X-run).
+
+    Where members are ranked by labels, these act by selection alone: they never enter a loss.
+
+    Raises:
+        UserError: The run has too few labelled images to rank by.
+    """
+    fitness: Fitness = population.fitness
+    labels: ProbeLabels = ()
+    if fitness.uses_labels:
+        probe, values = labelled_probe(setup, fitness)
+        rows = setup.blobs.put_array(np.arange(len(probe)))
+        labels = ((LabelLevel(rows, setup.blobs.put_array(values)),),)
+    else:
+        probe = setup.sample(setup.all_images, fitness.points, "0", "probe")
+    return setup.run("0", population, fitness=fitness, subset=setup.images, probe=probe, labels=labels)
+
+
+def labelled_probe(setup: RunSetup, fitness: Fitness) -> tuple[IntArray, IntArray]:
+    """Return the indices (N,) of the images that a labelled fitness ranks by, and their labels (N, K).
+
+    Raises:
+        UserError: There are no labels, or too few labelled images.
+    """
+    if setup.ranking is None:
+        option = f"population.fitness={fitness.name}"
+        raise UserError(option, "needs labels to rank by", "name a table with --set data.options.labels=FILE")
+    labels = np.asarray(setup.blobs.get_array(setup.ranking), dtype=np.int64)
+    labelled_images = np.flatnonzero((labels >= 0).all(axis=1))
+    probe = setup.sample(labelled_images, fitness.points, "0", "probe")
+    if len(probe) < fitness.min_points:
+        rule = f"must be at least {fitness.min_points} to rank by"
+        raise UserError(f"{len(probe)} labelled images", rule, "raise supervision.share")
+    return probe, labels[probe]
+
+
+def replay_round(setup: RunSetup) -> PopulationResult:
+    """Train the single member of a schedule to its end on all images; the result is where it ends.
+
+    Its replicas are compared by the configured fitness, where there are enough of them; a single model is not ranked.
+    """
+    config = setup.config
+    assert config.replay is not None, "a config whose method is replay has a schedule"
+    population = first_population(config)
+    fitness: Fitness = population.fitness
+    if population.replicas < max(fitness.min_replicas, 2) or fitness.uses_labels:
+        fitness = FITNESS["none"](points=fitness.points)
+    label, objective = next(iter(setup.objectives.items()))
+    return setup.run(
+        "0",
+        population,
+        fitness=fitness,
+        subset=setup.images,
+        probe=setup.sample(setup.all_images, fitness.points, "0", "probe"),
+        objectives={label: objective.with_defaults()},
+        schedule=config.replay.schedule,
+    )
+
+
+def _afford_first_round(setup: RunSetup, allowance: int | None, *, last: bool) -> PopulationResult:
     population = setup.afford(first_population(setup.config), allowance, setup.num_images, last=last)
     if population is None:
         check_budget(setup.config, setup.num_images)
@@ -101,7 +171,7 @@ def _first_round(setup: RunSetup, allowance: int | None, *, last: bool) -> Popul
     return first_round(setup, population)
 
 
-def _without_labels(setup: RunSetup, first: PopulationResult, runs: tuple[Leaf, ...]) -> RunResult:
+def _without_labels(setup: RunSetup, first: PopulationResult, leaf_runs: tuple[LeafRun, ...]) -> RunResult:
     """Return the X-run as the result, and let it spend what the other rounds would have, where the config says so.
 
     That is put on record first: the model that began the leaf runs may be gone once the X-run has gone on.
@@ -110,10 +180,10 @@ def _without_labels(setup: RunSetup, first: PopulationResult, runs: tuple[Leaf, 
         if not _continued_alone(setup):
             setup.record(CONTINUED_ALONE, "0", reason="the leaf runs have nothing to begin with")
         population = first_population(setup.config)
-        longer = setup.pass_cost(setup.num_images).affordable(population, setup.config.budget)
-        without_end = {"max_generations": longer, "converged_generations": longer}
-        first = first_round(setup, population.model_copy(update=without_end))
-    return RunResult(first, runs, first, _image_passes(setup))
+        generations = setup.pass_cost(setup.num_images).affordable_generations(population, setup.config.budget)
+        longer = {"max_generations": generations, "converged_generations": generations}
+        first = first_round(setup, population.model_copy(update=longer))
+    return RunResult(first, leaf_runs, first, _image_passes(setup))
 
 
 def with_intact_models(result: RunResult, intact: Callable[[str], str], all_replicas: bool) -> RunResult:
@@ -121,8 +191,8 @@ def with_intact_models(result: RunResult, intact: Callable[[str], str], all_repl
 
     Args:
         result: The result of a run.
-        intact: `pbt_disent.population.recovery.RecoveringExecutor.intact`.
-        all_replicas: Whether those of the first round's best member are needed as well.
+        intact: A function that returns a digest that can be read, `RecoveringExecutor.intact`.
+        all_replicas: Whether the replicas of the first round's best member are needed as well.
     """
 
     def recovered(population: PopulationResult, with_replicas: bool) -> PopulationResult:
@@ -132,9 +202,9 @@ def with_intact_models(result: RunResult, intact: Callable[[str], str], all_repl
         replicas = tuple(intact(digest) for digest in best.replicas) if with_replicas else best.replicas
         return replace(population, best=replace(best, checkpoint=intact(best.checkpoint), replicas=replicas))
 
-    alone = result.last is result.first
-    last = recovered(result.last, alone and all_replicas)
-    first = last if alone else recovered(result.first, True) if all_replicas else result.first
+    has_one_round = result.last is result.first
+    last = recovered(result.last, has_one_round and all_replicas)
+    first = last if has_one_round else recovered(result.first, True) if all_replicas else result.first
     return replace(result, first=first, last=last)
 
 
@@ -142,17 +212,17 @@ def _continued_alone(setup: RunSetup) -> bool:
     return any(row["event"] == CONTINUED_ALONE for row in setup.log.rows())
 
 
-def _write(setup: RunSetup, leaves: Sequence[Leaf], final: Best | None, labels: Path) -> None:
-    """Write the label table, and beside it the tree that gave the labels; the final model helps to join them."""
+def _write_labels(setup: RunSetup, leaf_runs: Sequence[LeafRun], final: Best | None, path: Path) -> None:
+    """Write the label table, and beside it the tree that gave the labels; the final model helps to join latents."""
     codes = None
     if final is not None:
         subset = None if setup.images is None else setup.blobs.put_array(setup.images.astype(np.int64))
         encoded = setup.executor.encode(EncodeTask(final.checkpoint, subset))
         codes = np.asarray(setup.blobs.get_array(encoded.codes), dtype=np.float64)
         setup.blobs.collect([], [digest for digest in (encoded.codes, encoded.log_sigma) if digest])
-    tree = Tree(tuple(leaves), factors_of(leaves, codes, setup.all_images))
-    write_labels(leaves, tree.factor_of, labels)
-    tree.write(labels.with_name(TREE))
+    tree = RoundTree(tuple(leaf_runs), learned_factors(leaf_runs, codes, setup.all_images))
+    write_labels(leaf_runs, tree.factor_of, path)
+    tree.write(path.with_name(TREE_NAME))
 
 
 def _image_passes(setup: RunSetup) -> int:
@@ -165,12 +235,12 @@ def run_in_parallel(work: Sequence[Callable[[], T]], threads: int, stop: Callabl
     """Call functions in threads and return their results, in order.
 
     Args:
-        work: The functions.
+        work: The functions to call.
         threads: The number of threads; with one, this thread calls one after the other.
-        stop: Called when a function fails, so that the others end soon with `Stopped`.
+        stop: A function that is called when one of them fails, so that the others end soon with `Stopped`.
 
     Raises:
-        Exception: What the first function raised that failed by itself.
+        Exception: The first error of a function that failed by itself.
     """
     if threads == 1 or len(work) < 2:
         return [function() for function in work]

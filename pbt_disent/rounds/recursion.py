@@ -16,33 +16,33 @@ from pbt_disent.population.fitness import Fitness
 from pbt_disent.rounds.budget import leaf_population
 from pbt_disent.rounds.scale import Scale
 from pbt_disent.rounds.setup import RunSetup
-from pbt_disent.rounds.subset import Cut, cut_subset
+from pbt_disent.rounds.subset import SubsetChoice, choose_subset
 from pbt_disent.training.tasks import EncodeTask
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["LabelledSet", "Leaf", "leaf_run"]
+__all__ = ["LeafLevel", "LeafRun", "train_leaf_run"]
 
 
 @dataclass(frozen=True)
-class LabelledSet:
-    """The labels that one model gives to the set that it was trained on.
+class LeafLevel:
+    """One level of a leaf run: the labels that a model gives to the images that it was trained on.
 
     Args:
         path: The path of the round that trained the model.
-        images: The indices of the set's images, (N,).
+        images: The indices of the images, an array of shape (N,).
         latents: The L latents that were learned.
-        values: Their codes, (N, L).
-        segments: The segment that an image is in, counted along the latent, -1 for none; (N, L).
-        confidence: The probability that a draw from the image's posterior lies in that segment, (N, L).
+        codes: The codes of these latents, an array of shape (N, L).
+        segments: The segment that each image is in, counted along the latent, an array of shape (N, L); -1 for none.
+        confidence: The probability that a draw from the image's posterior lies in that segment, of shape (N, L).
         checkpoint: The digest of the model.
-        scales: How codes become segments, for the latents that could be cut.
-        cell: The segment of each scale that the level below is in; empty where there is none.
+        scales: The scales by which codes become segments, for the latents that could be cut.
+        cell: The segment of each scale that the next level is in; empty where there is no next level.
     """
 
     path: str
     images: IntArray
     latents: tuple[int, ...]
-    values: FloatArray
+    codes: FloatArray
     segments: IntArray
     confidence: FloatArray
     checkpoint: str
@@ -51,58 +51,65 @@ class LabelledSet:
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """A chain of levels, from all images down, why it ended, and the image passes that its rounds paid."""
+class LeafRun:
+    """A leaf run: a chain of levels, from all images down to ever smaller subsets.
+
+    Args:
+        number: The number of the leaf run, from 1.
+        levels: The levels, all images first.
+        reason: The reason why it ended.
+        image_passes: The image passes that its rounds paid.
+    """
 
     number: int
-    levels: tuple[LabelledSet, ...]
+    levels: tuple[LeafLevel, ...]
     reason: str
     image_passes: int = 0
 
 
-def leaf_run(setup: RunSetup, number: int, best: Best, allowance: int | None = None) -> Leaf:
-    """Run leaf run `number` (from 1) from the best model of the X-run until a stop condition holds.
+def train_leaf_run(setup: RunSetup, number: int, best: Best, allowance: int | None = None) -> LeafRun:
+    """Train leaf run `number` (from 1) from the best model of the X-run until a stop condition holds.
 
     Args:
         setup: The run.
         number: The number of the leaf run; each takes another subset of all images.
         best: The best model of the X-run.
-        allowance: The image passes that it may pay, or None for no limit.
+        allowance: The number of image passes that it may pay, or None for no limit.
     """
-    levels: list[LabelledSet] = []
+    levels: list[LeafLevel] = []
     image_passes = 0
     images = setup.images
     path = "0"
     while True:
         with setup.lock:  # two leaf runs that encode with the same model write, read and delete the same codes
-            level, cut = _label(setup, path, best, images, choice=number - 1 if not levels else 0)
+            level, choice = _label(setup, path, best, images, rank=number - 1 if not levels else 0)
         if level is None:
             reason = f"round {path} learned no latent with enough information"
             break
         levels.append(level)
-        below = f"0/leaf{number}/{len(levels)}"
+        next_path = f"0/leaf{number}/{len(levels)}"
         if len(levels) > setup.config.rounds.max_depth:
             reason = f"the greatest depth, {setup.config.rounds.max_depth}, is reached"
             break
-        if cut.reason is not None:
-            reason = cut.reason
+        if choice.reason is not None:
+            reason = choice.reason
             break
-        images = level.images[cut.subset]
-        left = None if allowance is None else allowance - image_passes
-        population = setup.afford(leaf_population(setup.config, len(images)), left, len(images))
+        images = level.images[choice.subset]
+        remaining = None if allowance is None else allowance - image_passes
+        population = setup.afford(leaf_population(setup.config, len(images)), remaining, len(images))
         if population is None:
-            reason = f"the budget leaves {left:,} image passes, not enough for a generation of round {below}"
+            reason = f"the budget leaves {remaining:,} image passes, not enough for a generation of round {next_path}"
             break
-        frozen = {str(key): value for key, value in cut.frozen.items()}
-        setup.record("cut", below, parent=path, num_images=len(images), frozen=frozen)
-        result = _ranked_round(setup, below, population, images)
+        frozen = {str(key): value for key, value in choice.frozen.items()}
+        setup.record("cut", next_path, parent=path, num_images=len(images), frozen=frozen)
+        result = _ranked_round(setup, next_path, population, images)
         image_passes += result.image_passes
         if result.best is None or result.reason == "nothing_learned":
-            reason = f"round {below} learned nothing"
+            reason = f"round {next_path} learned nothing"
             break
-        best, path = result.best, below
+        best, path = result.best, next_path
     setup.record("leaf_stopped", f"0/leaf{number}", reason=reason, levels=len(levels))
-    return Leaf(number, tuple(levels), reason, image_passes)
+    return LeafRun(number, tuple(levels), reason, image_passes)
 
 
 def _ranked_round(setup: RunSetup, path: str, population: PopulationConfig, subset: IntArray) -> PopulationResult:
@@ -112,9 +119,9 @@ def _ranked_round(setup: RunSetup, path: str, population: PopulationConfig, subs
 
 
 def _label(
-    setup: RunSetup, path: str, best: Best, images: IntArray | None, *, choice: int
-) -> tuple[LabelledSet | None, Cut]:
-    """Label a set with the latents that its best model learned, and cut it along them."""
+    setup: RunSetup, path: str, best: Best, images: IntArray | None, *, rank: int
+) -> tuple[LeafLevel | None, SubsetChoice]:
+    """Label images with the latents that their best model learned, and choose the subset of the next level."""
     subset = None if images is None else setup.blobs.put_array(images.astype(np.int64))
     encoded = setup.executor.encode(EncodeTask(best.checkpoint, subset))
     codes = np.asarray(setup.blobs.get_array(encoded.codes), dtype=np.float64)
@@ -127,20 +134,20 @@ def _label(
     threshold = setup.config.rounds.information_threshold
     learned = tuple(latent for latent, nats in enumerate(encoded.information) if nats > threshold)
     min_images = max(setup.config.population.fitness.min_points, setup.max_latents)
-    cut = cut_subset(codes, noise, learned, setup.config.rounds, choice=choice, min_images=min_images)
+    choice = choose_subset(codes, noise, learned, setup.config.rounds, rank=rank, min_images=min_images)
     if not learned:
-        return None, cut
+        return None, choice
     columns = list(learned)
-    level = LabelledSet(
+    level = LeafLevel(
         path=path,
         images=setup.all_images if images is None else images,
         latents=learned,
-        values=codes[:, columns],
-        segments=cut.segments[:, columns],
-        confidence=cut.confidence[:, columns],
+        codes=codes[:, columns],
+        segments=choice.segments[:, columns],
+        confidence=choice.confidence[:, columns],
         checkpoint=best.checkpoint,
-        scales=cut.scales,
-        cell=cut.cell,
+        scales=choice.scales,
+        cell=choice.cell,
     )
     setup.record(
         "labelled",
@@ -149,4 +156,4 @@ def _label(
         information=[encoded.information[latent] for latent in learned],
         num_images=len(codes),
     )
-    return level, cut
+    return level, choice

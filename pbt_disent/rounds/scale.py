@@ -1,6 +1,6 @@
 """How the codes of any image become segments: of one latent, or of the angle of two latents on a ring.
 
-A scale keeps what a cut has found, so that it can be applied to other images. Latents that hold a circular factor in
+A scale holds the edges of segments, so that they apply to other images too. Latents that hold a circular factor in
 pairs have codes on a ring, and the angle says what the two say together.
 """
 
@@ -28,7 +28,7 @@ def find_rings(codes: FloatArray, latents: Sequence[int]) -> list[tuple[int, int
     """Return the pairs of latents whose codes lie on a ring, each latent in one pair at most, the roundest first.
 
     Args:
-        codes: The posterior means, (N, Z).
+        codes: The posterior means, an array of shape (N, Z).
         latents: The latents to search among.
     """
     candidates = []
@@ -105,7 +105,7 @@ class Scale:
         edges: The edges of the segments, ascending, one more than there are segments; infinite where the first or last
             segment has no end.
         noise: The standard deviation of the encoder's noise in the codes, or in the angle.
-        ring: How two latents make an angle, or None for one latent.
+        ring: The ring that two latents lie on, or None for one latent.
     """
 
     latents: tuple[int, ...]
@@ -121,7 +121,7 @@ class Scale:
 
         Args:
             latents: The latents that were cut.
-            values: Their codes, or angles, (N,).
+            values: The codes of the latent, or the angles of two, an array of shape (N,).
             segments: The segments, in any order.
             noise: The standard deviation of the noise of the values.
             ring: The ring of the latents, if they are two.
@@ -134,7 +134,7 @@ class Scale:
         return cls(latents, (first, *inner, last), noise, ring)
 
     def assign(self, codes: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the segment (N,) of each image, -1 for none, and how sure that is (N,), from codes (N, Z).
+        """Return the segment (N,) of each image, -1 for none, and the confidence in it (N,), from codes (N, Z).
 
         The confidence is the probability that a draw from the posterior lies in the same segment; 0 where there is
         none.

@@ -1,4 +1,4 @@
-"""What every round of a run shares, the populations that its config gives, and how a round is specified and run."""
+"""What all rounds of a run share, and how a round is specified, run and put on record."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class RunSetup:
 
     Args:
         config: The resolved configuration.
-        images: The indices of the images that may be trained on, or None for all.
-        num_images: The number of images that may be trained on.
+        images: The indices of the training images, or None for all.
+        num_images: The number of training images.
         objectives: The options of the objectives, by label.
-        supervision: What the objectives learn from beside the images.
-        data: The whole set of images.
+        supervision: The digests of the labels and partners that the objectives learn from.
+        data: The identity of the whole set of images.
         image_shape: The shape (C, H, W) of an image.
-        ranking: The digest of the int64 labels (N, K) of all images that a labelled fitness ranks by, -1 where one is
-            not known, or None.
+        ranking: The digest of the int64 labels (N, K) of all images that a labelled fitness ranks by, -1 where there
+            is none, or None.
         blobs: The store of arrays and checkpoints.
         journal: The record of all generations.
         log: The log of rounds.
-        executor: Who trains.
-        observer: Who watches.
-        together: Whether a task is all replicas of a member, or one of them.
-        lock: Held where rounds that run side by side must not do the same thing at a time.
+        executor: The executor of the training tasks.
+        observer: The observer that is notified of events.
+        together: Whether a task trains all replicas of a member, or one of them.
+        lock: A lock, held where rounds that run side by side must not do the same thing at a time.
     """
 
     config: Config
@@ -95,7 +95,7 @@ class RunSetup:
         return sample(self.config.seed, indices, count, *names)
 
     def pass_cost(self, num_images: int, objective: ObjectiveOptions | None = None) -> PassCost:
-        """Return what a model pays that trains on this number of images, with the run's objectives or another one."""
+        """Return what a model pays that trains on so many images, with the run's objectives or with another."""
         return pass_cost(list(self.objectives.values()) if objective is None else [objective], num_images)
 
     def afford(
@@ -111,15 +111,15 @@ class RunSetup:
 
         Args:
             population: The population as configured.
-            allowance: The image passes that it may pay, or None for no limit.
+            allowance: The number of image passes that it may pay, or None for no limit.
             num_images: The number of images that it trains on.
             last: Whether it is the last round, which spends what is left where the config says so.
-            objective: What it trains instead of the run's objectives.
+            objective: The objective that it trains instead of the run's objectives.
         """
         cost = self.pass_cost(num_images, objective)
         if last and self.config.spend_budget and allowance is not None:
-            return cost.spending(population, allowance)
-        return cost.within(population, allowance)
+            return cost.stretch(population, allowance)
+        return cost.limit(population, allowance)
 
     def run(
         self,
@@ -138,13 +138,13 @@ class RunSetup:
 
         Args:
             path: The path of the round.
-            population: The size of the population and its rule.
-            fitness: What members are ranked by.
+            population: The size of the population and its rules.
+            fitness: The fitness that ranks the members.
             subset: The indices of the images to train on, or None for all.
             probe: The indices of the images that score it.
             labels: The labels of the probe images.
-            objectives: What to train instead of the run's objectives.
-            supervision: What these learn from.
+            objectives: The objectives to train instead of the run's.
+            supervision: The digests of the labels and partners that these learn from.
             schedule: The hyperparameters of each generation, for a single member that follows them.
         """
         digest = None if subset is None else self.blobs.put_array(subset.astype(np.int64))

@@ -13,21 +13,21 @@ from pbt_disent.rounds.scale import Ring, Scale, find_rings
 from pbt_disent.rounds.segmentation import Segment
 from pbt_disent.types import FloatArray, IntArray
 
-__all__ = ["Cut", "cut_subset"]
+__all__ = ["SubsetChoice", "choose_subset"]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How a set was cut.
+class SubsetChoice:
+    """The subset that was chosen, and how all images were cut into segments.
 
     Args:
-        subset: The positions of the chosen images in the codes, ascending; empty where nothing could be cut.
-        frozen: For each latent that was cut, the code interval (low, high) of the chosen segment.
-        segments: Which segment of each latent an image is in, counted along the latent, -1 for none; (N, Z).
-        confidence: The probability that a draw from the image's posterior lies in the same segment, (N, Z).
-        scales: How codes become segments, to be applied to other images.
-        cell: The number of the chosen segment of each scale.
-        reason: Why no subset was chosen, or None when one was.
+        subset: The positions of the subset's images in the codes, ascending; empty where nothing could be cut.
+        frozen: The interval (low, high) of codes in the subset, for each latent that was cut.
+        segments: The segment that each image is in, counted along the latent, an array of shape (N, Z); -1 for none.
+        confidence: The probability that a draw from the image's posterior lies in that segment, of shape (N, Z).
+        scales: The scales by which codes become segments; they apply to other images too.
+        cell: The number of the subset's segment in each scale.
+        reason: The reason why no subset was chosen, or None.
     """
 
     subset: IntArray
@@ -39,15 +39,15 @@ class Cut:
     reason: str | None
 
 
-def cut_subset(
+def choose_subset(
     codes: FloatArray,
     noise: FloatArray,
     learned: Sequence[int],
     config: RoundsConfig,
     *,
-    choice: int,
+    rank: int,
     min_images: int = 0,
-) -> Cut:
+) -> SubsetChoice:
     """Cut every learned latent into segments and choose one cell of their product.
 
     Several latents: of each its best `max_segments`; the cells with more than `min_cell_images` images are ranked by
@@ -55,41 +55,46 @@ def cut_subset(
     without a boundary is left out (Estermann et al. 2020 end the leaf run there).
 
     Args:
-        codes: The posterior means, (N, Z).
-        noise: The standard deviation of the encoder's noise in each latent, (Z,).
+        codes: The posterior means, an array of shape (N, Z).
+        noise: The standard deviation of the encoder's noise in each latent, an array of shape (Z,).
         learned: The latents to freeze.
-        config: The rule of the segmentation and the constants of the choice.
-        choice: Which candidate to take, from 0; leaf runs differ in it.
+        config: The segmentation rule and the constants of the choice.
+        rank: The rank of the candidate to take, from 0; leaf runs differ in it.
         min_images: The smallest number of images that a population on the subset can be ranked by.
+
+    >>> codes = np.repeat([[0.0], [1.0], [2.0]], 100, axis=0) + np.random.default_rng(0).normal(0, 0.02, (300, 1))
+    >>> choice = choose_subset(codes, np.array([0.1]), [0], RoundsConfig(segmentation="density"), rank=0)
+    >>> len(choice.subset), choice.cell, np.bincount(choice.segments[:, 0]).tolist()
+    (100, (1,), [100, 100, 100])
     """
-    cuts, scales = _segments_by_latent(codes, noise, learned, config)
+    segments_of_scales, scales = _cut_latents(codes, noise, learned, config)
     segments, confidence = np.full(codes.shape, -1, dtype=np.int64), np.zeros(codes.shape)
     for scale in scales:
         for latent in scale.latents:
             segments[:, latent], confidence[:, latent] = scale.assign(codes)
 
-    def cut_of(members: IntArray, reason: str | None) -> Cut:
+    def choice_of(members: IntArray, reason: str | None) -> SubsetChoice:
         latents = [latent for scale in scales for latent in scale.latents] if reason is None else []
         frozen = {z: (float(codes[members, z].min()), float(codes[members, z].max())) for z in latents}
         cell = tuple(int(segments[members[0], scale.latents[0]]) for scale in scales) if reason is None else ()
-        return Cut(members, frozen, segments, confidence, scales, cell, reason)
+        return SubsetChoice(members, frozen, segments, confidence, scales, cell, reason)
 
     nothing = np.empty(0, dtype=np.int64)
-    if not cuts:
-        return cut_of(nothing, "no learned latent has a boundary")
-    cells = _ranked_cells(cuts, len(codes), config)
-    if choice >= len(cells):
-        return cut_of(nothing, f"only {len(cells)} candidate subsets")
-    members = cells[choice]
+    if not scales:
+        return choice_of(nothing, "no learned latent has a boundary")
+    cells = _ranked_cells(segments_of_scales, len(codes), config)
+    if rank >= len(cells):
+        return choice_of(nothing, f"only {len(cells)} candidate subsets")
+    members = cells[rank]
     if len(members) < max(config.min_subset_images, min_images):
-        return cut_of(nothing, f"the subset has only {len(members)} images")
-    return cut_of(members, None)
+        return choice_of(nothing, f"the subset has only {len(members)} images")
+    return choice_of(members, None)
 
 
-def _segments_by_latent(
+def _cut_latents(
     codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: RoundsConfig
 ) -> tuple[list[list[Segment]], tuple[Scale, ...]]:
-    """Cut each learned latent, or the angle of two on a ring; return the segments of what was cut, and scales."""
+    """Cut each learned latent, or the angle of two on a ring; return the segments and scales of what was cut."""
     rings = [Ring.of(codes, pair) for pair in find_rings(codes, learned)] if config.rings else []
     parts: list[tuple[tuple[int, ...], FloatArray, float, Ring | None]] = [
         ((latent,), codes[:, latent], float(noise[latent]), None)
@@ -106,24 +111,24 @@ def _segments_by_latent(
     return [cut for _, cut in cuts], tuple(scales)
 
 
-def _ranked_cells(cuts: Sequence[list[Segment]], size: int, config: RoundsConfig) -> list[IntArray]:
+def _ranked_cells(segments_of_scales: Sequence[list[Segment]], size: int, config: RoundsConfig) -> list[IntArray]:
     """Return the candidate subsets, best first, by giving every image one integer cell number."""
-    if len(cuts) == 1:
-        (segments,) = cuts
+    if len(segments_of_scales) == 1:
+        (segments,) = segments_of_scales
         return [segment.members for segment in segments]
     cell = np.zeros(size, dtype=np.int64)
     inside = np.ones(size, dtype=bool)
-    for segments in cuts:
-        kept = np.full(size, -1, dtype=np.int64)
+    for segments in segments_of_scales:
+        number_of = np.full(size, -1, dtype=np.int64)
         for number, segment in enumerate(segments[: config.max_segments]):
-            kept[segment.members] = number
-        inside &= kept >= 0
-        cell = cell * config.max_segments + np.maximum(kept, 0)
+            number_of[segment.members] = number
+        inside &= number_of >= 0
+        cell = cell * config.max_segments + np.maximum(number_of, 0)
     positions = np.flatnonzero(inside)
     names, inverse, counts = np.unique(cell[positions], return_inverse=True, return_counts=True)
     large = np.flatnonzero(counts > config.min_cell_images)
     if len(large) == 0:
         return []
-    middle = float(np.median(counts[large]))
-    ranked = sorted(large, key=lambda index: (abs(counts[index] - middle), names[index]))
+    median = float(np.median(counts[large]))
+    ranked = sorted(large, key=lambda index: (abs(counts[index] - median), names[index]))
     return [positions[inverse == index] for index in ranked]

@@ -12,7 +12,7 @@ from pbt_disent import api
 from pbt_disent.cli import main
 from pbt_disent.config import load_config
 from pbt_disent.errors import UserError
-from pbt_disent.rounds.tree import TREE, Tree
+from pbt_disent.rounds.labels import TREE_NAME, RoundTree
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Watch
@@ -73,8 +73,14 @@ def test_what_cannot_be_labelled(finished: RunFolder, tmp_path: Path, capsys: py
     assert "is no run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"format": 1}', '{"format": 1, "leaves": [{}], "factors": []}'])
+@pytest.mark.parametrize("damage", ["", "[]", '{"format": 2}', '{"format": 2, "leaves": [{}], "factors": []}'])
 def test_a_damaged_tree_is_named(tmp_path: Path, damage: str) -> None:
-    (tmp_path / TREE).write_text(damage)
-    with pytest.raises(UserError, match=f"{TREE}: is damaged"):
-        Tree.read(tmp_path / TREE)
+    (tmp_path / TREE_NAME).write_text(damage)
+    with pytest.raises(UserError, match=f"{TREE_NAME}: is damaged"):
+        RoundTree.read(tmp_path / TREE_NAME)
+
+
+def test_a_tree_of_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / TREE_NAME).write_text('{"format": 1, "leaves": [], "factors": []}')
+    with pytest.raises(UserError, match=f"{TREE_NAME} of format 1: must have format 2; label with the version"):
+        RoundTree.read(tmp_path / TREE_NAME)

@@ -33,27 +33,27 @@ def test_a_cost_is_exact_for_one_batch_size_and_a_bound_for_several() -> None:
 @pytest.mark.parametrize("searched", [False, True])
 def test_within_an_allowance(allowance: int, searched: bool) -> None:
     cost, population = PassCost(32, searched), sized(2, 5, 64, replicas=1, oversize=2)
-    allowed = cost.within(population, allowance)
+    allowed = cost.limit(population, allowance)
     if allowed is None:
         assert cost.cost(population, 1) > allowance
     else:
         assert cost.cost(allowed, allowed.max_generations) <= allowance
         more = allowed.max_generations + 1
         assert more > 5 or cost.cost(allowed, more) > allowance
-    assert cost.within(population, None) == population
+    assert cost.limit(population, None) == population
 
 
 @pytest.mark.parametrize("allowance", [5_000, 7_777, 100_000])
 @pytest.mark.parametrize("per_image", [1, 2])
 def test_spending_leaves_less_than_a_step_of_every_model(allowance: int, per_image: int) -> None:
     cost, population = PassCost(32, False, per_image), sized(3, 2, 256, replicas=2)
-    spent = cost.spending(population, allowance)
+    spent = cost.stretch(population, allowance)
     assert spent is not None
     paid = cost.cost(spent, spent.max_generations)
     models = 6 * spent.max_generations
     assert allowance - models * 32 * per_image < paid <= allowance
     assert spent.image_passes_per_generation >= 256
-    assert cost.spending(population, cost.cost(population, 1) - 1) is None
+    assert cost.stretch(population, cost.cost(population, 1) - 1) is None
 
 
 def options(name: str, **values: object) -> ObjectiveOptions:

@@ -17,7 +17,7 @@ from pbt_disent.population.engine import Best, PopulationResult
 from pbt_disent.rounds import evaluation
 from pbt_disent.rounds.evaluation import score_held_out
 from pbt_disent.rounds.method import RunResult
-from pbt_disent.rounds.recursion import LabelledSet, Leaf
+from pbt_disent.rounds.recursion import LeafLevel, LeafRun
 from pbt_disent.seeds import Streams
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.checkpoint import dump
@@ -68,8 +68,8 @@ def test_the_images_of_the_final_round_give_its_interval(tmp_path: Path, monkeyp
     values, none = rng.normal(size=(IMAGES, 2)), np.zeros((IMAGES, 2))
     blobs = BlobStore(tmp_path)
     config = load_config(None, [f"final.fitness.points={POINTS}", "seed=5"])
-    level = LabelledSet("0", np.arange(IMAGES), (0, 1), values, none.astype(np.int64), none, "")
-    run = replace(result(blobs, 3), leaves=(Leaf(1, (level,), "ended"),))
+    level = LeafLevel("0", np.arange(IMAGES), (0, 1), values, none.astype(np.int64), none, "")
+    run = replace(result(blobs, 3), leaf_runs=(LeafRun(1, (level,), "ended"),))
     seen: list[float] = []
 
     def watch(score: float, statistic: Any, sizes: list[int], **_: object) -> None:

@@ -13,8 +13,8 @@ from pbt_disent.config import load_config
 from pbt_disent.models import LatentModel
 from pbt_disent.population.events import Event, Phase
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.rounds.final import found_labels
-from pbt_disent.rounds.recursion import LabelledSet, Leaf
+from pbt_disent.rounds.final import segment_labels
+from pbt_disent.rounds.recursion import LeafLevel, LeafRun
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.population.fakes import Crash, Watch, manifests
@@ -23,20 +23,20 @@ from tests.test_pipeline import TINY
 QUANTILES = "rounds.segmentation={name: quantile, quantiles: 2}"
 
 
-def level(path: str, images: list[int], segments: list[list[int]]) -> LabelledSet:
+def level(path: str, images: list[int], segments: list[list[int]]) -> LeafLevel:
     table = np.array(segments).T
-    return LabelledSet(
+    return LeafLevel(
         path, np.array(images), tuple(range(table.shape[1])), table.astype(float), table, (table >= 0) * 1.0, ""
     )
 
 
-def test_found_labels_are_those_of_every_level_once() -> None:
+def test_segment_labels_are_those_of_every_level_once() -> None:
     top = level("0", [0, 1, 2, 3, 5], [[0, 0, 1, 1, -1], [0, 0, 0, 0, 0], [2, 1, 0, 2, 1]])
-    leaves = [
-        Leaf(1, (top, level("0/leaf1/1", [0, 1], [[1, 0]])), ""),
-        Leaf(2, (top, level("0/leaf2/1", [2, 3], [[0, 0]])), ""),
+    leaf_runs = [
+        LeafRun(1, (top, level("0/leaf1/1", [0, 1], [[1, 0]])), ""),
+        LeafRun(2, (top, level("0/leaf2/1", [2, 3], [[0, 0]])), ""),
     ]
-    assert found_labels(leaves, 6).tolist() == [
+    assert segment_labels(leaf_runs, 6).tolist() == [
         [0, 2, 1],
         [0, 1, 0],
         [1, 0, -1],
@@ -44,7 +44,7 @@ def test_found_labels_are_those_of_every_level_once() -> None:
         [-1, -1, -1],
         [-1, 1, -1],
     ]
-    assert found_labels([Leaf(1, (level("0", [0, 1], [[0, 0]]),), "")], 2).shape == (2, 0)
+    assert segment_labels([LeafRun(1, (level("0", [0, 1], [[0, 0]]),), "")], 2).shape == (2, 0)
 
 
 def run(
@@ -67,9 +67,10 @@ def test_the_final_objective_learns_from_what_was_found(tmp_path: Path, name: st
     for record in final[-1].members:
         assert (record.status, record.objective) == ("ok", name)
         assert all(losses[term] > 0 for losses in record.losses)
-    (taught,) = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines() if "taught" in line]
-    assert taught["objective"] == name
-    assert taught["labels"] >= 1
+    rows = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    (supervision,) = [row for row in rows if row["event"] == "weak_supervision"]
+    assert supervision["objective"] == name
+    assert supervision["labels"] >= 1
 
 
 @pytest.mark.slow

@@ -8,31 +8,31 @@ import numpy as np
 import pytest
 
 from pbt_disent.errors import UserError
-from pbt_disent.rounds.joining import Column, join
-from pbt_disent.rounds.tree import TREE, Tree, label_images
+from pbt_disent.rounds.joining import LatentCodes, join_latents
+from pbt_disent.rounds.labels import TREE_NAME, RoundTree, label_images
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask
 from pbt_disent.types import FloatArray, IntArray
 from tests.rounds.test_method import FACTORS, Oracle, run
 
 
-def column(path: str, latent: int, images: np.ndarray, values: np.ndarray) -> Column:
-    return Column((path, latent), images, values)
+def latent_codes(path: str, latent: int, images: np.ndarray, values: np.ndarray) -> LatentCodes:
+    return LatentCodes((path, latent), images, values)
 
 
 def test_the_final_model_stands_between_runs_that_share_no_image() -> None:
     rng = np.random.default_rng(0)
     truth = rng.standard_normal((200, 2))
-    one, other, every = np.arange(90), np.arange(100, 200), np.arange(200)
-    columns = [
-        column("0/leaf1/1", 4, one, truth[one, 0]),
-        column("0/leaf1/1", 5, one, truth[one, 1] + 0.1 * rng.standard_normal(90)),
-        column("0/leaf2/1", 0, other, -np.exp(truth[other, 0])),
-        column("0/leaf2/1", 1, other, rng.standard_normal(100)),
+    first_images, second_images = np.arange(90), np.arange(100, 200)
+    latents = [
+        latent_codes("0/leaf1/1", 4, first_images, truth[first_images, 0]),
+        latent_codes("0/leaf1/1", 5, first_images, truth[first_images, 1] + 0.1 * rng.standard_normal(90)),
+        latent_codes("0/leaf2/1", 0, second_images, -np.exp(truth[second_images, 0])),
+        latent_codes("0/leaf2/1", 1, second_images, rng.standard_normal(100)),
     ]
-    assert [factor.members for factor in join(columns)] == [(one.place,) for one in columns]
-    final = [column("final", latent, every, truth[:, latent]) for latent in range(2)]
-    first, second, alone = join([*columns, *final])
+    assert [factor.members for factor in join_latents(latents)] == [(codes.latent,) for codes in latents]
+    final = [latent_codes("final", latent, np.arange(200), truth[:, latent]) for latent in range(2)]
+    first, second, alone = join_latents([*latents, *final])
     assert first.members == (("0/leaf1/1", 4), ("0/leaf2/1", 0), ("final", 0))
     assert first.signs == (1, -1, 1)
     assert first.agreement == pytest.approx(1)
@@ -44,12 +44,12 @@ def test_the_final_model_stands_between_runs_that_share_no_image() -> None:
 def test_shared_images_are_enough_and_two_latents_of_a_model_stay_apart() -> None:
     values = np.random.default_rng(0).standard_normal(60)
     images = np.arange(60)
-    twins = [column("a", 0, images, values), column("a", 1, images, values + 0.01)]
-    joined = join([*twins, column("b", 0, images[20:], -values[20:])])
+    twins = [latent_codes("a", 0, images, values), latent_codes("a", 1, images, values + 0.01)]
+    joined = join_latents([*twins, latent_codes("b", 0, images[20:], -values[20:])])
     assert [len(factor.members) for factor in joined] == [2, 1]
-    few = join([twins[0], column("b", 0, np.arange(50, 70), values[:20])])
+    few = join_latents([twins[0], latent_codes("b", 0, np.arange(50, 70), values[:20])])
     assert [len(factor.members) for factor in few] == [1, 1]
-    still = join([twins[0], column("b", 0, images, np.ones(60))])
+    still = join_latents([twins[0], latent_codes("b", 0, images, np.ones(60))])
     assert [len(factor.members) for factor in still] == [1, 1]
 
 
@@ -65,7 +65,7 @@ class Knowing(Oracle):
 
 def test_two_leaf_runs_are_joined_and_the_tree_labels_any_images(tmp_path: Path) -> None:
     result = run(tmp_path, Knowing)
-    tree = Tree.read(tmp_path / TREE)
+    tree = RoundTree.read(tmp_path / TREE_NAME)
     assert [len(factor.members) for factor in tree.factors] == [2, 2, 3, 3, 1, 1, 1, 1]  # of the last, 15 images
     for number, factor in enumerate(tree.factors[:4]):
         latents = dict(factor.members)
@@ -79,15 +79,15 @@ def test_two_leaf_runs_are_joined_and_the_tree_labels_any_images(tmp_path: Path)
         return np.asarray(blobs.get_array(outcome.codes))
 
     again = label_images(tree, encode, np.arange(len(FACTORS)))
-    for leaf, before in zip(again, result.leaves, strict=True):
-        assert [level.path for level in leaf.levels] == [level.path for level in before.levels]
-        for one, other in zip(leaf.levels, before.levels, strict=True):
-            for name in ("images", "values", "segments", "confidence"):
-                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for leaf_run, before in zip(again, result.leaf_runs, strict=True):
+        assert [level.path for level in leaf_run.levels] == [level.path for level in before.levels]
+        for level_again, level in zip(leaf_run.levels, before.levels, strict=True):
+            for name in ("images", "codes", "segments", "confidence"):
+                np.testing.assert_array_equal(getattr(level_again, name), getattr(level, name))
     some = label_images(tree, encode, np.arange(7))
     assert [len(level.images) for level in some[0].levels][:1] == [7]
 
 
 def test_a_run_without_labels_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has found no labels"):
-        Tree.read(tmp_path / "labels" / TREE)
+        RoundTree.read(tmp_path / "labels" / TREE_NAME)

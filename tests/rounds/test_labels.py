@@ -6,15 +6,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pbt_disent.rounds.labels import write_labels
-from pbt_disent.rounds.recursion import LabelledSet, Leaf
+from pbt_disent.rounds.recursion import LeafLevel, LeafRun
 
 
-def level(
-    path: str, images: list[int], latents: tuple[int, ...], values: list[list[float]], segment: int
-) -> LabelledSet:
+def level(path: str, images: list[int], latents: tuple[int, ...], values: list[list[float]], segment: int) -> LeafLevel:
     table = np.array(values)
     segments = np.full(table.shape, segment)
-    return LabelledSet(path, np.array(images), latents, table, segments, np.full(table.shape, 0.75), "digest")
+    return LeafLevel(path, np.array(images), latents, table, segments, np.full(table.shape, 0.75), "digest")
 
 
 def test_the_table_says_what_every_level_found(tmp_path: Path) -> None:
@@ -22,7 +20,7 @@ def test_the_table_says_what_every_level_found(tmp_path: Path) -> None:
     second = level("0/leaf1/1", [1, 3], (0,), [[0.5], [0.25]], 2)
     path = tmp_path / "labels" / "labels.parquet"
     factors = {("0", 1): 0, ("0", 3): 1, ("0/leaf1/1", 0): 1}
-    write_labels([Leaf(1, (first, second), "the end"), Leaf(2, (first,), "the end")], factors, path)
+    write_labels([LeafRun(1, (first, second), "the end"), LeafRun(2, (first,), "the end")], factors, path)
     table = pq.read_table(path)
     assert table.schema.metadata[b"pbt_disent.labels"] == b"2"
     frame = table.to_pandas()
@@ -46,5 +44,5 @@ def test_no_leaf_is_an_empty_table_and_equal_leaves_are_equal_bytes(tmp_path: Pa
     write_labels([], {}, tmp_path / "a")
     assert len(pq.read_table(tmp_path / "a")) == 0
     for name in ("b", "c"):
-        write_labels([Leaf(1, (level("0", [0, 1, 2], (0,), [[0], [1], [2]], 0),), "x")], {}, tmp_path / name)
+        write_labels([LeafRun(1, (level("0", [0, 1, 2], (0,), [[0], [1], [2]], 0),), "x")], {}, tmp_path / name)
     assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()

@@ -93,19 +93,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]
 
 def test_three_levels_recover_all_six_factors(finished: tuple[Path, RunResult]) -> None:
     _, result = finished
-    assert len(result.leaves) == 2
-    for leaf in result.leaves:
+    assert len(result.leaf_runs) == 2
+    for leaf in result.leaf_runs:
         assert [level.latents for level in leaf.levels] == [(0, 1), (2, 3), (4, 5)]
         for level in leaf.levels:
             for column, latent in enumerate(level.latents):
                 truth = FACTORS[level.images, latent]
-                assert np.abs(level.values[:, column] - truth).max() < 0.5
+                assert np.abs(level.codes[:, column] - truth).max() < 0.5
                 assert len(np.unique(truth)) == SIZES[latent]
 
 
 def test_frozen_factors_have_one_value_and_indices_compose(finished: tuple[Path, RunResult]) -> None:
     _, result = finished
-    for leaf in result.leaves:
+    for leaf in result.leaf_runs:
         for above, below in zip(leaf.levels, leaf.levels[1:], strict=False):
             assert set(below.images) <= set(above.images)
             for latent in above.latents:
@@ -115,7 +115,7 @@ def test_frozen_factors_have_one_value_and_indices_compose(finished: tuple[Path,
 
 def test_leaf_runs_take_different_subsets(finished: tuple[Path, RunResult]) -> None:
     _, result = finished
-    first, second = (leaf.levels[1].images for leaf in result.leaves)
+    first, second = (leaf.levels[1].images for leaf in result.leaf_runs)
     assert not np.array_equal(first, second)
 
 
@@ -140,7 +140,7 @@ def test_the_lineage_names_the_images_of_every_round(finished: tuple[Path, RunRe
     assert data["0"] == data["final"] == whole
     _, blobs, lease = journal(folder)
     lease.release()
-    levels = [level for leaf in result.leaves for level in leaf.levels[1:]]
+    levels = [level for leaf in result.leaf_runs for level in leaf.levels[1:]]
     assert sorted(data) == sorted(["0", "final", *(level.path for level in levels)])
     for level in levels:
         np.testing.assert_array_equal(blobs.get_array(data[level.path]["subset"]), level.images)
@@ -150,7 +150,7 @@ def test_the_lineage_names_the_images_of_every_round(finished: tuple[Path, RunRe
 def test_labels_hold_every_level(finished: tuple[Path, RunResult]) -> None:
     folder, result = finished
     table = pq.read_table(folder / "labels.parquet").to_pandas()
-    assert len(table) == sum(level.values.size for leaf in result.leaves for level in leaf.levels)
+    assert len(table) == sum(level.codes.size for leaf in result.leaf_runs for level in leaf.levels)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_one_level_alone_when_nothing_can_be_cut(tmp_path: Path) -> None:
             return EncodeOutcome(self.blobs.put_array(smeared), outcome.log_sigma, outcome.information)
 
     result = run(tmp_path, Blurred)
-    assert [leaf.reason for leaf in result.leaves] == ["no learned latent has a boundary"] * 2
-    assert [len(leaf.levels) for leaf in result.leaves] == [1, 1]
+    assert [leaf.reason for leaf in result.leaf_runs] == ["no learned latent has a boundary"] * 2
+    assert [len(leaf.levels) for leaf in result.leaf_runs] == [1, 1]
     assert result.last.path == "final"
 
 
@@ -206,13 +206,13 @@ def test_without_a_learned_latent_the_first_model_is_the_result(tmp_path: Path) 
 
     result = run(tmp_path, Blind)
     assert result.last.path == "0"
-    assert all("learned no latent" in leaf.reason for leaf in result.leaves)
+    assert all("learned no latent" in leaf.reason for leaf in result.leaf_runs)
 
 
 def test_a_first_round_without_agreement_ends_the_run(tmp_path: Path) -> None:
     result = run(tmp_path, Oracle, None, "population.give_up_below=2")
     assert result.first.reason == "nothing_learned"
-    assert result.leaves == ()
+    assert result.leaf_runs == ()
     assert result.last is result.first
 
 
@@ -264,7 +264,7 @@ def test_leaf_runs_train_at_the_same_time_and_nothing_else_changes(tmp_path: Pat
     assert manifests(tmp_path / "together") == manifests(tmp_path / "alone")
     labels = [(tmp_path / name / "labels.parquet").read_bytes() for name in ("alone", "together")]
     assert labels[0] == labels[1]
-    assert [leaf.reason for leaf in together.leaves] == [leaf.reason for leaf in alone.leaves]
+    assert [leaf.reason for leaf in together.leaf_runs] == [leaf.reason for leaf in alone.leaf_runs]
     assert together.image_passes == alone.image_passes
     for log in ("lineage.jsonl", "rounds.jsonl"):
         rows = [sorted((tmp_path / name / log).read_text().splitlines()) for name in ("alone", "together")]

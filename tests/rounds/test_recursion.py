@@ -38,12 +38,12 @@ class Six(Oracle):
 def test_all_factors_are_recovered_in_three_levels(tmp_path: Path, oracle: type[Oracle], method: str) -> None:
     result = run(tmp_path, oracle, None, f"rounds.segmentation.name={method}")
     count = oracle.factors.shape[1]
-    for leaf in result.leaves:
+    for leaf in result.leaf_runs:
         assert [latent for level in leaf.levels for latent in level.latents] == list(range(count))
         for above, below in zip(leaf.levels, leaf.levels[1:], strict=False):
             frozen = oracle.factors[below.images][:, list(above.latents)]
             assert np.all(frozen == frozen[0])
-    levels = [[(oracle.factors[one.images], one.values) for one in leaf.levels] for leaf in result.leaves]
+    levels = [[(oracle.factors[one.images], one.codes) for one in leaf.levels] for leaf in result.leaf_runs]
     assert leaf_runs_mig(levels).score > 0.8
 
 
@@ -61,7 +61,7 @@ def test_a_deeper_round_without_information_stops(tmp_path: Path) -> None:
 
     result = run(tmp_path, Once)
     assert reasons(tmp_path) == [f"round 0/leaf{i}/1 learned no latent with enough information" for i in (1, 2)]
-    assert [len(leaf.levels) for leaf in result.leaves] == [1, 1]
+    assert [len(leaf.levels) for leaf in result.leaf_runs] == [1, 1]
 
 
 def test_a_deeper_round_without_agreement_stops(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_deeper_round_without_agreement_stops(tmp_path: Path) -> None:
 
     result = run(tmp_path, Disagreeing)
     assert reasons(tmp_path) == ["the greatest depth, 2, is reached", "round 0/leaf2/1 learned nothing"]
-    assert [len(leaf.levels) for leaf in result.leaves] == [3, 1]
+    assert [len(leaf.levels) for leaf in result.leaf_runs] == [3, 1]
 
 
 def test_there_may_be_fewer_subsets_than_leaf_runs(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_there_may_be_fewer_subsets_than_leaf_runs(tmp_path: Path) -> None:
 
     result = run(tmp_path, Two, None, "rounds.leaf_runs=3", "rounds.max_depth=1")
     assert reasons(tmp_path)[2] == "only 2 candidate subsets"
-    assert [len(leaf.levels) for leaf in result.leaves] == [2, 2, 1]
+    assert [len(leaf.levels) for leaf in result.leaf_runs] == [2, 2, 1]
 
 
 def test_a_subset_may_be_too_small(tmp_path: Path) -> None:

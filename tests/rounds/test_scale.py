@@ -8,7 +8,7 @@ import pytest
 from pbt_disent.config import RoundsConfig
 from pbt_disent.rounds.scale import Ring, Scale, find_rings
 from pbt_disent.rounds.segmentation import SEGMENTATIONS
-from pbt_disent.rounds.subset import cut_subset
+from pbt_disent.rounds.subset import choose_subset
 
 LEVELS = 16
 
@@ -52,7 +52,7 @@ def test_a_subset_freezes_the_circular_factor() -> None:
     codes, level = ring(0.02)
     config = RoundsConfig(segmentation="density", rings=True, min_subset_images=5)
     noise = np.array([0.05, 0.04, 1, 0.02])
-    cut = cut_subset(codes, noise, [0, 1, 3], config, choice=0)
+    cut = choose_subset(codes, noise, [0, 1, 3], config, rank=0)
     assert cut.reason is None
     assert len(np.unique(level[cut.subset])) == 1
     assert len(np.unique(np.rint(codes[cut.subset, 0]))) == 1

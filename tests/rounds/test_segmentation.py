@@ -13,7 +13,7 @@ from pbt_disent.rounds.segmentation.density import Density
 from pbt_disent.rounds.segmentation.gaps import Gaps
 from pbt_disent.rounds.segmentation.mixture import Mixture
 from pbt_disent.rounds.segmentation.quantile import Quantile
-from pbt_disent.rounds.subset import cut_subset
+from pbt_disent.rounds.subset import choose_subset
 
 GAPS, DENSITY, MIXTURE, QUANTILE = Gaps(), Density(), Mixture(), Quantile()
 BY_GAPS, BY_DENSITY = RoundsConfig(segmentation=GAPS), RoundsConfig(segmentation=DENSITY)
@@ -126,7 +126,7 @@ def grid(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_in_the_subset_every_frozen_factor_has_one_value() -> None:
     codes, sigma, factors = grid(0.08)
     for choice in range(3):
-        cut = cut_subset(codes, sigma, [0, 1, 2], BY_DENSITY, choice=choice)
+        cut = choose_subset(codes, sigma, [0, 1, 2], BY_DENSITY, rank=choice)
         assert cut.reason is None
         assert sorted(cut.frozen) == [0, 1]
         assert len(cut.subset) == 60
@@ -138,13 +138,13 @@ def test_in_the_subset_every_frozen_factor_has_one_value() -> None:
 
 def test_choices_differ() -> None:
     codes, sigma, _ = grid(0.08)
-    subsets = {tuple(cut_subset(codes, sigma, [0, 1], BY_GAPS, choice=choice).subset) for choice in range(4)}
+    subsets = {tuple(choose_subset(codes, sigma, [0, 1], BY_GAPS, rank=choice).subset) for choice in range(4)}
     assert len(subsets) == 4
 
 
 def test_segments_are_counted_along_the_latent() -> None:
     codes, sigma, factors = grid(0.05)
-    cut = cut_subset(codes, sigma, [0, 1], BY_DENSITY, choice=0)
+    cut = choose_subset(codes, sigma, [0, 1], BY_DENSITY, rank=0)
     assert np.array_equal(cut.segments[:, 0], factors[:, 0])
     assert np.array_equal(cut.segments[:, 1], factors[:, 1])
     assert np.all(cut.segments[:, 2] == -1)
@@ -152,7 +152,7 @@ def test_segments_are_counted_along_the_latent() -> None:
 
 def test_a_single_latent_is_cut_by_its_cleanest_segment() -> None:
     codes, sigma, factors = grid(0.05)
-    cut = cut_subset(codes, sigma, [1, 2], BY_DENSITY, choice=0)
+    cut = choose_subset(codes, sigma, [1, 2], BY_DENSITY, rank=0)
     assert list(cut.frozen) == [1]
     assert len(cut.subset) == 300
     assert len(np.unique(factors[cut.subset, 1])) == 1
@@ -160,12 +160,12 @@ def test_a_single_latent_is_cut_by_its_cleanest_segment() -> None:
 
 def test_each_reason_to_stop_is_named() -> None:
     codes, sigma, _ = grid(0.6)
-    assert cut_subset(codes, sigma, [0, 1, 2], BY_DENSITY, choice=0).reason == "no learned latent has a boundary"
-    assert cut_subset(codes, sigma, [], BY_GAPS, choice=0).reason == "no learned latent has a boundary"
+    assert choose_subset(codes, sigma, [0, 1, 2], BY_DENSITY, rank=0).reason == "no learned latent has a boundary"
+    assert choose_subset(codes, sigma, [], BY_GAPS, rank=0).reason == "no learned latent has a boundary"
     codes, sigma, _ = grid(0.08)
-    assert "candidate subsets" in str(cut_subset(codes, sigma, [0, 1], BY_GAPS, choice=1000).reason)
+    assert "candidate subsets" in str(choose_subset(codes, sigma, [0, 1], BY_GAPS, rank=1000).reason)
     big = RoundsConfig(segmentation=DENSITY, min_subset_images=61)
-    assert cut_subset(codes, sigma, [0, 1], big, choice=0).reason == "the subset has only 60 images"
+    assert choose_subset(codes, sigma, [0, 1], big, rank=0).reason == "the subset has only 60 images"
 
 
 PUBLISHED = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32, "hue": 10, "room scale": 8, "azimuth": 15}
@@ -192,7 +192,7 @@ def test_beyond_the_resolution_density_leaves_a_factor_whole_and_gaps_do_no_harm
     clean = np.tile(np.arange(4), len(blurred) // 4 + 1)[: len(blurred)]
     codes = np.column_stack([blurred, clean + 0.05 * np.random.default_rng(0).standard_normal(len(blurred))])
     for rule in (GAPS, DENSITY):
-        cut = cut_subset(codes, np.array([0.3, 0.05]), [0, 1], RoundsConfig(segmentation=rule), choice=0)
+        cut = choose_subset(codes, np.array([0.3, 0.05]), [0, 1], RoundsConfig(segmentation=rule), rank=0)
         assert cut.reason is None
         assert 1 in cut.frozen
         assert len(np.unique(clean[cut.subset])) == 1
@@ -200,8 +200,8 @@ def test_beyond_the_resolution_density_leaves_a_factor_whole_and_gaps_do_no_harm
 
 def test_a_subset_that_models_cannot_be_ranked_by_is_not_chosen() -> None:
     codes, sigma, _ = grid(0.05)
-    whole = cut_subset(codes, sigma, [0, 1, 2], BY_DENSITY, choice=0)
+    whole = choose_subset(codes, sigma, [0, 1, 2], BY_DENSITY, rank=0)
     size = len(whole.subset)
-    assert cut_subset(codes, sigma, [0, 1, 2], BY_DENSITY, choice=0, min_images=size).reason is None
-    refused = cut_subset(codes, sigma, [0, 1, 2], BY_DENSITY, choice=0, min_images=size + 1)
+    assert choose_subset(codes, sigma, [0, 1, 2], BY_DENSITY, rank=0, min_images=size).reason is None
+    refused = choose_subset(codes, sigma, [0, 1, 2], BY_DENSITY, rank=0, min_images=size + 1)
     assert refused.reason == f"the subset has only {size} images"

@@ -117,7 +117,7 @@ def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypat
         assert result.image_passes == counted, arm
         if arm.startswith("rpu"):
             assert result.last.path == "final"
-            assert all(len(leaf.levels) == 2 for leaf in result.leaves)
+            assert all(len(leaf.levels) == 2 for leaf in result.leaf_runs)
         paid[arm] = counted
     step = 16 * 24  # of every model in every final generation: subsets of this size are no multiple of the batch
     assert all(48 * UNIT - step < paid.pop(arm) <= 48 * UNIT for arm in ("rpu-vae", "rpu-vae-plus"))
