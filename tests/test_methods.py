@@ -38,11 +38,11 @@ def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str, caps
     assert outcome.model is not None
     assert outcome.result.image_passes == (6 + 3) * 256 == run_cost(prepared.config).image_passes
     assert prepared.ranking is not None
-    assert prepared.reported is not None
+    assert prepared.evaluation_images is not None
     labels = np.asarray(BlobStore(prepared.folder.blobs).get_array(prepared.ranking))
     ranked = np.flatnonzero((labels >= 0).all(axis=1))
     assert len(ranked) == len(labels) // 2
-    assert len(np.intersect1d(ranked, prepared.reported)) == 0
+    assert len(np.intersect1d(ranked, prepared.evaluation_images)) == 0
     assert "ranks by" in prepared.supervision_summary
     first = outcome.scores["first"]
     print_summary(prepared.folder, outcome, {**outcome.scores, "true_factors": None}, tmp_path / "report.html")

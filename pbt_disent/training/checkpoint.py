@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pbt_disent.errors import UserError
 from pbt_disent.models.contract import Objective, Optimizers
-from pbt_disent.models.latent_model import FORMAT, MODEL_PREFIX, describe
-from pbt_disent.models.tensor_file import pack, unpack
+from pbt_disent.models.latent_model import FORMAT, MODEL_PREFIX, model_header, pack, unpack
 
 __all__ = ["Optimizers", "dump", "restore"]
 
@@ -36,7 +35,7 @@ def dump(objective: Objective, optimizers: Optimizers, step: int) -> bytes:
                     tensors[name] = value
                 else:
                     scalars[name] = value
-    return pack(tensors, {**describe(objective), "step": step, "scalars": scalars})
+    return pack(tensors, {**model_header(objective), "step": step, "scalars": scalars})
 
 
 def restore(content: bytes, objective: Objective, optimizers: Optimizers) -> int:
