@@ -48,7 +48,7 @@ KINDS = {
     "exploit": "pbt_disent.population.exploit:EXPLOITS",
     "explore": "pbt_disent.population.explore:EXPLORES",
     "segmentation": "pbt_disent.rounds.segmentation:SEGMENTATIONS",
-    "executor": "pbt_disent.population.launcher:LAUNCHERS",
+    "executor": "pbt_disent.population.executor:LAUNCHERS",
     "reader": "pbt_disent.data.readers:READERS",
     "world": "pbt_disent.data.worlds:WORLDS",
 }

@@ -113,7 +113,7 @@ class PreparedRun:
 
     @property
     def together(self) -> bool:
-        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.replaying`)."""
+        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.gpu`)."""
         return self.stacked or self.device != "cpu"
 
     @property

@@ -8,7 +8,7 @@ import pytest
 from pbt_disent.data.base import UNKNOWN, Indices
 from pbt_disent.metrics import mig
 from pbt_disent.models import LatentModel, build
-from pbt_disent.models.codes_table import READ
+from pbt_disent.models.export import READ
 from pbt_disent.rounds.evaluation import compare_with_factors
 from pbt_disent.types import IntArray, UInt8Array
 from tests.objectives import options_of
