@@ -18,15 +18,15 @@ FEWEST_PASSES, MOST_PASSES = 8_000, 480_000
 
 
 def automatic_config(source: str, overrides: Sequence[str], progress: ProgressCallback | None = None) -> Config:
-    """Return a config for a set of images that nobody has described.
+    """Return a config that fits a set of images and the machine.
 
     Images of a size that no network takes are resized: to 32 pixels on up to 8 CPUs, to 64 on more. A generation is
     one pass over the images, within 8,000 and 480,000. More CPUs make the population larger, up to 16 members.
 
     Args:
-        source: The name of a world, or the path of a data file or folder.
-        overrides: Values that win over the chosen ones, each ``a.b=c``.
-        progress: See `pbt_disent.data.load`.
+        source: The name of a rendered world, or the path of a data file or folder.
+        overrides: The values to set in place of automatic ones, each of the form ``a.b=c``.
+        progress: A function that is called with the images done and the images in all.
 
     Raises:
         UserError: The data cannot be read, or an override is wrong.

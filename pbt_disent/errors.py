@@ -18,9 +18,12 @@ class UserError(PbtDisentError, ValueError):
     """Bad input. The command line prints the message alone and exits with 2.
 
     Args:
-        value: what was given, named so that it can be found again (``--set population.size=0``).
-        rule: what it must be (``must be at least 2``).
-        remedy: what to do instead (``give an even number such as 8``).
+        value: The value, named so that the user recognises it (``--set population.size=0``).
+        rule: The rule that it breaks (``must be at least 2``).
+        remedy: The remedy (``give an even number such as 8``).
+
+    >>> print(UserError("--set population.size=0", "must be at least 2", "give an even number such as 8"))
+    --set population.size=0: must be at least 2; give an even number such as 8
     """
 
     exit_code = 2
@@ -34,9 +37,13 @@ class UserError(PbtDisentError, ValueError):
         return type(self), (self.value, self.rule, self.remedy)
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a remedy that names the closest known name and lists them all."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+def nearest(name: object, names: Iterable[str]) -> str:
+    """Return a remedy that suggests the closest of several names and lists them all.
+
+    >>> nearest("truncate", ["none", "truncation"])
+    "did you mean 'truncation'? known: none, truncation"
+    """
+    ordered = sorted(names)
+    close = difflib.get_close_matches(str(name), ordered, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) if names else 'none'}"
+    return f"{hint}known: {', '.join(ordered) if ordered else 'none'}"

@@ -1,12 +1,7 @@
-"""The whole of it as an estimator in scikit-learn's manner: images in, named codes out, and back.
+"""The estimator in scikit-learn's manner: images in, named codes out, and back.
 
-    model = RPUVAE("auto", latents=8, random_state=0).fit(images)
-    model.transform(images)                      # (N, Z) codes
-    model.get_feature_names_out()                # their names
-    model.inverse_transform(codes)               # images
-
-It goes through the same run folder as ``pbt-disent run`` does, so that with `runs` given the report, the lineage and
-the labels are there afterwards, and every verb works on it.
+It goes through the same run folder as ``pbt-disent run``. Where that is kept, it has a report, the lineage and the
+labels, and every verb of the command line works on it.
 """
 
 from __future__ import annotations
@@ -46,22 +41,37 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learn a representation of images by population-based training of VAEs, without labels unless the config asks.
 
     Args:
-        config: a preset by name, a YAML file by path; ``auto`` goes by the images and the machine.
-        settings: single values of the config, such as ``{"population.size": 8}``.
-        latents: how many; by default as many as the config says.
-        image_shape: (C, H, W) or (H, W) of the images that the rows of a two-dimensional X are; by default a row is one
-            line of pixels, which fully connected networks (``{"objective.network": "mlp"}``) alone can take.
-        random_state: seed of everything; by default that of the config.
-        runs: folder to keep the run in, with its report; by default nothing is kept but the model.
-        n_jobs: CPUs that train at the same time, through Ray; -1 for all. By default all happens in this process.
+        config: The name of a preset, or the path of a YAML file. With ``auto`` the images and the machine decide.
+        settings: Single values of the config, such as ``{"population.size": 8}``.
+        latents: The number of latents. The default is the config's.
+        image_shape: The shape, (C, H, W) or (H, W), of the images that the rows of a two-dimensional X hold. By default
+            a row is a line of pixels, which only fully connected networks accept (``{"objective.network": "mlp"}``).
+        random_state: The seed of everything. The default is the config's.
+        runs: The folder in which the run is kept, with its report. By default nothing is kept but the model.
+        n_jobs: The number of CPUs that train at the same time, through Ray; -1 for all. By default everything runs in
+            this process.
 
     Attributes:
-        model_: the trained `LatentModel`.
-        config_: the resolved `Config`.
-        information_: (Z,) nats per latent.
-        scores_: what ``scores.json`` says.
-        run_folder_: path of the run; none where it was not kept.
-        n_features_in_: size of X's second axis.
+        model_: The trained `LatentModel`.
+        config_: The resolved `Config`.
+        information_: The information of each latent in nats, an array of shape (Z,).
+        scores_: The content of ``scores.json``.
+        run_folder_: The path of the run, or None where it was not kept.
+        n_features_in_: The size of the second axis of X.
+
+    Example:
+        >>> from pbt_disent.data import load
+        >>> images = load("sprites", size=32, grid={"shape": 3, "scale": 2, "orientation": 1, "x": 4, "y": 4}).images(
+        ...     np.arange(96)
+        ... )
+        >>> settings = {"method": "fixed", "population.size": 2, "population.max_generations": 1}
+        >>> settings["population.image_passes_per_generation"] = 96  # far too few, but soon over
+        >>> model = RPUVAE("demo", settings=settings, latents=3, random_state=0).fit(images)
+        >>> codes = model.transform(images)
+        >>> codes.shape, model.get_feature_names_out().tolist()
+        ((96, 3), ['f0', 'f1', 'f2'])
+        >>> model.inverse_transform(codes).shape
+        (96, 1, 32, 32)
     """
 
     def __init__(
@@ -87,20 +97,22 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Train on images.
 
         Args:
-            X: (N, C, H, W), (N, H, W, C) or (N, H, W) images, or (N, F) rows of pixels, of any range of values.
-            y: (N,) or (N, K) labels, for configs that learn from labels or rank by them; ignored by all others.
+            X: The images, an array of shape (N, C, H, W), (N, H, W, C) or (N, H, W), or rows of pixels, of shape
+                (N, F). Their values may have any range.
+            y: The labels, an array of shape (N,) or (N, K), for configs that learn from labels or rank by them. All
+                other configs ignore them.
 
         Raises:
             ValueError: X holds no images, or they are not finite.
-            UserError: the config is wrong, or does not fit the images.
-            PbtDisentError: nothing was learned.
+            UserError: The config is wrong, or does not fit the images.
+            PbtDisentError: Nothing was learned.
         """
-        values = self._checked(X, reset=True)
+        values = self._validated(X, reset=True)
         self._learn_range(values)
         images = self._to_images(values)
         with ExitStack() as stack:
-            kept = self.runs is not None
-            root = Path(str(self.runs)) if kept else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            is_kept = self.runs is not None
+            root = Path(str(self.runs)) if is_kept else Path(stack.enter_context(tempfile.TemporaryDirectory()))
             config = self._config_for(_write(root, images, y))
             folder = create_run(config, Path(self.config).stem, root, None)
             outcome = self._run(folder)
@@ -108,21 +120,21 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise PbtDisentError(
                     "no model was learned: no member ever had a score; give more images or generations"
                 )
-            if kept:
+            if is_kept:
                 write_report(folder.path)
         self.model_, self.config_, self.scores_ = outcome.model, config, outcome.scores
         self.information_ = outcome.model.information
-        self.run_folder_ = str(folder.path) if kept else None
+        self.run_folder_ = str(folder.path) if is_kept else None
         return self
 
     def transform(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:  # noqa: N803
-        """Return the codes (N, Z) of images of the kind that it was fitted on."""
+        """Return the codes (N, Z) of images of the shape that it was fitted on."""
         check_is_fitted(self)
-        codes: npt.NDArray[np.float32] = self.model_.encode(self._to_images(self._checked(X, reset=False)))
+        codes: npt.NDArray[np.float32] = self.model_.encode(self._to_images(self._validated(X, reset=False)))
         return codes
 
     def inverse_transform(self, X: npt.ArrayLike) -> npt.NDArray[np.float32]:  # noqa: N803
-        """Return the images that the model makes of codes (N, Z), in the shape and range of those it was fitted on."""
+        """Return the images that codes (N, Z) decode to, in the shape and range of those that it was fitted on."""
         check_is_fitted(self)
         codes = np.asarray(X, dtype=np.float32)
         if codes.ndim != 2 or codes.shape[1] != len(self.model_.latents):
@@ -151,34 +163,34 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.three_d_array = True
         return tags
 
-    def _checked(self, given: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
+    def _validated(self, values: npt.ArrayLike, *, reset: bool) -> npt.NDArray[Any]:
         """Return checked images (N, ...), and remember their shape when `reset`."""
         array: npt.NDArray[Any] = validate_data(
-            self, given, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=2 if reset else 1
+            self, values, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=2 if reset else 1
         )
         if reset:
-            self._given_shape = array.shape[1:]
-            self._layout, self._shape = self._understand(array.shape)
-        elif array.shape[1:] != self._given_shape:
-            given_shape, known = ("x".join(map(str, shape)) for shape in (array.shape[1:], self._given_shape))
-            raise UserError(f"images of {given_shape}", f"must be {known}, as those it was fitted on", "convert them")
+            self._input_shape = array.shape[1:]
+            self._layout, self._shape = self._image_layout(array.shape)
+        elif array.shape[1:] != self._input_shape:
+            shape, fitted_shape = ("x".join(map(str, shape)) for shape in (array.shape[1:], self._input_shape))
+            raise UserError(f"images of {shape}", f"must be {fitted_shape}, as those it was fitted on", "convert them")
         return array
 
-    def _understand(self, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, int]]:
+    def _image_layout(self, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, int]]:
         if len(shape) > 2:
             return layout_of("X", shape)
-        wanted = (1, 1, shape[1]) if self.image_shape is None else tuple(self.image_shape)
-        wanted = (1, *wanted) if len(wanted) == 2 else wanted
-        if len(wanted) != 3 or int(np.prod(wanted)) != shape[1]:
+        image_shape = (1, 1, shape[1]) if self.image_shape is None else tuple(self.image_shape)
+        image_shape = (1, *image_shape) if len(image_shape) == 2 else image_shape
+        if len(image_shape) != 3 or int(np.prod(image_shape)) != shape[1]:
             raise UserError(f"image_shape={self.image_shape}", f"must have {shape[1]} numbers in all", "change it")
-        return "rows", (wanted[0], wanted[1], wanted[2])
+        return "rows", (image_shape[0], image_shape[1], image_shape[2])
 
     def _learn_range(self, values: npt.NDArray[Any]) -> None:
-        """What is within 0 to 1, or within 0 to 255, is taken as that; else its own range becomes that of pixels."""
+        """Remember the range of pixels: 0 to 1 or 0 to 255 where the values lie within, else their own range."""
         low, high = float(values.min()), float(values.max())
-        usual = next((top for top in (1.0, 255.0) if low >= 0 and high <= top), None)
-        if usual is not None:
-            self._range = (0.0, usual)
+        largest = next((limit for limit in (1.0, 255.0) if low >= 0 and high <= limit), None)
+        if largest is not None:
+            self._range = (0.0, largest)
         else:
             self._range = (low, high if high > low else low + 1.0)
 
@@ -196,9 +208,9 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self.latents is not None:
             overrides.append(f"objective.latents={self.latents}")
         if self.random_state is not None:
-            seed = self.random_state
-            number = seed if isinstance(seed, int | np.integer) else check_random_state(seed).randint(2**31)
-            overrides.append(f"seed={int(number)}")
+            state = self.random_state
+            seed = state if isinstance(state, int | np.integer) else check_random_state(state).randint(2**31)
+            overrides.append(f"seed={int(seed)}")
         overrides.append(f"resources.executor={'in-process' if self.n_jobs is None else 'ray'}")
         if self.n_jobs is not None and self.n_jobs > 0:
             overrides.append(f"resources.cpus={self.n_jobs}")
@@ -209,8 +221,8 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _run(self, folder: RunFolder) -> Any:
         with Clock(folder.path) as clock:
-            watchers: list[Observer] = [clock]
-            return execute(prepare(folder), Observers(watchers))
+            observers: list[Observer] = [clock]
+            return execute(prepare(folder), Observers(observers))
 
 
 def _write(root: Path, images: UInt8Array, y: npt.ArrayLike | None) -> dict[str, Any]:
@@ -234,7 +246,7 @@ def _write(root: Path, images: UInt8Array, y: npt.ArrayLike | None) -> dict[str,
 
 
 def _classes(y: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return labels (N,) or (N, K) as numbers: those given, or the places of words in their order."""
+    """Return labels (N,) or (N, K) as numbers; words are numbered in alphabetical order."""
     labels = np.asarray(y)
     type_of_target(labels, input_name="y", raise_unknown=True)
     if labels.dtype.kind in "biuf":

@@ -81,12 +81,12 @@ def free_bytes(path: Path) -> int:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Tell whether a file is one that its writer has not finished (yet)."""
+    """Return whether a file is a temporary one, which its writer has not finished yet."""
     return path.match(UNFINISHED)
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file, over another one if need be.
+    """Write a file, in place of an existing one if there is one.
 
     Args:
         path: The path of the file. Its folder is created.
@@ -239,22 +239,22 @@ def read_json_lines(path: Path) -> list[Json]:
     return [line.content for line in json_lines(path) if line.content is not None]
 
 
-def cache_folder(chosen: Path | str | None = None) -> Path:
+def cache_folder(folder: Path | str | None = None) -> Path:
     """Return the folder for everything that can be made again, which may not exist yet.
 
     Args:
-        chosen: The folder that the caller asked for. By default it is the one that PBT_DISENT_CACHE names, then the
+        folder: The folder that the caller asked for. By default it is the one that PBT_DISENT_CACHE names, then the
             user's own cache folder.
 
     Raises:
-        UserError: `chosen` is not a path.
+        UserError: `folder` is not a path.
     """
-    if chosen is not None:
-        if not isinstance(chosen, str | Path):
-            raise UserError(f"cache {chosen!r}", "must be a folder", "leave it out")
-        if max(map(len, Path(chosen).parts), default=0) > LONGEST_NAME:
-            raise UserError(f"cache {str(chosen)[:40]}...", "has too long a name", "leave it out")
-        return Path(chosen).expanduser()
+    if folder is not None:
+        if not isinstance(folder, str | Path):
+            raise UserError(f"cache {folder!r}", "must be a folder", "leave it out")
+        if max(map(len, Path(folder).parts), default=0) > LONGEST_NAME:
+            raise UserError(f"cache {str(folder)[:40]}...", "has too long a name", "leave it out")
+        return Path(folder).expanduser()
     if named := os.environ.get("PBT_DISENT_CACHE"):
         return Path(named).expanduser()
     home = os.environ.get("XDG_CACHE_HOME")

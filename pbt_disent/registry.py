@@ -48,7 +48,7 @@ KINDS = {
     "exploit": "pbt_disent.population.exploit:EXPLOITS",
     "explore": "pbt_disent.population.explore:EXPLORES",
     "segmentation": "pbt_disent.rounds.segmentation:SEGMENTATIONS",
-    "executor": "pbt_disent.population.launcher:LAUNCHERS",
+    "executor": "pbt_disent.population.executor:LAUNCHERS",
     "reader": "pbt_disent.data.readers:READERS",
     "world": "pbt_disent.data.worlds:WORLDS",
 }
@@ -59,7 +59,7 @@ class Registry(Generic[T]):
     """Named entries of one kind, filled from the modules of a package and from entry points.
 
     Args:
-        kind: What an entry is called in messages, such as ``objective``.
+        kind: The name of the kind in messages, such as ``objective``.
         packages: The dotted names of the packages whose modules register the entries, or of single modules.
     """
 
@@ -169,13 +169,13 @@ def components(kind: str) -> Registry[Any]:
 
 
 class OptionError(ValueError):
-    """A mistake in an option, with the place in the config where it was made.
+    """A mistake in an option, and where in the config it was made.
 
     Args:
         location: The keys that lead to the option, from the model that was validated.
-        rule: What the value must be.
-        remedy: What to do instead.
-        value: What was given; without it the key itself is the mistake.
+        rule: The rule that the value breaks.
+        remedy: The remedy.
+        value: The value of the option. Without it the key itself is the mistake.
     """
 
     def __init__(self, location: tuple[str, ...], rule: str, remedy: str, value: object = PydanticUndefined) -> None:
@@ -183,7 +183,7 @@ class OptionError(ValueError):
         self.location, self.rule, self.remedy, self.value = location, rule, remedy, value
 
     def within(self, *outer: str) -> OptionError:
-        """Return the same mistake as seen from a model further out."""
+        """Return the same mistake with the keys that lead to the validated model."""
         return OptionError((*outer, *self.location), self.rule, self.remedy, self.value)
 
     def to_user_error(self) -> UserError:
@@ -261,19 +261,19 @@ class Choice:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict):
-            raise OptionError((), f"must be the name of one {self.kind}, or a mapping", self._known(""), value)
+            raise OptionError((), f"must be the name of one {self.kind}, or a mapping", self._suggest(""), value)
         name = value.get("name", self.default)
         if not isinstance(name, str):
-            raise OptionError(("name",), "input should be a valid string", self._known(""), name)
+            raise OptionError(("name",), "input should be a valid string", self._suggest(""), name)
         if name not in components(self.kind):
-            raise OptionError((), f"is no known {self.kind}", self._known(name), name)
+            raise OptionError((), f"is no known {self.kind}", self._suggest(name), name)
         options = components(self.kind).options(name)
         try:
             return options.model_validate({key: option for key, option in value.items() if key != "name"})
         except ValidationError as error:
             raise first_mistake(error, options) from None
 
-    def _known(self, name: str) -> str:
+    def _suggest(self, name: str) -> str:
         return nearest(name, components(self.kind))
 
 
@@ -285,7 +285,7 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> OptionError
     """Return the first mistake that pydantic found, in the words of this package.
 
     Args:
-        error: What pydantic raised.
+        error: The error that pydantic raised.
         model: The model that was validated.
     """
     first = error.errors(include_url=False)[0]
@@ -325,7 +325,7 @@ def _rule(kind: str, field: FieldInfo | None, value: object) -> str | None:
 
 
 def _model_at(model: type[BaseModel], location: tuple[str, ...]) -> type[BaseModel]:
-    """Return the model whose fields are the keys at a place of the tree."""
+    """Return the model whose fields are the keys at a location in the tree."""
     for part in location:
         field = model.model_fields.get(part)
         annotation = field.annotation if field else None

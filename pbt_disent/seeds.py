@@ -20,7 +20,11 @@ class Streams:
     """The random streams of one run.
 
     Args:
-        seed: the run's seed, any integer.
+        seed: The seed of the run, any integer.
+
+    >>> streams = Streams(0)
+    >>> bool(streams.generator("probe").random() == streams.generator("probe").random())
+    True
     """
 
     seed: int
@@ -45,7 +49,7 @@ def indexed_uniform(indices: npt.NDArray[np.int64], name: str, seed: int) -> npt
 
     Args:
         indices: The indices, not negative, an array of any shape.
-        name: What the numbers are for. Different names give independent numbers.
+        name: The purpose of the numbers. Different names give independent numbers.
         seed: The seed. Different seeds give independent numbers.
 
     Example:

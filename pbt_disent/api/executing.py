@@ -13,11 +13,10 @@ import numpy as np
 from pbt_disent.api.preparing import PreparedRun
 from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
-from pbt_disent.models.latent_names import kept_names
+from pbt_disent.models.latent_model import saved_latent_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
-from pbt_disent.population.executor import Executor
+from pbt_disent.population.executor import Executor, Launcher
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.launcher import Launcher
 from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
 from pbt_disent.rounds.method import RunResult, run_method, with_intact_models
@@ -37,7 +36,7 @@ class RunOutcome:
     """A finished run.
 
     Args:
-        result: Its rounds.
+        result: The result of its rounds.
         model: The final model, or None where nothing was learned.
         scores: The scores that were written.
         is_supervised: Whether the run used labels or pairs of the data set.
@@ -54,31 +53,31 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
 
     Args:
         prepared: The run.
-        observer: Who watches.
-        launcher: What brings up the workers; the default is what the config names.
+        observer: The observer that is notified of events.
+        launcher: The launcher that brings up the workers. The default is the executor that the config names.
 
     Raises:
-        UserError: A living driver holds the run.
-        Stopped: The run was stopped; executing again goes on.
+        UserError: Another driver is executing the run.
+        Stopped: The run was stopped; executing it again goes on.
     """
     folder, config = prepared.folder, prepared.config
     launcher = config.resources.executor if launcher is None else launcher
     blobs, changed = BlobStore(folder.blobs), threading.Event()
-    with _explained(), contextlib.ExitStack() as stack:
+    with _explain_storage_failures(), contextlib.ExitStack() as stack:
         lease = folder.lease()
         stack.callback(lease.release)
         stack.enter_context(folder.published(changed))
         observer = Observers([observer, _CommitSignal(changed)])
         journal = RoundJournal(folder.path, blobs, lease, folder.documents(lease.epoch))
-        journal.sweep([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
+        journal.collect_garbage([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
 
         def main(executor: Executor) -> RunResult:
             incidents = AppendOnlyLog(folder.path / "incidents.jsonl")
             recovering = RecoveringExecutor(executor, journal, blobs, incidents)
             setup = RunSetup(
                 config=config,
-                images=prepared.training,
-                num_images=len(prepared.images) if prepared.training is None else len(prepared.training),
+                images=prepared.training_images,
+                num_images=len(prepared.images) if prepared.training_images is None else len(prepared.training_images),
                 objectives=prepared.objectives_by_label,
                 supervision=prepared.supervision,
                 data=prepared.identity,
@@ -116,8 +115,8 @@ class _CommitSignal:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Say in one line why the storage does not do."""
+def _explain_storage_failures() -> Iterator[None]:
+    """Raise errors of the storage as messages in one line."""
     try:
         yield
     except OSError as error:
@@ -129,7 +128,7 @@ def _export(folder: RunFolder, blobs: BlobStore, result: RunResult) -> LatentMod
     if best is None:
         return None
     model = LatentModel.from_checkpoint(blobs.get(best.checkpoint), information=np.asarray(best.information))
-    model.latents = kept_names(folder.model, model.weights) or model.latents
+    model.latents = saved_latent_names(folder.model, model.weights) or model.latents
     model.save(folder.model)
     return model
 

@@ -37,11 +37,11 @@ class PreparedRun:
     Args:
         folder: The folder of the run.
         config: The resolved config.
-        data: The images with all that is known of them; true factors are for evaluation only.
+        data: The images with their factors, if there are any; true factors are for evaluation only.
         images: The same images, memory-mapped, without factors.
         objectives: The options of the objectives, resolved; several in a mixed population.
-        device: What workers train on.
-        supervision: What the objectives learn from beside the images.
+        device: The device that workers train on, ``cpu`` or ``cuda``.
+        supervision: The digests of the labels and partners that the objectives learn from.
         stacked: Whether the replicas of a member train as one model.
     """
 
@@ -56,7 +56,7 @@ class PreparedRun:
 
     @property
     def objectives_by_label(self) -> Mapping[str, ObjectiveOptions]:
-        """The objectives as the populations know them."""
+        """The objectives by the labels that populations give them."""
         labels = objective_labels([options.name for options in self.objectives])
         fixed = self.config.method == "fixed"
         return {
@@ -66,13 +66,13 @@ class PreparedRun:
 
     @property
     def identity(self) -> DataIdentity:
-        """The whole set of images, held-out ones included."""
+        """The identity of the whole set of images, held-out ones included."""
         return DataIdentity(
             name=self.data.name, fingerprint=self.data.fingerprint, subset=None, num_images=len(self.images)
         )
 
     @property
-    def training(self) -> IntArray | None:
+    def training_images(self) -> IntArray | None:
         """The indices of the images that are trained on, or None for all."""
         return split(len(self.images), self.config.data.held_out)[0] if self.config.data.held_out else None
 
@@ -86,10 +86,10 @@ class PreparedRun:
         """The digest of the labels that members are ranked by, or None where they are ranked without labels."""
         if not self.config.population.fitness.uses_labels:
             return None
-        return ranking_labels(self.config.supervision, self.data, self.training, BlobStore(self.folder.blobs))
+        return ranking_labels(self.config.supervision, self.data, self.training_images, BlobStore(self.folder.blobs))
 
     @property
-    def reported(self) -> IntArray | None:
+    def evaluation_images(self) -> IntArray | None:
         """The indices of the images that true factors are compared on, if possible neither trained on nor ranked by."""
         if self.held_out is not None or self.ranking is None or self.config.supervision.share == 1:
             return self.held_out
@@ -113,12 +113,12 @@ class PreparedRun:
 
     @property
     def together(self) -> bool:
-        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.replaying`)."""
+        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.gpu`)."""
         return self.stacked or self.device != "cpu"
 
     @property
     def context(self) -> WorkerContext:
-        """What workers need to know."""
+        """The context that workers are started with."""
         return WorkerContext(
             store=self.folder.blobs,
             images_dir=str(self.images.folder),
@@ -130,7 +130,7 @@ class PreparedRun:
 
 
 def objective_labels(names: Sequence[str]) -> list[str]:
-    """Return what a population calls its objectives: by their names, numbered where one comes more than once.
+    """Return the labels of the objectives of a population: their names, numbered where a name comes more than once.
 
     >>> objective_labels(["vae", "betavae", "vae"])
     ['vae-1', 'betavae', 'vae-2']
@@ -146,7 +146,7 @@ def open_data(config: Config, progress: ProgressCallback | None = None, **option
 
     Args:
         config: The config of the run.
-        progress: Called with images done and images in all, as by `pbt_disent.data.load`.
+        progress: A function that is called with the images done and the images in all, as by `pbt_disent.data.load`.
         **options: Options of the data that replace those of the config.
 
     Raises:
@@ -160,7 +160,7 @@ def check(config: Config, progress: ProgressCallback | None = None) -> tuple[Ima
 
     Args:
         config: The config of the run.
-        progress: Called with images done and images in all, as by `pbt_disent.data.load`.
+        progress: A function that is called with the images done and the images in all, as by `pbt_disent.data.load`.
 
     Returns:
         The images, and the options of the objectives with everything filled in that depends on them.
@@ -175,7 +175,7 @@ def check(config: Config, progress: ProgressCallback | None = None) -> tuple[Ima
         with_classes(options, config.supervision, data).resolve(data.shape) for options in config.objectives
     )
     final = config.final.objective
-    if final is not None:  # how many classes it has is known only once labels are found
+    if final is not None:  # its classes are counted only once there are labels
         final = (final if getattr(final, "classes", ()) else final.with_classes([2])).resolve(data.shape)
     if config.population.fitness.uses_labels:
         labelled_factors(config.supervision, data, enumerated=False)
@@ -187,15 +187,15 @@ def check(config: Config, progress: ProgressCallback | None = None) -> tuple[Ima
 
 def _check_num_images(config: Config, num_images: int, objectives: Sequence[ObjectiveOptions]) -> None:
     """Check that models can be ranked by so many images: no score has a meaning on fewer points than latents."""
-    fewest = config.population.fitness.min_points
+    min_points = config.population.fitness.min_points
     if config.method in RECURSIVE:
-        fewest = max(fewest, config.final.fitness.min_points)
-    least = max(fewest, *(options.latents for options in objectives))
-    if num_images < least:
+        min_points = max(min_points, config.final.fitness.min_points)
+    min_images = max(min_points, *(options.latents for options in objectives))
+    if num_images < min_images:
         raise UserError(
             f"data {config.data.name}",
-            f"has {num_images} images to train on, where at least {least} are needed to rank models",
-            "add images, or lower objective.latents" if least > fewest else "add images",
+            f"has {num_images} images to train on, where at least {min_images} are needed to rank models",
+            "add images, or lower objective.latents" if min_images > min_points else "add images",
         )
 
 
@@ -204,8 +204,8 @@ def prepare(folder: RunFolder, *, progress: ProgressCallback | None = None, devi
 
     Args:
         folder: The folder of the run.
-        progress: Called with images done and images in all.
-        device: ``cpu`` or ``cuda``.
+        progress: A function that is called with the images done and the images in all.
+        device: The device to train on, ``cpu`` or ``cuda``.
 
     Raises:
         UserError: The data cannot be read, or an objective does not fit it.
@@ -218,13 +218,13 @@ def prepare(folder: RunFolder, *, progress: ProgressCallback | None = None, devi
     )
     prepared = PreparedRun(folder, config, data, images, objectives, device)
     blobs = BlobStore(folder.blobs)
-    supervision = store_supervision(objectives, config.supervision, data, prepared.training, blobs)
+    supervision = store_supervision(objectives, config.supervision, data, prepared.training_images, blobs)
     prepared = replace(prepared, supervision=supervision)
     return replace(prepared, stacked=_is_stacked(prepared))
 
 
 def _is_stacked(prepared: PreparedRun) -> bool:
-    """Return how replicas train, as `auto` found it when the run was prepared first; the run keeps to that."""
+    """Return whether replicas train stacked. A run keeps to what was decided when it was first prepared."""
     folder, resources = prepared.folder, prepared.config.resources
     recorded = folder.description().get("replicas")
     if resources.replicas == "auto" and recorded is not None:
@@ -247,7 +247,7 @@ def extend(folder: RunFolder, overrides: list[str]) -> Config:
     Numbers of generations may grow; resources and tracking may change.
 
     Raises:
-        UserError: Any other change.
+        UserError: Another value was changed.
     """
     before = folder.config()
     if not overrides:

@@ -69,7 +69,7 @@ def _write_labels(reference: str, source: str | None, options: dict[str, Any], o
 
     from pbt_disent.cli.progress import bar
     from pbt_disent.models import LatentModel
-    from pbt_disent.models.codes_table import check_fit, codes_of
+    from pbt_disent.models.export import check_image_shape, encode_images
     from pbt_disent.rounds.labels import TREE_NAME, RoundTree, label_images, write_labels
     from pbt_disent.store.blobs import BlobStore
     from pbt_disent.types import FloatArray, IntArray
@@ -81,11 +81,11 @@ def _write_labels(reference: str, source: str | None, options: dict[str, Any], o
         raise UserError(f"model {reference}", "is no run, and its rounds are not known", "label with its run")
     tree, blobs = RoundTree.read(run.labels.with_name(TREE_NAME)), BlobStore(run.blobs)
     data = load_images(source, options, reference, run)
-    check_fit(model, data)
+    check_image_shape(model, data)
     with bar("labelling") as progress:
 
         def encode(checkpoint: str, images: IntArray) -> FloatArray:
-            return codes_of(LatentModel.from_checkpoint(blobs.get(checkpoint)), data, images, progress)
+            return encode_images(LatentModel.from_checkpoint(blobs.get(checkpoint)), data, images, progress)
 
         leaves = label_images(tree, encode, np.arange(len(data)))
     write_labels(leaves, tree.factor_of, out)
@@ -95,7 +95,7 @@ def _write_labels(reference: str, source: str | None, options: dict[str, Any], o
 
 def _rename(reference: str, pairs: list[str], runs: str) -> None:
     from pbt_disent.models import LatentModel
-    from pbt_disent.models.latent_names import rename
+    from pbt_disent.models.latent_model import rename_latents
     from pbt_disent.tracking.models import SCHEMES
 
     if reference.startswith(SCHEMES):
@@ -105,11 +105,11 @@ def _rename(reference: str, pairs: list[str], runs: str) -> None:
         raise UserError(f"model {reference}", "has a signature with its names", "name the latents of its run")
     names = _names_by_index(LatentModel.load(folder), pairs)
     if run is None:
-        rename(folder, names)
+        rename_latents(folder, names)
         return
     lease = run.lease()
     try:
-        _update(run, rename(folder, names))
+        _update(run, rename_latents(folder, names))
         run.publish()
     finally:
         lease.release()

@@ -49,7 +49,7 @@ def encode(
     The table has a row per image and a column per latent. Any number of images fits: they are read in batches.
     """
     from pbt_disent.cli.progress import bar
-    from pbt_disent.models.codes_table import write_codes
+    from pbt_disent.models.export import write_codes
 
     if batch < 1:
         raise UserError(f"--batch {batch}", "must be at least 1", "leave it out")
@@ -88,7 +88,7 @@ def traverse(
     import numpy as np
 
     from pbt_disent.files import writing
-    from pbt_disent.models.codes_table import check_fit
+    from pbt_disent.models.export import check_image_shape
     from pbt_disent.report.model_view import starting_point
     from pbt_disent.report.pictures import gif, png, strip
 
@@ -97,7 +97,7 @@ def traverse(
     trained, run = load_trained(model, runs)
     indices = [trained.index(name) for name in latent or trained.latents]
     images = load_images(data, parse_options(options), model, run)
-    check_fit(trained, images)
+    check_image_shape(trained, images)
     if image is not None and not 0 <= image < len(images):
         raise UserError(f"--image {image}", f"must lie between 0 and {len(images) - 1}", "count from 0")
     spread = np.unique(np.linspace(0, len(images) - 1, RANGE_IMAGES).astype(np.int64))

@@ -208,8 +208,10 @@ def _compare_with_factors(prepared: PreparedRun, outcome: RunOutcome) -> Json:
     from pbt_disent.files import write_atomically
     from pbt_disent.rounds.evaluation import compare_with_factors
 
-    truth = None if outcome.model is None else compare_with_factors(outcome.model, prepared.data, prepared.reported)
-    scores = {**outcome.scores, "true_factors": truth}
+    comparison = None
+    if outcome.model is not None:
+        comparison = compare_with_factors(outcome.model, prepared.data, prepared.evaluation_images)
+    scores = {**outcome.scores, "true_factors": comparison}
     content = json.dumps(scores, indent=1, sort_keys=True) + "\n"
     write_atomically(prepared.folder.scores, content.encode())
     return scores

@@ -18,7 +18,7 @@ from pbt_disent.registry import KINDS, first_mistake
 __all__ = ["load_config", "override", "preset_names", "read_yaml", "validate", "write_yaml"]
 
 IN_EVERY_OBJECTIVE = ("latents", "lr", "batch_size")
-"""What an objective keeps of the one whose place it takes."""
+"""The options that an objective takes over from the one that it replaces."""
 
 NAMED = {*KINDS, "data", "lr_schedule"}
 """The keys whose value may be a name alone, to which options are added one by one."""
@@ -33,13 +33,19 @@ def preset_names() -> list[str]:
 def load_config(source: str | Path | dict[str, Any] | None = None, overrides: list[str] | None = None) -> Config:
     """Read a preset by name or a YAML file by path, then apply overrides.
 
+    >>> config = load_config("demo", ["population.size=6", "objective.beta=4"])
+    >>> config.population.size, config.method
+    (6, 'rpu-vae')
+
     Args:
-        source: preset name, path of a YAML file, or a whole tree, which is changed; none for the defaults.
-        overrides: each ``a.b=c``, the value in YAML. ``objective=NAME`` (or a list of names) keeps the latents,
-            learning rate and batch size of the one that it replaces, which every objective has, and nothing else.
+        source: The name of a preset, the path of a YAML file, or a whole tree, which is changed. None stands for the
+            defaults.
+        overrides: The values to set, each of the form ``a.b=c`` with the value in YAML. ``objective=NAME`` (or a list
+            of names) keeps the latents, learning rate and batch size of the objective that it replaces, which every
+            objective has, and nothing else.
 
     Raises:
-        UserError: no such preset or file, broken YAML, an unknown key, or a value out of bounds.
+        UserError: There is no such preset or file, the YAML is broken, a key is unknown, or a value is out of bounds.
     """
     tree = source if isinstance(source, dict) else {} if source is None else _parse(str(source), _read(source))
     for change in overrides or []:
@@ -51,14 +57,17 @@ def override(key: str, value: object) -> str:
     """Return ``key=value`` for `load_config`, whatever characters the value has.
 
     Args:
-        key: such as ``data.name``.
-        value: a text, number, truth value, list or mapping.
+        key: The key, such as ``data.name``.
+        value: The value: a text, number, truth value, list or mapping.
+
+    >>> override("data.name", "my images.npz")
+    'data.name="my images.npz"'
     """
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-3`` as the number that it is: YAML 1.1, which PyYAML knows, wants a point in it."""
+    """Reads ``1e-3`` as a number; in YAML 1.1, as PyYAML reads it, a number needs a point."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -75,7 +84,7 @@ def read_yaml(text: str) -> Any:
     """Return what a YAML document says, as plain values.
 
     Raises:
-        yaml.YAMLError: it is none.
+        yaml.YAMLError: The text is no YAML document.
     """
     loader = _Loader(text)
     try:

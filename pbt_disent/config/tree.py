@@ -1,4 +1,4 @@
-"""The whole config of a run, and what its sections ask of each other."""
+"""The whole config of a run, and the rules between its sections."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def _objectives(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return _OBJECTIVE.validate(value)
     objectives = []
-    for place, item in enumerate(value):
+    for index, item in enumerate(value):
         try:
             objectives.append(_OBJECTIVE.validate(item))
         except OptionError as error:
-            raise error.within(str(place)) from None
+            raise error.within(str(index)) from None
     return tuple(objectives)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from pbt_disent.models.contract import OBJECTIVES, Objective, ObjectiveOptions
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.layout import channels_last
+from pbt_disent.models.networks.layers import channels_last
 from pbt_disent.types import Hyperparameters
 
 __all__ = ["build", "initialise"]

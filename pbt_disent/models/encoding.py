@@ -21,12 +21,12 @@ CPU_BATCH, GPU_BATCH = 64, 256
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a model says about N images.
+    """The codes of N images and what the encoder says about them.
 
     Args:
-        codes: (N, Z) posterior means.
-        log_sigma: (N, Z) log standard deviations, or none where the encoder has none.
-        information: (Z,) nats per latent, averaged over the images.
+        codes: The posterior means, (N, Z).
+        log_sigma: The logarithms of the posterior standard deviations, (N, Z), or None where the encoder has none.
+        information: The information of each latent in nats, averaged over the images, (Z,).
     """
 
     codes: npt.NDArray[np.float32]
@@ -35,7 +35,15 @@ class Encoded:
 
 
 def to_unit(images: npt.NDArray[Any], device: torch.device | str) -> Tensor:
-    """Return images as a float32 tensor in 0 to 1 on a device; uint8 is moved first and scaled there."""
+    """Return images as a float32 tensor in 0 to 1 on a device; uint8 is moved first and scaled there.
+
+    >>> to_unit(np.array([0, 51, 255], dtype=np.uint8), "cpu")
+    tensor([0.0000, 0.2000, 1.0000])
+
+    Args:
+        images: The images, uint8 or floats in 0 to 1, of any shape.
+        device: The device of the tensor.
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32).div_(255)
@@ -48,16 +56,16 @@ def encode(
     """Encode images; the result does not depend on anything but the weights, the images and the batch size.
 
     Args:
-        objective: on any device; its mode is put back afterwards.
-        images: (N, C, H, W) uint8, or floats in 0 to 1; may be a memory map.
-        indices: which images, in which order; all of them by default.
-        batch: images at a time; `CPU_BATCH` or `GPU_BATCH` by default.
+        objective: The objective, on any device; its mode is put back afterwards.
+        images: The images, (N, C, H, W), uint8 or floats in 0 to 1; they may be a memory map.
+        indices: Which images are encoded, in which order; the default is all of them.
+        batch: The number of images at a time; the default is `CPU_BATCH` or `GPU_BATCH`.
 
     Raises:
-        ValueError: no images.
+        ValueError: There are no images.
     """
-    chosen = np.arange(len(images)) if indices is None else indices
-    if not len(chosen):
+    indices = np.arange(len(images)) if indices is None else indices
+    if not len(indices):
         raise ValueError("there are no images to encode")
     device = next(objective.parameters()).device
     batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
@@ -67,13 +75,14 @@ def encode(
     objective.eval()
     try:
         with torch.no_grad():
-            for start in range(0, len(chosen), batch):
-                part = chosen[start : start + batch]
-                seen = objective.represent(to_unit(images[part], device))
-                codes.append(seen.mean.cpu().numpy())
-                if seen.log_sigma is not None:
-                    log_sigma.append(seen.log_sigma.cpu().numpy())
-                information = information + len(part) * seen.information.cpu().numpy().astype(np.float64)
+            for start in range(0, len(indices), batch):
+                part = indices[start : start + batch]
+                representation = objective.represent(to_unit(images[part], device))
+                codes.append(representation.mean.cpu().numpy())
+                if representation.log_sigma is not None:
+                    log_sigma.append(representation.log_sigma.cpu().numpy())
+                sums = len(part) * representation.information.cpu().numpy().astype(np.float64)
+                information = information + sums
     finally:
         objective.train(training)
-    return Encoded(np.concatenate(codes), np.concatenate(log_sigma) if log_sigma else None, information / len(chosen))
+    return Encoded(np.concatenate(codes), np.concatenate(log_sigma) if log_sigma else None, information / len(indices))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pbt_disent.models.gaussian import LOG_TWO_PI
+from pbt_disent.models.gaussian_vae import LOG_TWO_PI
 from pbt_disent.registry import Component, Registry
 
 __all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Laplace", "Likelihood"]

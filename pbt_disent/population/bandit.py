@@ -65,9 +65,9 @@ class TimeVarying(Kernel):  # type: ignore[misc]  # scikit-learn has no annotati
 
     def __call__(self, X: FloatArray, Y: FloatArray | None = None, eval_gradient: bool = False) -> Any:  # noqa: N803
         """Return the covariances (N, M), with their gradient by the logarithms of the three parameters if asked."""
-        others = X if Y is None else Y
-        apart = np.abs(X[:, None, 0] - others[None, :, 0])
-        distance = ((X[:, None, 1:] - others[None, :, 1:]) ** 2).sum(axis=-1)
+        second = X if Y is None else Y
+        apart = np.abs(X[:, None, 0] - second[None, :, 0])
+        distance = ((X[:, None, 1:] - second[None, :, 1:]) ** 2).sum(axis=-1)
         covariance = self.variance * np.exp(-distance / (2 * self.length**2)) * (1 - self.epsilon) ** (apart / 2)
         if not eval_gradient:
             return covariance

@@ -30,7 +30,18 @@ _WHOLE_GENERATIONS = 3
 
 @dataclass(frozen=True)
 class Best:
-    """The best replica of the best member of the best generation; `replicas` are the checkpoints of all of them."""
+    """The best replica of the best member of the best generation of a round.
+
+    Args:
+        generation: The generation in which the member had its score.
+        member: The index of the member.
+        replica: The index of the replica among those of the member.
+        score: The score of the member.
+        checkpoint: The digest of the replica's checkpoint.
+        information: The information of each latent in nats, (Z,).
+        hyperparameters: The values with which the member trained in that generation.
+        replicas: The digests of the checkpoints of all replicas of the member.
+    """
 
     generation: int
     member: int
@@ -64,9 +75,15 @@ class PopulationResult:
 def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, observer: Observer) -> PopulationResult:
     """Run a round to its end, from wherever its journal stands.
 
+    Args:
+        spec: The round.
+        executor: The executor that trains and scores.
+        journal: The journal of the run.
+        observer: The observer of the run.
+
     Raises:
-        Stopped: the executor was asked to stop; the journal can be continued.
-        PbtDisentError: every member failed with an error of the training code.
+        Stopped: The executor was asked to stop; the journal can be continued.
+        PbtDisentError: Every member failed with an error of the training code.
     """
     history = journal.enter(spec)
     population = spec.population
@@ -82,17 +99,17 @@ def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, o
             len(history),
         )
     )
-    for place, manifest in enumerate(history):
+    for index, manifest in enumerate(history):
         observer.notify(GenerationCommitted(manifest, replayed=True))
-        _outline_old(spec, history, place)
+        _outline_old(spec, history, index)
     if population.mode == "synchronous" or spec.schedule:
         generations = _generations(spec, history, executor, observer)
     else:
         generations = windows(spec, history, executor, observer)
     with contextlib.closing(generations):
         while (reason := stop_reason(_best_scores(history), population)) is None:
-            manifest, spent = next(generations)
-            journal.commit(manifest, history, spent)
+            manifest, obsolete = next(generations)
+            journal.commit(manifest, history, obsolete)
             history.append(manifest)
             _outline_old(spec, history, len(history) - 1)
             observer.notify(Phase(spec.path, manifest.generation, "committed"))

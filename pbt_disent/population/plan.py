@@ -1,4 +1,4 @@
-"""What the members of a population train next: first draws, the rule applied to the record, tasks and records."""
+"""Plans of a population: its first draws, the rule applied to its records, and the tasks and records of a plan."""
 
 from __future__ import annotations
 
@@ -83,7 +83,15 @@ def decide_records(
     records: Sequence[MemberRecord],
     observations: Mapping[str, Sequence[Observation]],
 ) -> list[Decision]:
-    """Apply the rule to records, one for each member in order."""
+    """Apply the rule of population-based training to the records of all members.
+
+    Args:
+        spec: The round.
+        exploit: The rule by which members are replaced.
+        generation: The generation just scored, which names the random streams.
+        records: The records, one for each member in order.
+        observations: What was observed of each objective so far, for rules that learn from it.
+    """
     return decide(
         [record.hyperparameters for record in records],
         [record.score for record in records],
@@ -128,8 +136,8 @@ def _scheduled(spec: RoundSpec, step: int, origins: Sequence[str | None]) -> Ass
 
 def tasks_of(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> list[TrainTask]:
     """Return a task for every replica, or one for all of a member; those of a member in the order of its replicas."""
-    every = tuple(range(spec.population.replicas))
-    groups = [every] if spec.together else [(replica,) for replica in every]
+    all_replicas = tuple(range(spec.population.replicas))
+    groups = [all_replicas] if spec.together else [(replica,) for replica in all_replicas]
     return [
         TrainTask(
             key=TaskKey(spec.path, generation, assignment.member, replicas),

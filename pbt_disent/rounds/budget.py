@@ -139,7 +139,7 @@ def pass_cost(objectives: Sequence[ObjectiveOptions], num_images: int | None = N
 
     Args:
         objectives: The options of the objectives.
-        num_images: The number of images that are trained on, where it is known.
+        num_images: The number of training images, or None before the data are opened.
     """
     costs = []
     for options in objectives:

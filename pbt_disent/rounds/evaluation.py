@@ -26,14 +26,14 @@ from pbt_disent.metrics import (
     reconstruction_error,
 )
 from pbt_disent.models import LatentModel
-from pbt_disent.models.codes_table import codes_of
+from pbt_disent.models.export import encode_images
 from pbt_disent.population.engine import Best
 from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.fitness.labelled import LabelledFitness
 from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import member_interval
 from pbt_disent.rounds.method import RunResult
 from pbt_disent.rounds.setup import sample
 from pbt_disent.store.blobs import BlobStore
@@ -217,7 +217,7 @@ def _leaf_mig(
 def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray | None = None) -> Json | None:
     """Compute the MIG of each true factor (arXiv 1802.04942, eq. 6; 20 bins, posterior means).
 
-    A label that no two images share, such as a number of each, is no factor.
+    A label that no two images share, such as a running number, is no factor.
 
     Args:
         model: The finished model.
@@ -237,7 +237,7 @@ def compare_with_factors(model: LatentModel, data: ImageData, images: IntArray |
     columns = [column for column in varying_factors(factors) if len(np.unique(factors[:, column])) < len(rows)]
     if not columns:
         return None
-    codes = codes_of(model, data, rows)
+    codes = encode_images(model, data, rows)
     true_factors = factors[:, columns]
     result = mig(codes, true_factors)
     interval = interval_over_points(

@@ -105,7 +105,7 @@ class Scale:
         edges: The edges of the segments, ascending, one more than there are segments; infinite where the first or last
             segment has no end.
         noise: The standard deviation of the encoder's noise in the codes, or in the angle.
-        ring: How two latents make an angle, or None for one latent.
+        ring: The ring that two latents lie on, or None for one latent.
     """
 
     latents: tuple[int, ...]
@@ -134,7 +134,7 @@ class Scale:
         return cls(latents, (first, *inner, last), noise, ring)
 
     def assign(self, codes: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the segment (N,) of each image, -1 for none, and how sure that is (N,), from codes (N, Z).
+        """Return the segment (N,) of each image, -1 for none, and the confidence in it (N,), from codes (N, Z).
 
         The confidence is the probability that a draw from the posterior lies in the same segment; 0 where there is
         none.

@@ -1,4 +1,4 @@
-"""What every round of a run shares, the populations that its config gives, and how a round is specified and run."""
+"""What all rounds of a run share, and how a round is specified, run and put on record."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class RunSetup:
         supervision: The digests of the labels and partners that the objectives learn from.
         data: The identity of the whole set of images.
         image_shape: The shape (C, H, W) of an image.
-        ranking: The digest of the int64 labels (N, K) of all images that a labelled fitness ranks by, -1 where one is
-            not known, or None.
+        ranking: The digest of the int64 labels (N, K) of all images that a labelled fitness ranks by, -1 where there
+            is none, or None.
         blobs: The store of arrays and checkpoints.
         journal: The record of all generations.
         log: The log of rounds.

@@ -61,24 +61,19 @@ class Supervision:
 
         Args:
             options: The options of the objective.
-            digests: What there is to learn from.
-            blobs: The store that holds it.
+            digests: The digests of what the run has to learn from.
+            blobs: The store that holds the arrays.
             num_images: The number of images, N.
 
         Raises:
             UserError: The objective needs labels or pairs and the run has none, or not one row for each image, or
                 labels that the objective does not declare.
         """
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for need, field, digest in (("labels", "labels", digests.labels), ("partner", "partners", digests.partners)):
-            if need not in options.needs:
-                continue
-            if digest is None:
-                raise UserError(f"objective {options.name}", f"needs {field}", "use an objective without them")
-            arrays[field] = blobs.get_array(digest)
-            if arrays[field].ndim != 2 or len(arrays[field]) != num_images:
-                shape, rule = arrays[field].shape, f"must have one row for each of {num_images} images"
-                raise UserError(f"{field} of shape {shape}", rule, "check the labels")
+        arrays = {name: blobs.get_array(digest) for name, digest in digests.needed_by(options).items()}
+        for name, array in arrays.items():
+            if array.ndim != 2 or len(array) != num_images:
+                rule = f"must have one row for each of {num_images} images"
+                raise UserError(f"{name} of shape {array.shape}", rule, "check the labels")
         if "labels" in arrays:
             _check_classes(arrays["labels"], list(getattr(options, "classes", ())))
         return cls(**arrays)

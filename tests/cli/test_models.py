@@ -15,7 +15,7 @@ from PIL import Image
 from pbt_disent import data
 from pbt_disent.cli import main
 from pbt_disent.config import validate
-from pbt_disent.models import LatentModel, build, codes_table, latent_names
+from pbt_disent.models import LatentModel, build, export, latent_model
 from pbt_disent.report.page import write_report
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
@@ -50,7 +50,7 @@ def images() -> np.ndarray:
 def test_encode_writes_a_row_per_image_and_a_column_per_name(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(codes_table, "ROWS", 40)
+    monkeypatch.setattr(export, "ROWS", 40)
     out = tmp_path / "deep" / "codes.parquet"
     assert main(["encode", "one", "--out", str(out), "--batch", "16", "--log-sigma"]) == 0
     assert "96 images, 3 latents" in capsys.readouterr().out
@@ -75,7 +75,7 @@ def test_encode_asks_for_no_more_than_a_batch_of_images_at_a_time(run: RunFolder
             return super().images(indices)
 
     world = Counting(data.load("sprites", **WORLD["options"]), np.tile(np.arange(96), 10))
-    codes_table.write_codes(LatentModel.load(run.model), world, tmp_path / "codes.parquet", batch=32)
+    export.write_codes(LatentModel.load(run.model), world, tmp_path / "codes.parquet", batch=32)
     assert sum(asked) == 960
     assert max(asked) == 32
     assert pq.read_metadata(tmp_path / "codes.parquet").num_rows == 960
@@ -235,6 +235,6 @@ def test_a_model_that_may_not_be_changed(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(latent_names, "write_atomically", refuse)
+    monkeypatch.setattr(latent_model, "write_atomically", refuse)
     assert main(["label", str(run.model), "--name", "1=rotation"]) == 2
     assert "cannot be written (Permission denied)" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pbt_disent.models.contract import Batch, LossTerms, Objective
-from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
+from pbt_disent.models.gaussian_vae import kl_per_latent, log_normal, log_prior
 
 Make = Callable[..., Objective]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
-from pbt_disent.models.covariance import covariance, gaussian_total_correlation, moment_penalty
 from pbt_disent.models.likelihoods import LIKELIHOODS
 from pbt_disent.models.objectives.annealed import AnnealedVAE
 from pbt_disent.models.objectives.factorvae import FactorVAE, shuffle_latents
+from pbt_disent.models.total_correlation import covariance, gaussian_total_correlation, moment_penalty
 from pbt_disent.training.loop import step_once
 
 Make = Callable[..., Objective]
@@ -94,12 +94,12 @@ def test_losses_of_factorvae_by_hand(make: Make, images: Tensor) -> None:
         objective.discriminator[-1].weight.mul_(20)
     losses = objective.losses(Batch(images), 0, torch.Generator().manual_seed(5))
     generator = torch.Generator().manual_seed(5)
-    passed = objective.run(images, generator)
-    real = objective.discriminator(passed.z).softmax(1)
-    shuffled = objective.discriminator(shuffle_latents(passed.z, generator)).softmax(1)
+    forward_pass = objective.run(images, generator)
+    real = objective.discriminator(forward_pass.z).softmax(1)
+    shuffled = objective.discriminator(shuffle_latents(forward_pass.z, generator)).softmax(1)
     odds = (real[:, 0] / real[:, 1]).log().mean()
     assert abs(odds.item()) > 0.05
-    expected = passed.reconstruction + passed.kl.sum() + 10 * odds
+    expected = forward_pass.reconstruction + forward_pass.kl.sum() + 10 * odds
     assert losses["model"].loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert losses["model"].terms["total_correlation"].item() == pytest.approx(odds.item(), rel=1e-4)
     told = -0.5 * (real[:, 0].log().mean() + shuffled[:, 1].log().mean())

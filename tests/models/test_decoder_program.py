@@ -106,7 +106,7 @@ def test_a_decoder_with_other_steps_has_no_program(make: Make, monkeypatch: pyte
 def test_weights_keep_32_bits_where_16_would_show(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LatentModel(make())
     half = compiled(model)
-    monkeypatch.setattr(decoder_program, "_HALF_ERROR", 0.0)
+    monkeypatch.setattr(decoder_program, "_HALF_LEVEL", 0.0)
     full = compiled(model)
     assert half is not None
     assert full is not None
@@ -114,7 +114,7 @@ def test_weights_keep_32_bits_where_16_would_show(make: Make, monkeypatch: pytes
     assert len(full.weights) == 2 * len(half.weights)
 
 
-@pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_PRODUCTS"])
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "MAX_MULTIPLICATIONS"])
 def test_what_is_too_large_or_too_slow_for_a_page_has_none(
     make: Make, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:

@@ -10,8 +10,7 @@ from torch.nn import functional
 from pbt_disent.errors import UserError
 from pbt_disent.models.build import initialise
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
-from pbt_disent.models.networks.to_image import ToImage
+from pbt_disent.models.networks.layers import FromPixel, ToImage, ToPixel
 from tests.objectives import options_of
 
 PLAIN = sorted(set(NETWORKS) - {"auto", "ladder"})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pbt_disent.errors import UserError
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
-from pbt_disent.models.gaussian import kl_per_latent
+from pbt_disent.models.gaussian_vae import kl_per_latent
 from pbt_disent.models.objectives.betavae import BetaVAE
 from pbt_disent.models.objectives.provlae import ProVLAE
 from pbt_disent.training.loop import step_once

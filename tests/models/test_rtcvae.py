@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch
-from pbt_disent.models.covariance import covariance, gaussian_total_correlation
 from pbt_disent.models.objectives.rtcvae import RTCVAE
+from pbt_disent.models.total_correlation import covariance, gaussian_total_correlation
 
 Make = Callable[..., Objective]
 VARIANTS = ["variance", "direct", "ratio"]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from pbt_disent.errors import UserError
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch, LossTerms
-from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
+from pbt_disent.models.gaussian_vae import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.likelihoods import Bernoulli
 from pbt_disent.models.objectives.ssdgm import SSDGM
 from tests.objectives import options_of

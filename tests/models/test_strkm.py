@@ -14,8 +14,7 @@ from pbt_disent.errors import UserError
 from pbt_disent.models import LatentModel, Objective
 from pbt_disent.models.contract import Batch
 from pbt_disent.models.objectives import strkm
-from pbt_disent.models.objectives.strkm import StRKM
-from pbt_disent.models.stiefel import CayleyAdam, Frame, cayley, fix_signs
+from pbt_disent.models.objectives.strkm import CayleyAdam, Frame, StRKM, cayley, fix_signs
 from tests.objectives import options_of
 
 Make = Callable[..., Objective]

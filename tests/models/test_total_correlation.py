@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pbt_disent.models import total_correlation
-from pbt_disent.models.gaussian import log_normal, log_prior
+from pbt_disent.models.gaussian_vae import log_normal, log_prior
 from pbt_disent.models.total_correlation import ESTIMATORS, decompose, stratified_log_weights
 
 N = 480_000

@@ -2,27 +2,39 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from pbt_disent.errors import PbtDisentError
+from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import GenerationCommitted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.lease import LeaseLost
-from pbt_disent.training.tasks import TrainOutcome, TrainTask
-from tests.population.fakes import Crash, FakeExecutor, Outcome, Watch, failed, journal, manifests, spec
+from pbt_disent.training.tasks import SupervisionDigests, TrainOutcome, TrainTask
+from tests.population.fakes import (
+    Crash,
+    FakeExecutor,
+    FakeOptions,
+    Outcome,
+    Watch,
+    failed,
+    journal,
+    manifests,
+    spec,
+)
 
 
 def run(
     folder: Path, special: Outcome = lambda task: None, die_at: tuple[int, str] | None = None, **options: int
 ) -> Watch:
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     watch = Watch(die_at)
     try:
-        run_population(spec(**options), FakeExecutor(blobs, special), book, watch)
+        run_population(spec(**options), FakeExecutor(blobs, special), round_journal, watch)
     finally:
         lease.release()
     return watch
@@ -176,3 +188,29 @@ def test_lineage_tells_who_was_born_replaced_and_mutated(undisturbed: Path) -> N
     assert sum(row["event"] == "born" for row in rows) == 6
     assert sum(row["event"] == "trained" for row in rows) == 24
     assert sum(row["event"] == "replaced" for row in rows) == sum(row["event"] == "mutated" for row in rows) == 8
+
+
+class SupervisedOptions(FakeOptions):
+    """An objective that learns from labels and pairs."""
+
+    name: ClassVar[str] = "supervised"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "partner"})
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "asynchronous"])
+@pytest.mark.parametrize(
+    ("supervision", "missing"), [(SupervisionDigests(), "labels"), (SupervisionDigests(labels="0" * 64), "partners")]
+)
+def test_an_objective_without_its_supervision_fails_before_anything_is_trained(
+    tmp_path: Path, mode: str, supervision: SupervisionDigests, missing: str
+) -> None:
+    round_journal, blobs, lease = journal(tmp_path)
+    executor = FakeExecutor(blobs)
+    objectives = {"fake": FakeOptions(), "supervised": SupervisedOptions()}
+    with pytest.raises(UserError, match=f"objective supervised: needs {missing}; use an objective without them"):
+        run_population(
+            replace(spec(mode=mode), objectives=objectives, supervision=supervision), executor, round_journal, Watch()
+        )
+    lease.release()
+    assert executor.tasks == []
+    assert manifests(tmp_path) == {}

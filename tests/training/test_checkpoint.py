@@ -15,7 +15,7 @@ import torch
 from pbt_disent.errors import UserError
 from pbt_disent.models import OBJECTIVES, Objective, build
 from pbt_disent.models.contract import Batch, LossTerms, ObjectiveOptions
-from pbt_disent.models.tensor_file import pack, unpack
+from pbt_disent.models.latent_model import pack, unpack
 from pbt_disent.training.checkpoint import Optimizers, dump, restore
 from pbt_disent.training.loop import TermMeans, step_once
 from pbt_disent.training.tasks import TrainTask
@@ -80,7 +80,7 @@ def test_a_child_keeps_the_state_and_takes_its_own_learning_rate(tmp_path: Path)
 def test_bytes_do_not_depend_on_the_process() -> None:
     header = {"y": 1, "x": [2.5, None], "z": {"k": "s"}}
     script = (
-        "import sys, torch; from pbt_disent.models.tensor_file import pack; "
+        "import sys, torch; from pbt_disent.models.latent_model import pack; "
         f"sys.stdout.buffer.write(pack({{n: torch.arange(4.0) for n in 'bac'}}, {header!r}))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

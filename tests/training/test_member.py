@@ -19,7 +19,7 @@ from pbt_disent.models import LatentModel
 from pbt_disent.models.contract import Batch, LossTerms, Representation
 from pbt_disent.models.encoding import encode
 from pbt_disent.models.gaussian_vae import GaussianVAE
-from pbt_disent.models.tensor_file import pack, unpack
+from pbt_disent.models.latent_model import pack, unpack
 from pbt_disent.store.blobs import CorruptBlob
 from pbt_disent.training.member import Trainer
 from tests.training.bench import Bench, make_bench

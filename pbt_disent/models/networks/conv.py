@@ -13,8 +13,7 @@ from pydantic import Field
 from torch import nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.one_pixel import FromPixel, ToPixel
-from pbt_disent.models.networks.to_image import ToImage
+from pbt_disent.models.networks.layers import FromPixel, ToImage, ToPixel
 
 __all__ = ["PaperConvolutions", "SmallConvolutions"]
 

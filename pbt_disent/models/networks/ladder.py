@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pbt_disent.errors import UserError
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.to_image import ToImage
+from pbt_disent.models.networks.layers import ToImage
 
 __all__ = ["Ladder", "LadderDecoder", "LadderEncoder", "most_levels"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.to_image import ToImage
+from pbt_disent.models.networks.layers import ToImage
 
 __all__ = ["RKM"]
 

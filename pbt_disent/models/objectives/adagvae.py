@@ -9,8 +9,7 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, hyperparameter
-from pbt_disent.models.gaussian import kl_per_latent, reparameterise
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, kl_per_latent, kl_terms, reparameterise
 
 __all__ = ["AdaGVAE", "kl_between", "share"]
 
@@ -66,11 +65,11 @@ class AdaGVAE(GaussianVAE):
         mean, log_sigma, shared = share(*self.posterior(images))
         z = reparameterise(mean, log_sigma, generator)
         reconstruction = self.options.likelihood.loss(self.decoder(z), images)
-        passed = Pass(mean, log_sigma, z, reconstruction, kl_per_latent(mean, log_sigma).mean(0))
-        penalty, terms = self.penalty(passed, step)
+        forward_pass = ForwardPass(mean, log_sigma, z, reconstruction, kl_per_latent(mean, log_sigma).mean(0))
+        penalty, terms = self.penalty(forward_pass, step)
         terms |= {"reconstruction": reconstruction.detach(), "shared": shared.sum(1, dtype=z.dtype).mean()}
         return {"model": LossTerms(reconstruction + penalty, terms)}
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted KL."""
-        return self.values["beta"] * passed.kl.sum(), kl_terms(passed)
+        return self.values["beta"] * forward_pass.kl.sum(), kl_terms(forward_pass)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, kl_terms
 
 __all__ = ["AnnealedVAE"]
 
@@ -38,8 +38,8 @@ class AnnealedVAE(GaussianVAE):
         """Return whether the capacity has grown to its full size."""
         return step >= int(self.options.annealing_steps)
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted distance of the KL from the capacity."""
         capacity = self.capacity(step)
-        terms = {**kl_terms(passed), "capacity": passed.kl.new_full((), capacity)}
-        return self.values["gamma"] * (passed.kl.sum() - capacity).abs(), terms
+        terms = {**kl_terms(forward_pass), "capacity": forward_pass.kl.new_full((), capacity)}
+        return self.values["gamma"] * (forward_pass.kl.sum() - capacity).abs(), terms

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
-from pbt_disent.models.gaussian import log_normal, log_prior
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, log_normal, log_prior
 from pbt_disent.models.total_correlation import decompose
 
 __all__ = ["BetaTCVAE"]
@@ -36,18 +35,22 @@ class BetaTCVAE(GaussianVAE):
 
     options: Options
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sampled KL plus (beta - 1) total correlation, and the parts of that KL."""
-        latents = passed.z.shape[1]
+        z, mean, log_sigma = forward_pass.z, forward_pass.mean, forward_pass.log_sigma
         estimator = self.options.estimator
-        parts = decompose(passed.z, passed.mean, passed.log_sigma, self.dataset_size, estimator)
+        parts = decompose(z, mean, log_sigma, self.dataset_size, estimator)
         if estimator == "mws":
-            parts = parts.without_offset(math.log(self.dataset_size), latents)
-        kl = (log_normal(passed.z, passed.mean, passed.log_sigma) - log_prior(passed.z)).sum(1).mean()
+            parts = parts.without_offset(math.log(self.dataset_size), z.shape[1])
+        kl = (
+            (log_normal(forward_pass.z, forward_pass.mean, forward_pass.log_sigma) - log_prior(forward_pass.z))
+            .sum(1)
+            .mean()
+        )
         terms = {
             "mutual_information": parts.mutual_information.detach(),
             "total_correlation": parts.total_correlation.detach(),
             "dimension_kl": parts.dimension_kl.detach(),
-            "elbo": -(passed.reconstruction + kl).detach(),
+            "elbo": -(forward_pass.reconstruction + kl).detach(),
         }
         return kl + (self.values["beta"] - 1) * parts.total_correlation, terms

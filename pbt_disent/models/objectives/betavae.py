@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, kl_terms
 
 __all__ = ["BetaVAE"]
 
@@ -20,6 +20,6 @@ class BetaVAE(GaussianVAE):
 
         beta: Hyperparameter = hyperparameter(4, 1, 500, description="The weight of the KL divergence.")
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted KL."""
-        return self.values["beta"] * passed.kl.sum(), kl_terms(passed)
+        return self.values["beta"] * forward_pass.kl.sum(), kl_terms(forward_pass)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
-from pbt_disent.models.covariance import covariance, moment_penalty
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, kl_terms
+from pbt_disent.models.total_correlation import covariance, moment_penalty
 
 __all__ = ["DIPVAE1"]
 
@@ -29,12 +29,12 @@ class DIPVAE1(GaussianVAE):
 
     options: Options
 
-    def aggregate(self, passed: Pass) -> Tensor:
+    def aggregate(self, forward_pass: ForwardPass) -> Tensor:
         """Return the (Z, Z) covariance that is drawn to the identity."""
-        return covariance(passed.mean)
+        return covariance(forward_pass.mean)
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the KL plus the penalty of the moments."""
         weight = self.values["lambda_od"]
-        moments = moment_penalty(self.aggregate(passed), weight, weight * self.options.diagonal_ratio)
-        return passed.kl.sum() + moments, {**kl_terms(passed), "moments": moments.detach()}
+        moments = moment_penalty(self.aggregate(forward_pass), weight, weight * self.options.diagonal_ratio)
+        return forward_pass.kl.sum() + moments, {**kl_terms(forward_pass), "moments": moments.detach()}

@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from pbt_disent.models.contract import OBJECTIVES
-from pbt_disent.models.covariance import covariance
-from pbt_disent.models.gaussian_vae import Pass
+from pbt_disent.models.gaussian_vae import ForwardPass
 from pbt_disent.models.objectives.dipvae1 import DIPVAE1
+from pbt_disent.models.total_correlation import covariance
 
 __all__ = ["DIPVAE2"]
 
@@ -27,6 +27,6 @@ class DIPVAE2(DIPVAE1):
 
     options: Options
 
-    def aggregate(self, passed: Pass) -> Tensor:
+    def aggregate(self, forward_pass: ForwardPass) -> Tensor:
         """Return the covariance of the aggregate posterior, by the law of total covariance."""
-        return covariance(passed.mean) + torch.diag(torch.exp(2 * passed.log_sigma).mean(0))
+        return covariance(forward_pass.mean) + torch.diag(torch.exp(2 * forward_pass.log_sigma).mean(0))

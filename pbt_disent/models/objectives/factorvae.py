@@ -60,18 +60,18 @@ class FactorVAE(GaussianVAE):
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the losses of the optimisers ``model`` and ``discriminator``, from one pass over the batch."""
-        passed = self.run(batch.images, generator)
-        real = self.discriminator(passed.z)
-        shuffled = self.discriminator(shuffle_latents(passed.z.detach(), generator))
+        forward_pass = self.run(batch.images, generator)
+        real = self.discriminator(forward_pass.z)
+        shuffled = self.discriminator(shuffle_latents(forward_pass.z.detach(), generator))
         total_correlation = (real[:, 0] - real[:, 1]).mean()
         is_real = torch.zeros(len(real), dtype=torch.long, device=real.device)
         told = functional.cross_entropy(real, is_real) + functional.cross_entropy(shuffled, 1 - is_real)
         terms = {
-            "reconstruction": passed.reconstruction.detach(),
-            **kl_terms(passed),
+            "reconstruction": forward_pass.reconstruction.detach(),
+            **kl_terms(forward_pass),
             "total_correlation": total_correlation.detach(),
         }
-        loss = passed.reconstruction + passed.kl.sum() + self.values["gamma"] * total_correlation
+        loss = forward_pass.reconstruction + forward_pass.kl.sum() + self.values["gamma"] * total_correlation
         return {"model": LossTerms(loss, terms), "discriminator": LossTerms(0.5 * told, {})}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pbt_disent.config import Hyperparameter
 from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
-from pbt_disent.models.gaussian import kl_per_latent, reparameterise
+from pbt_disent.models.gaussian_vae import kl_per_latent, reparameterise
 from pbt_disent.models.networks import ImageShape
 from pbt_disent.models.networks.ladder import Ladder, LadderDecoder, LadderEncoder, most_levels
 from pbt_disent.registry import Choice

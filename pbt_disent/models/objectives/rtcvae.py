@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
-from pbt_disent.models.covariance import active_mask, covariance, gaussian_total_correlation
-from pbt_disent.models.gaussian_vae import Pass
+from pbt_disent.models.gaussian_vae import ForwardPass
 from pbt_disent.models.objectives.betatcvae import BetaTCVAE
+from pbt_disent.models.total_correlation import active_mask, covariance, gaussian_total_correlation
 
 __all__ = ["RTCVAE"]
 
@@ -55,13 +55,13 @@ class RTCVAE(BetaTCVAE):
             variances = torch.log1p(variances / spread)
         return torch.where(active, variances, 0.0).sum()
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return beta-TCVAE's penalty plus the weighted rectification; total correlation of the means is reported."""
-        penalty, terms = super().penalty(passed, step)
+        penalty, terms = super().penalty(forward_pass, step)
         with torch.no_grad():
-            active = active_mask(passed.mean, self.options.active_variance)
-            terms["mean_total_correlation"] = gaussian_total_correlation(covariance(passed.mean), active)
+            active = active_mask(forward_pass.mean, self.options.active_variance)
+            terms["mean_total_correlation"] = gaussian_total_correlation(covariance(forward_pass.mean), active)
         if self.values["eta"] == 0:
             return penalty, terms
-        extra = self.rectification(passed.mean, passed.log_sigma)
+        extra = self.rectification(forward_pass.mean, forward_pass.log_sigma)
         return penalty + self.values["eta"] * extra, {**terms, "rectification": extra.detach()}

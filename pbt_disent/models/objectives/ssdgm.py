@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from pbt_disent.config import Hyperparameter
 from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
-from pbt_disent.models.gaussian import kl_per_latent, log_normal, log_prior
+from pbt_disent.models.gaussian_vae import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.classes import ClassUnits
+from pbt_disent.models.networks.layers import ClassUnits
 from pbt_disent.models.noise import normal
 from pbt_disent.registry import Choice
 from pbt_disent.types import Hyperparameters

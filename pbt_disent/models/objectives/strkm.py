@@ -5,22 +5,122 @@ The training loss knows the frame U only through its span, so the axes come from
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from pbt_disent.config import Hyperparameter
 from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
 from pbt_disent.models.networks import ImageShape
 from pbt_disent.models.noise import normal
-from pbt_disent.models.stiefel import CayleyAdam, Frame, fix_signs
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["StRKM"]
+__all__ = ["CayleyAdam", "Frame", "StRKM", "cayley", "fix_signs"]
+
+
+def fix_signs(columns: Tensor) -> Tensor:
+    """Flip each column of a matrix so that its entry of largest size is positive."""
+    largest = columns.gather(0, columns.abs().argmax(0, keepdim=True))
+    return columns * torch.where(largest < 0, -1.0, 1.0)
+
+
+class Frame(nn.Module):
+    """A point on the Stiefel manifold: `columns`, a parameter (rows, m) with orthonormal columns.
+
+    Args:
+        rows: dimension of the space.
+        m: number of columns, at most `rows`.
+    """
+
+    def __init__(self, rows: int, m: int) -> None:
+        super().__init__()
+        self.columns = nn.Parameter(torch.eye(rows, m))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw a uniformly distributed frame."""
+        drawn = torch.randn(self.columns.shape, generator=generator, dtype=torch.float64)
+        q, r = torch.linalg.qr(drawn)
+        with torch.no_grad():
+            self.columns.copy_(q * torch.where(r.diagonal() < 0, -1.0, 1.0))
+
+
+def cayley(frame: Tensor, direction: Tensor, scale: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Move a frame along the tangent of a direction, by the Cayley transform of W = (P X' - X P') / scale.
+
+    With P = M - X X' M / 2 the matrix W has rank 2m, so the transform costs one 2m x 2m system (Woodbury).
+
+    Args:
+        frame: X, (..., l, m) float64 with orthonormal columns.
+        direction: M, (..., l, m), uphill.
+        scale: positive, (..., 1, 1).
+        rate: learning rate; the step is cut to 1 / |W|_1.
+
+    Returns:
+        The new frame (..., l, m), and W X (..., l, m).
+    """
+    part = (direction - 0.5 * frame @ (frame.mT @ direction)) / scale
+    left, right = torch.cat([part, -frame], -1), torch.cat([frame, part], -1)
+    norm = (left @ right.mT).abs().sum(-2).amax(-1)[..., None, None]
+    half = 0.5 * torch.minimum(rate, 1 / (norm + 1e-8))
+    projected = right.mT @ frame
+    eye = torch.eye(left.shape[-1], dtype=frame.dtype, device=frame.device)
+    moved = frame - 2 * half * left @ torch.linalg.solve(eye + half * right.mT @ left, projected)
+    return 1.5 * moved - 0.5 * moved @ (moved.mT @ moved), left @ projected
+
+
+class CayleyAdam(torch.optim.Optimizer):
+    """Adam on frames: momentum in the tangent space, one second moment for the whole matrix.
+
+    Args:
+        frames: parameters (..., l, m) with orthonormal columns.
+        lr: largest step.
+        betas: decay of the first and second moment.
+        eps: added to the second moment.
+    """
+
+    def __init__(
+        self, frames: Iterable[nn.Parameter], lr: float, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8
+    ) -> None:
+        super().__init__(frames, {"lr": lr, "betas": betas, "eps": eps})
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; the override drops the overloads of torch's own signature.
+
+        Args:
+            closure: as in torch; called first.
+        """
+        value = None if closure is None else closure()
+        for group in self.param_groups:
+            for frame in group["params"]:
+                if frame.grad is not None:
+                    self._move(frame, group)
+        return value
+
+    @torch.no_grad()
+    def _move(self, frame: nn.Parameter, group: dict[str, Any]) -> None:
+        gradient, state = frame.grad, self.state[frame]
+        if gradient is None:
+            return
+        if not state:
+            state["step"] = 0
+            state["exp_avg"] = torch.zeros_like(frame, dtype=torch.float64)
+            state["exp_avg_sq"] = torch.zeros(frame.shape[:-2], dtype=torch.float64, device=frame.device)
+        first, second = group["betas"]
+        gradient = gradient.double()
+        state["step"] += 1
+        momentum = state["exp_avg"].lerp_(gradient, 1 - first)
+        state["exp_avg_sq"].lerp_(gradient.square().sum((-2, -1)), 1 - second)
+        correction = 1 - first ** state["step"]
+        size = (state["exp_avg_sq"] / (1 - second ** state["step"]) + group["eps"]).sqrt()[..., None, None]
+        rate = torch.as_tensor(group["lr"], dtype=torch.float64, device=frame.device)
+        moved, tangent = cayley(frame.double(), momentum / correction, size, rate)
+        frame.copy_(moved)
+        state["exp_avg"].copy_(size * correction * tangent)
+
 
 PROBES = 64
 """Images on which the decoder's error and its slope along each axis are measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pbt_disent.models.contract import OBJECTIVES
-from pbt_disent.models.gaussian_vae import GaussianVAE, Pass, kl_terms
+from pbt_disent.models.gaussian_vae import ForwardPass, GaussianVAE, kl_terms
 
 __all__ = ["VAE"]
 
@@ -17,6 +17,6 @@ class VAE(GaussianVAE):
     class Options(GaussianVAE.Options):
         """The options of a VAE."""
 
-    def penalty(self, passed: Pass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(self, forward_pass: ForwardPass, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the KL."""
-        return passed.kl.sum(), kl_terms(passed)
+        return forward_pass.kl.sum(), kl_terms(forward_pass)

@@ -91,10 +91,10 @@ class UDRFitness(Fitness):
         return [
             MemberScore(
                 member.member,
-                float(against.member_scores[place]),
-                tuple(float(score) for score in against.model_scores[owner == place]),
+                float(against.member_scores[index]),
+                tuple(float(score) for score in against.model_scores[owner == index]),
             )
-            for place, member in enumerate(members)
+            for index, member in enumerate(members)
         ]
 
     def _weighted(self, ranking: UDR) -> UDR:

@@ -13,8 +13,7 @@ from pbt_disent.cli.live import summarize
 from pbt_disent.population.fitness.labelled import MIGFitness
 from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, member_interval, score_text
 from pbt_disent.report.page_rounds import population_context, round_tree
 from pbt_disent.report.run_view import RoundView, RunView
 from tests.simulated import simulate
