@@ -76,8 +76,8 @@ def verb(*examples: str, name: str | None = None, within: typer.Typer = app) -> 
     return within.command(name, epilog=f"\b\nExamples:\n{lines}\n")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(value: bool) -> None:
+    if value:
         print(f"{PROGRAM} {__version__}")
         raise typer.Exit
 

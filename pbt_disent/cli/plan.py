@@ -70,8 +70,8 @@ def check_resources(config: Config) -> None:
             f"resources.cpus={cpus}", f"must be at most {usable_cpus()} here", "leave it out to use them all"
         )
     if memory is not None and memory * 2**30 > usable_memory():
-        most = usable_memory() / 2**30
-        raise UserError(f"resources.memory_gib={memory:g}", f"must be at most {most:.1f} here", "leave it out")
+        usable = usable_memory() / 2**30
+        raise UserError(f"resources.memory_gib={memory:g}", f"must be at most {usable:.1f} here", "leave it out")
 
 
 def device_of(config: Config) -> str:

@@ -97,10 +97,10 @@ def _score(rows: list[Json], schedule: WinnersSchedule, source: Config) -> str:
         for row in rows
         if (row["event"], row["round"], row["generation"]) == ("scored", schedule.path, schedule.generation)
     }
-    own = models.pop(schedule.member, [])
+    winners = models.pop(schedule.member, [])
     fitness = source.final.fitness if schedule.path == "final" else source.population.fitness
     compared = fitness.compares_replicas
-    return score_text(schedule.score, interval_over_replicas(own, compared=compared, alike=list(models.values())))
+    return score_text(schedule.score, interval_over_replicas(winners, compared=compared, alike=list(models.values())))
 
 
 def _find_lineage(reference: str, config: str | None, runs: Path | str) -> tuple[Path, Config]:

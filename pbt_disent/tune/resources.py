@@ -78,9 +78,9 @@ def allocate_machine(resources: ResourcesConfig, num_trials: int, image_bytes: i
         base = BASE_GIB + image_bytes / 2**30
         fitting = math.floor((resources.memory_gib - base) / WORKER_GIB)
         if fitting < 1:
-            least = math.ceil(100 * (base + WORKER_GIB)) / 100
+            needed = math.ceil(100 * (base + WORKER_GIB)) / 100
             raise UserError(
-                f"resources.memory_gib={resources.memory_gib:g}", f"must be at least {least:g}", "allow more memory"
+                f"resources.memory_gib={resources.memory_gib:g}", f"must be at least {needed:g}", "allow more memory"
             )
         workers = min(workers, fitting)
     object_store_bytes = OBJECT_STORE_BYTES + image_bytes
