@@ -20,7 +20,7 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.explore import Observation
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Source, Window
-from pbt_disent.population.plan import decide_records, first_plan, record_of, score_task, tasks_of
+from pbt_disent.population.plan import decide_records, first_plan, make_record, make_score_task, make_tasks
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
 
@@ -99,11 +99,11 @@ class _Members:
         return manifest, frozenset(obsolete)
 
     def _start(self, member: int) -> None:
-        tasks = tasks_of(self._spec, self._turns[member], [self._plan[member]])
+        tasks = make_tasks(self._spec, self._turns[member], [self._plan[member]])
 
         def turn() -> Turn:
             outcomes = self._executor.train(tasks, lambda outcome: None)
-            task = score_task(self._spec, tasks[0].key.generation, {member: outcomes})
+            task = make_score_task(self._spec, tasks[0].key.generation, {member: outcomes})
             return outcomes, None if task is None else self._executor.score(task)[0]
 
         self._running[self._threads.submit(turn)] = member
@@ -113,7 +113,7 @@ class _Members:
         outcomes, score = turn
         for outcome in outcomes:
             self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.image_passes))
-        record = record_of(self._plan[member], outcomes, score)
+        record = make_record(self._plan[member], outcomes, score)
         self._observe(record)
         self._records[member] = record
         self._turns[member] += 1

@@ -37,7 +37,12 @@ class Calibration:
 
 @contextlib.contextmanager
 def scratch_store(context: WorkerContext, supervision: SupervisionDigests) -> Iterator[WorkerContext]:
-    """Give the context a throw-away blob store that holds the labels and pairs that objectives learn from."""
+    """Yield the context with a throw-away blob store that holds the labels and pairs that objectives learn from.
+
+    Args:
+        context: The context of the run.
+        supervision: The digests of the labels and pairs in the store of the run.
+    """
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as folder:
         for digest in supervision.digests:
             BlobStore(folder).put(BlobStore(context.store).get(digest))

@@ -159,7 +159,7 @@ def test_the_bandit_finds_the_optimum_in_fewer_evaluations_than_chance() -> None
             child = Offspring({"x": 0.5, "y": 0.5}, 0.0, rng)
             (one,) = PB2().explore([child], ExploreContext(both, step, history))
             history.append(Observation(step + 1, one, 0, worth(one["x"], one["y"])))
-        found.append(max(one.after for one in history))
+        found.append(max(manifest.after for manifest in history))
         chance.append(max(worth(x, y) for x, y in rng.random((15, 2))))
     assert np.mean(found) > 0.95
     assert np.mean(found) > np.mean(chance)

@@ -36,7 +36,7 @@ def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, s
 
 
 def replaced(decisions: list[Decision]) -> list[int]:
-    return [one.member for one in decisions if one.operation != "continue"]
+    return [decision.member for decision in decisions if decision.operation != "continue"]
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_a_child_has_its_parents_values_times_a_factor_within_bounds() -> None:
 def test_a_member_without_a_finite_score_never_wins_and_is_always_replaced(bad: float | None) -> None:
     decisions = rule([bad, 0.5, bad, 0.4, bad, 0.3, bad])
     assert set(replaced(decisions)) == {0, 2, 4, 6}
-    assert {one.parent for one in decisions if one.operation == "exploit"} <= {1, 3}
+    assert {decision.parent for decision in decisions if decision.operation == "exploit"} <= {1, 3}
 
 
 def test_without_any_score_everyone_starts_afresh() -> None:
     decisions = rule([None, math.nan, None, None])
-    assert all(one.operation == "restart" and one.parent is None for one in decisions)
-    assert len({one.hyperparameters["lr"] for one in decisions}) == 4
-    assert all(one.hyperparameters["fixed"] == 7.0 for one in decisions)
+    assert all(decision.operation == "restart" and decision.parent is None for decision in decisions)
+    assert len({decision.hyperparameters["lr"] for decision in decisions}) == 4
+    assert all(decision.hyperparameters["fixed"] == 7.0 for decision in decisions)
 
 
 def test_equal_scores_are_ranked_by_index() -> None:
@@ -100,11 +100,11 @@ def test_no_cutoff_is_random_search() -> None:
 )
 def test_for_any_scores(scores: list[float | None], cutoff: float, generation: int) -> None:
     decisions = rule(scores, cutoff, generation)
-    assert [one.member for one in decisions] == list(range(len(scores)))
+    assert [decision.member for decision in decisions] == list(range(len(scores)))
     unusable = sum(score is None or not math.isfinite(score) for score in scores)
     count = min(math.ceil(cutoff * len(scores)), len(scores) // 2)
     assert len(replaced(decisions)) == max(count, unusable)
-    parents = {one.parent for one in decisions if one.operation == "exploit"}
+    parents = {decision.parent for decision in decisions if decision.operation == "exploit"}
     assert not parents & set(replaced(decisions))
     for one in decisions:
         for name, mutable in SPACE.items():
@@ -165,7 +165,7 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
                 round_path="0",
                 generation=generation,
             )
-            members = [one.hyperparameters for one in decisions]
+            members = [decision.hyperparameters for decision in decisions]
         return found
 
     assert np.mean([best(0.2, seed) for seed in range(20)]) > np.mean([best(0.0, seed) for seed in range(20)])

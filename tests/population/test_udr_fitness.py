@@ -45,7 +45,7 @@ def test_single_models_are_ranked_by_the_population(weight: str) -> None:
     mixed = [FACTORS @ np.linalg.qr(rng.standard_normal((LATENTS, LATENTS)))[0] for _ in range(2)]
     good = [FACTORS[:, rng.permutation(LATENTS)] * rng.choice([-1, 1], LATENTS) for _ in range(3)]
     members = [member(index, [codes], LATENTS) for index, codes in enumerate([*mixed, *good])]
-    scores = [one.score for one in rank(members, against="population", weight=weight)]
+    scores = [score.score for score in rank(members, against="population", weight=weight)]
     assert min(scores[2:]) > max(scores[:2]) + 0.2
 
 
