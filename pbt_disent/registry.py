@@ -173,8 +173,8 @@ class OptionError(ValueError):
 
     Args:
         location: The keys that lead to the option, from the model that was validated.
-        rule: What the value must be.
-        remedy: What to do instead.
+        rule: The rule that the value breaks.
+        remedy: The remedy.
         value: The value of the option. Without it the key itself is the mistake.
     """
 

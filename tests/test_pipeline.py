@@ -102,10 +102,10 @@ def test_no_true_factor_reaches_training_scoring_segmentation_or_choice(
     assert_equal_runs(folder, finished[0])
 
 
-def assert_equal_runs(one: RunFolder, other: RunFolder) -> None:
-    assert manifests(one.path) == manifests(other.path)
+def assert_equal_runs(first: RunFolder, second: RunFolder) -> None:
+    assert manifests(first.path) == manifests(second.path)
     for name in ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "scores.json"):
-        assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("at", [("0", 0, "scored"), ("0", 1, "committed"), ("final", 0, "committed")])
