@@ -106,7 +106,7 @@ def test_exploit_copies_every_replica_of_the_parent(undisturbed: Path) -> None:
         assignment for g in range(3) for assignment in read(undisturbed, g).next if assignment.operation == "exploit"
     ]
     assert len(exploits) == 3 * 2
-    assert all(len(one.origins) == 2 and None not in one.origins for one in exploits)
+    assert all(len(exploit.origins) == 2 and None not in exploit.origins for exploit in exploits)
 
 
 def test_selection_moves_the_population_towards_the_best(tmp_path: Path) -> None:

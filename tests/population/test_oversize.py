@@ -41,10 +41,10 @@ def test_the_best_half_of_the_first_generation_stays(tmp_path: Path) -> None:
     scores = {record.member: record.score or 0.0 for record in first.members}
     best = sorted(sorted(scores, key=lambda member: -scores[member])[:4])
     assert [assignment.parent for assignment in first.next] == best
-    for one in first.next:
-        parent = first.members[one.parent or 0]
-        assert (one.operation, one.origins) == ("continue", parent.checkpoints)
-        assert one.hyperparameters == parent.hyperparameters
+    for assignment in first.next:
+        parent = first.members[assignment.parent or 0]
+        assert (assignment.operation, assignment.origins) == ("continue", parent.checkpoints)
+        assert assignment.hyperparameters == parent.hyperparameters
     assert any(assignment.operation == "exploit" for assignment in second.next)
     assert third.image_passes == (8 + 4 + 4) * 2 * 10
 

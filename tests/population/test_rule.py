@@ -45,27 +45,27 @@ def replaced(decisions: list[Decision]) -> list[int]:
 def test_the_worst_are_replaced_by_the_best(size: int, cutoff: float, count: int) -> None:
     decisions = rule([float(i) for i in range(size)], cutoff)
     assert replaced(decisions) == list(range(count))
-    for one in decisions[:count]:
-        assert one.operation == "exploit"
-        assert one.parent is not None
-        assert one.parent >= size - count
+    for decision in decisions[:count]:
+        assert decision.operation == "exploit"
+        assert decision.parent is not None
+        assert decision.parent >= size - count
 
 
 def test_those_who_stay_are_untouched() -> None:
-    for one in rule([float(i) for i in range(10)])[2:]:
-        assert (one.operation, one.parent) == ("continue", one.member)
-        assert one.hyperparameters == {"lr": 1e-3 + one.member * 1e-5, "batch_size": 64.0, "fixed": 7.0}
+    for decision in rule([float(i) for i in range(10)])[2:]:
+        assert (decision.operation, decision.parent) == ("continue", decision.member)
+        assert decision.hyperparameters == {"lr": 1e-3 + decision.member * 1e-5, "batch_size": 64.0, "fixed": 7.0}
 
 
 def test_a_child_has_its_parents_values_times_a_factor_within_bounds() -> None:
     for generation in range(50):
-        for one in rule([0.0, 1.0, 2.0, 3.0, 4.0], generation=generation):
-            if one.operation == "exploit":
-                assert one.parent == 4
-                ratio = one.hyperparameters["lr"] / (1e-3 + 4e-5)
+        for decision in rule([0.0, 1.0, 2.0, 3.0, 4.0], generation=generation):
+            if decision.operation == "exploit":
+                assert decision.parent == 4
+                ratio = decision.hyperparameters["lr"] / (1e-3 + 4e-5)
                 assert any(ratio == pytest.approx(factor) for factor in FACTORS)
-                assert one.hyperparameters["batch_size"] in {128.0, 77.0, 51.0, 32.0}
-                assert one.hyperparameters["fixed"] == 7.0
+                assert decision.hyperparameters["batch_size"] in {128.0, 77.0, 51.0, 32.0}
+                assert decision.hyperparameters["fixed"] == 7.0
 
 
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf])
@@ -90,7 +90,11 @@ def test_equal_scores_are_ranked_by_index() -> None:
 
 def test_no_cutoff_is_random_search() -> None:
     assert replaced(rule([1.0, 2.0, 3.0, 4.0], cutoff=0)) == []
-    assert [one.operation for one in rule([1.0, math.nan, 3.0], cutoff=0)] == ["continue", "restart", "continue"]
+    assert [decision.operation for decision in rule([1.0, math.nan, 3.0], cutoff=0)] == [
+        "continue",
+        "restart",
+        "continue",
+    ]
 
 
 @given(
@@ -106,9 +110,9 @@ def test_for_any_scores(scores: list[float | None], cutoff: float, generation: i
     assert len(replaced(decisions)) == max(count, unusable)
     parents = {decision.parent for decision in decisions if decision.operation == "exploit"}
     assert not parents & set(replaced(decisions))
-    for one in decisions:
+    for decision in decisions:
         for name, mutable in SPACE.items():
-            assert mutable.low <= one.hyperparameters[name] <= mutable.high
+            assert mutable.low <= decision.hyperparameters[name] <= mutable.high
 
 
 def test_the_same_seed_gives_the_same_decisions_and_another_does_not() -> None:
