@@ -30,7 +30,7 @@ MAX_OBSERVATIONS = 200
 """The number of observations that count, the last ones."""
 
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_WIDTH = 2000, 500, 0.05
-"""Candidates for a copy: so many all over the unit cube, then so many around the best of those, and how far."""
+"""The number of candidates for a copy all over the unit cube, then around the best of those, and how far from it."""
 
 BOUND_OFFSET, BOUND_GROWTH = 0.2, 0.4
 """The bound lies sqrt(0.2 + max(0, ln(0.4 N))) deviations above the mean, as in the authors' code."""
@@ -109,17 +109,35 @@ class Bandit:
         self._bound = float(np.sqrt(BOUND_OFFSET + max(0.0, np.log(BOUND_GROWTH * len(observations)))))
 
     def row(self, generation: int, score: float | None, values: Hyperparameters) -> FloatArray:
-        """Return a member as a row of X; without a score it has the median of the observed ones."""
+        """Return a member as a row of X.
+
+        Args:
+            generation: The generation in which it trains.
+            score: The score that it starts from; None stands for the median of the observed ones.
+            values: Its hyperparameters.
+        """
         point = np.array([self._space[name].to_unit(values[name]) for name in sorted(self._space)])
         return self.join(generation, self._median if score is None else score, point)
 
     def join(self, generation: int, score: float, point: FloatArray) -> FloatArray:
-        """Return a point of the unit cube with what cannot be chosen in front of it: generation and score."""
+        """Return a point of the unit cube with what cannot be chosen in front of it: generation and score.
+
+        Args:
+            generation: The generation in which a member with these values trains.
+            score: The score that it starts from.
+            point: The searched values, on the unit scale, (D,).
+        """
         relative = (min(max(score, self._low), self._low + self._range) - self._low) / self._range
         return np.concatenate([[float(generation), relative], point])
 
     def best(self, generation: int, child: Offspring, pending: Sequence[FloatArray]) -> FloatArray:
-        """Return the point (D,) with the highest bound, where pending rows count as observed."""
+        """Return the point, (D,), with the highest upper confidence bound.
+
+        Args:
+            generation: The generation in which the copy trains.
+            child: The copy.
+            pending: The rows of members that train in the same generation, which count as observed.
+        """
         certain = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
         rows = np.vstack([self._rows, *pending])
         certain.fit(rows, np.zeros(len(rows)))

@@ -16,7 +16,7 @@ from pbt_disent.population.events import GenerationCommitted, Observer, Phase, R
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.plan import first_plan, next_plan, record_of, score_task, tasks_of
+from pbt_disent.population.plan import first_plan, make_record, make_score_task, make_tasks, next_plan
 from pbt_disent.population.rule import StopReason, stop_reason
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
@@ -73,7 +73,7 @@ class PopulationResult:
 
 
 def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, observer: Observer) -> PopulationResult:
-    """Run a round to its end, from wherever its journal stands.
+    """Run a round to its end, going on behind the last generation in its journal.
 
     Args:
         spec: The round.
@@ -162,16 +162,16 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     generation = len(history)
     plan = history[-1].next if history else first_plan(spec)
     outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
-    tasks = tasks_of(spec, generation, plan)
+    tasks = make_tasks(spec, generation, plan)
     for outcome in executor.train(
         tasks, lambda done: observer.notify(TaskDone(spec.path, generation, done.image_passes))
     ):
         outcomes[outcome.key.member].append(outcome)
     observer.notify(Phase(spec.path, generation, "trained"))
-    task = score_task(spec, generation, outcomes)
+    task = make_score_task(spec, generation, outcomes)
     scores = {} if task is None else {score.member: score for score in executor.score(task)}
     observer.notify(Phase(spec.path, generation, "scored"))
-    records = tuple(record_of(a, outcomes[a.member], scores.get(a.member)) for a in plan)
+    records = tuple(make_record(a, outcomes[a.member], scores.get(a.member)) for a in plan)
     if all(record.status == "failed" for record in records):
         raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
     following = next_plan(spec, history, records)

@@ -148,6 +148,10 @@ class Executor(Protocol):
 def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
     """Run one task; an exception of the training code becomes an outcome with status ``failed``.
 
+    Args:
+        trainer: The trainer of this process.
+        task: The task.
+
     Raises:
         OSError: The storage does not work, which says nothing about the member.
         MemoryError: There is too little memory, here or (torch.OutOfMemoryError) on the GPU, which says nothing of it
@@ -166,7 +170,12 @@ def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
 
 
 def run_score_task(task: ScoreTask, blobs: BlobStore) -> list[MemberScore]:
-    """Score a generation from the blobs that its members left."""
+    """Score a generation from the blobs that its members left.
+
+    Args:
+        task: The task.
+        blobs: The blobs of the run.
+    """
     members = [
         MemberCodes(
             member.member,

@@ -19,7 +19,7 @@ from pbt_disent.population.executor import Executor, OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.plan import tasks_of
+from pbt_disent.population.plan import make_tasks
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
@@ -38,7 +38,13 @@ CheckpointSource = tuple[TrainTask, int]
 
 
 def log_incident(log: AppendOnlyLog, event: str, **details: object) -> None:
-    """Put an incident on the log of a run's incidents."""
+    """Add an incident, such as ``checkpoint_lost``, to the log of a run's incidents.
+
+    Args:
+        log: The log.
+        event: The name of the incident.
+        **details: The details of the incident, which JSON can hold.
+    """
     log.append([{"event": event, "time": time.time(), **details}])
 
 
@@ -255,6 +261,6 @@ def _task(
         hyperparameters=record.hyperparameters,
         objective=record.objective,
     )
-    tasks = tasks_of(spec, turn, [assignment])
+    tasks = make_tasks(spec, turn, [assignment])
     task = next(task for task in tasks if replica in task.key.replicas)
     return task, task.key.replicas.index(replica)

@@ -37,7 +37,12 @@ class Calibration:
 
 @contextlib.contextmanager
 def scratch_store(context: WorkerContext, supervision: SupervisionDigests) -> Iterator[WorkerContext]:
-    """Give the context a throw-away blob store that holds the labels and pairs that objectives learn from."""
+    """Yield the context with a throw-away blob store that holds the labels and pairs that objectives learn from.
+
+    Args:
+        context: The context of the run.
+        supervision: The digests of the labels and pairs in the store of the run.
+    """
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as folder:
         for digest in supervision.digests:
             BlobStore(folder).put(BlobStore(context.store).get(digest))
@@ -65,7 +70,7 @@ def calibrate(
         seconds: The number of seconds to measure for.
         hyperparameters: The values of all of its hyperparameters; the default is their defaults.
         replicas: The number of replicas that train in one task.
-        supervision: What the objective learns from beside the images.
+        supervision: What the objective learns from in addition to the images.
     """
     trainer, blobs = Trainer(context), BlobStore(context.store)
     hyperparameters = hyperparameters or objective.defaults
@@ -107,7 +112,7 @@ def choose_stacked(
         objectives: The options of the objectives; the first one is measured.
         num_images: The number of images of the set.
         replicas: The number of replicas of a member.
-        supervision: What the objectives learn from beside the images.
+        supervision: What the objectives learn from in addition to the images.
         seconds: The number of seconds to measure for, where that is needed.
 
     Raises:

@@ -43,7 +43,12 @@ class DeviceImages:
 
     @classmethod
     def load(cls, images: UInt8Array, device: str) -> DeviceImages | None:
-        """Copy images (N, C, H, W) to a GPU; return None where they would take more than a quarter of what is free."""
+        """Copy images to a GPU; return None where they would take more than `MAX_MEMORY_SHARE` of what is free.
+
+        Args:
+            images: The images, (N, C, H, W).
+            device: The device, such as ``cuda``.
+        """
         free, _ = torch.cuda.mem_get_info(device)
         if images.nbytes > MAX_MEMORY_SHARE * free:
             return None
@@ -182,16 +187,16 @@ class _GraphedSteps:
 
 
 @contextlib.contextmanager
-def _capturable_optimizers(group: ReplicaGroup) -> Iterator[None]:
+def _capturable_optimizers(replicas: ReplicaGroup) -> Iterator[None]:
     """Let Adam keep on the device what it would otherwise ask of the host: step counts, and rates that change."""
-    parts = [part for optimizer in group.optimizers for part in optimizer.param_groups if "capturable" in part]
-    before = [(part["capturable"], part["lr"]) for part in parts]
-    for part in parts:
-        part["capturable"] = True
-        if not group.has_constant_rates:
-            part["lr"] = torch.tensor(part["lr"], device=part["params"][0].device)
+    groups = [group for optimizer in replicas.optimizers for group in optimizer.param_groups if "capturable" in group]
+    saved = [(group["capturable"], group["lr"]) for group in groups]
+    for group in groups:
+        group["capturable"] = True
+        if not replicas.has_constant_rates:
+            group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
     try:
         yield
     finally:
-        for part, (capturable, rate) in zip(parts, before, strict=True):
-            part["capturable"], part["lr"] = capturable, rate
+        for group, (capturable, rate) in zip(groups, saved, strict=True):
+            group["capturable"], group["lr"] = capturable, rate

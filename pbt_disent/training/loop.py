@@ -157,7 +157,12 @@ class ReplicaGroup:
                 trained.objective.scatter(trained.optimizers, [(r.objective, r.optimizers) for r in self._replicas])
 
     def step(self, batch: Batch, step: int) -> None:
-        """Take one step with every replica (see `step_once`) and count it."""
+        """Take one step with every replica (see `step_once`) and count it.
+
+        Args:
+            batch: The images, which every replica is trained on.
+            step: The number of steps that the member has taken before, in its life.
+        """
         self.set_learning_rates(step)
         self.compute(batch, step)
         self.count(batch.num_images)

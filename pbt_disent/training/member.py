@@ -67,12 +67,12 @@ class Trainer:
         """
         supervision = self._supervision(task.objective, task.supervision)
         indices = None if task.subset is None else self._indices(task.subset)
-        size = len(self._images) if indices is None else len(indices)
-        batch_size = min(round(task.hyperparameters["batch_size"]), size)
-        replicas, age = self._start(task, size)
+        num_images = len(self._images) if indices is None else len(indices)
+        batch_size = min(round(task.hyperparameters["batch_size"]), num_images)
+        replicas, age = self._start(task, num_images)
         group = ReplicaGroup(replicas, self._context)
         with group.training():
-            steps = self._steps(task, group, age, size if indices is None else indices, batch_size, supervision)
+            steps = self._steps(task, group, age, num_images if indices is None else indices, batch_size, supervision)
         losses, image_passes = tuple(group.loss_means()), group.image_passes
         diverged = _diverged(replicas, group)
         encodings: list[Encoded] = []
@@ -145,28 +145,28 @@ class Trainer:
             objective.finalize(self._sample_of_training(indices, batch_size))
         return encode(objective, self._images, self._indices(task.probe))
 
-    def _start(self, task: TrainTask, size: int) -> tuple[list[Replica], int]:
+    def _start(self, task: TrainTask, num_images: int) -> tuple[list[Replica], int]:
         """Build the replicas, from their checkpoints or with first weights; return them with the steps taken before.
 
         Raises:
             ValueError: Their checkpoints are of different ages.
         """
-        built = [self._build(task, index, size) for index in range(len(task.key.replicas))]
+        built = [self._build(task, index, num_images) for index in range(len(task.key.replicas))]
         ages = {age for _, age in built}
         if len(ages) > 1:
             raise ValueError(f"the replicas of a member must have taken equally many steps, not {sorted(ages)}")
         return [replica for replica, _ in built], ages.pop()
 
-    def _build(self, task: TrainTask, index: int, size: int) -> tuple[Replica, int]:
+    def _build(self, task: TrainTask, index: int, num_images: int) -> tuple[Replica, int]:
         """Build one replica; its first weights come from the stream of its birth, its noise from that of its task."""
         key, context, origin = task.key, self._context, task.origins[index]
         name = (key.round, key.generation, key.member, key.replicas[index])
-        first = None
+        init = None
         if origin is None:
-            first = torch.Generator().manual_seed(Streams(task.seed).integer("init", *name))
+            init = torch.Generator().manual_seed(Streams(task.seed).integer("init", *name))
         channels, height, width = self._images.shape[1:]
         shape = (channels, height, width)
-        objective = build(task.objective, task.hyperparameters, shape, size, generator=first)
+        objective = build(task.objective, task.hyperparameters, shape, num_images, generator=init)
         objective.to(context.device).train()
         optimizers = objective.optimizers()
         age = 0 if origin is None else restore(self._blobs.get(origin), objective, optimizers)
@@ -175,14 +175,14 @@ class Trainer:
 
     def _sample_of_training(self, indices: IntArray | None, batch_size: int) -> Iterator[torch.Tensor]:
         """Yield a fixed random part of the training images, for what is fitted after the last step."""
-        size = len(self._images) if indices is None else len(indices)
-        order = np.random.default_rng(0).permutation(size)[:_FINALIZE_IMAGES]
+        num_images = len(self._images) if indices is None else len(indices)
+        order = np.random.default_rng(0).permutation(num_images)[:_FINALIZE_IMAGES]
         sample = order if indices is None else indices[order]
         for start in range(0, len(sample), batch_size):
             yield to_unit(self._images[sample[start : start + batch_size]], self._context.device)
 
     def _supervision(self, options: ObjectiveOptions, digests: SupervisionDigests) -> Supervision:
-        """Return what the objective of a task learns from beside the images, read once."""
+        """Return what the objective of a task learns from in addition to the images, read once."""
         if not options.needs:
             return Supervision()
         key = digests, options.needs

@@ -102,9 +102,11 @@ def test_the_plan_of_a_generation_is_what_the_one_before_decided(undisturbed: Pa
 
 
 def test_exploit_copies_every_replica_of_the_parent(undisturbed: Path) -> None:
-    exploits = [one for g in range(3) for one in read(undisturbed, g).next if one.operation == "exploit"]
+    exploits = [
+        assignment for g in range(3) for assignment in read(undisturbed, g).next if assignment.operation == "exploit"
+    ]
     assert len(exploits) == 3 * 2
-    assert all(len(one.origins) == 2 and None not in one.origins for one in exploits)
+    assert all(len(exploit.origins) == 2 and None not in exploit.origins for exploit in exploits)
 
 
 def test_selection_moves_the_population_towards_the_best(tmp_path: Path) -> None:
@@ -145,7 +147,10 @@ def test_a_broken_replica_breaks_its_member_and_it_is_replaced(tmp_path: Path, s
 
 def test_a_population_of_nan_starts_afresh(tmp_path: Path) -> None:
     run(tmp_path, lambda task: failed(task, "nan") if task.key.generation == 0 else None)
-    assert all(one.operation == "restart" and one.origins == (None, None) for one in read(tmp_path, 0).next)
+    assert all(
+        assignment.operation == "restart" and assignment.origins == (None, None)
+        for assignment in read(tmp_path, 0).next
+    )
     assert read(tmp_path, 1).best is not None
 
 
@@ -156,10 +161,10 @@ def test_when_the_training_code_fails_everywhere_it_says_so(tmp_path: Path) -> N
 
 
 def test_a_driver_that_lost_its_lease_commits_nothing(tmp_path: Path) -> None:
-    book, blobs, lease = journal(tmp_path)
+    round_journal, blobs, lease = journal(tmp_path)
     (tmp_path / "lease.json").write_text(json.dumps({"epoch": 99, "released": True}))
     with pytest.raises(LeaseLost):
-        run_population(spec(), FakeExecutor(blobs), book, Watch())
+        run_population(spec(), FakeExecutor(blobs), round_journal, Watch())
     assert manifests(tmp_path) == {}
     lease.release()
 

@@ -38,7 +38,7 @@ def manifest() -> Manifest:
 
 def test_the_spread_is_that_of_all_members(manifest: Manifest) -> None:
     found = member_interval(manifest, manifest.best, LeafMIGFitness())
-    error = np.sqrt(np.mean([np.var(one, ddof=1) for one in SCORES.values()]) / 3)
+    error = np.sqrt(np.mean([np.var(scores, ddof=1) for scores in SCORES.values()]) / 3)
     assert found is not None
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 6, loc=0.8, scale=error))
 

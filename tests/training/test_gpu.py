@@ -42,15 +42,15 @@ def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
     return replace(bench, context=replace(bench.context, device="cuda"), task=task)
 
 
-def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float = 1e-3) -> None:
-    assert one.status == other.status == "ok", one.error or other.error
-    assert one.image_passes == other.image_passes > 0
-    for terms, expected in zip(one.losses, other.losses, strict=True):
+def assert_same(bench: Bench, outcome: TrainOutcome, reference: TrainOutcome, tolerance: float = 1e-3) -> None:
+    assert outcome.status == reference.status == "ok", outcome.error or reference.error
+    assert outcome.image_passes == reference.image_passes > 0
+    for terms, expected in zip(outcome.losses, reference.losses, strict=True):
         assert terms == pytest.approx(expected, rel=tolerance, abs=tolerance)
-    assert one.codes is not None
-    assert other.codes is not None
-    codes = bench.blobs.get_array(other.codes)
-    np.testing.assert_allclose(bench.blobs.get_array(one.codes), codes, atol=10 * tolerance * codes.std())
+    assert outcome.codes is not None
+    assert reference.codes is not None
+    codes = bench.blobs.get_array(reference.codes)
+    np.testing.assert_allclose(bench.blobs.get_array(outcome.codes), codes, atol=10 * tolerance * codes.std())
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))

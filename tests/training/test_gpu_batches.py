@@ -18,8 +18,8 @@ LABELS = np.arange(400).reshape(200, 2) - 1
 PARTNERS = np.stack([(np.arange(200) + shift) % 200 for shift in (1, 2, 7)], axis=1)
 
 
-def same(one: Tensor | None, other: Tensor | None) -> bool:
-    return (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other))
+def same(first: Tensor | None, second: Tensor | None) -> bool:
+    return (first is None) == (second is None) and (first is None or second is None or torch.equal(first, second))
 
 
 @pytest.mark.parametrize("labels", [None, LABELS])

@@ -50,7 +50,7 @@ def test_partners_come_from_the_table(bench: Bench) -> None:
     assert used == {1, 2}
 
 
-def given(bench: Bench, labels: np.ndarray) -> TrainTask:
+def with_labels(bench: Bench, labels: np.ndarray) -> TrainTask:
     """Return the task of the bench with labels to learn from."""
     return replace(bench.task, supervision=SupervisionDigests(labels=bench.blobs.put_array(labels)))
 
@@ -89,9 +89,9 @@ def test_labels_that_are_not_declared_are_refused(tmp_path: Path) -> None:
         (np.full((200, 1), 6), "class 6 of label 0: must be below 6"),
     ):
         with pytest.raises(UserError, match=message):
-            Trainer(bench.context).train(given(bench, labels))
+            Trainer(bench.context).train(with_labels(bench, labels))
     known = keep_labels(np.arange(200)[:, None] % 6, 0.2, np.random.default_rng(0))
-    outcome = Trainer(bench.context).train(given(bench, known))
+    outcome = Trainer(bench.context).train(with_labels(bench, known))
     assert outcome.status == "ok"
 
 

@@ -70,7 +70,12 @@ class UDRFitness(Fitness):
         return scores
 
     def rank(self, codes: FloatArray, information: FloatArray) -> UDR:
-        """Return the published UDR of models with codes (M, N, Z) and information (M, Z)."""
+        """Return the published UDR of models.
+
+        Args:
+            codes: The codes of the probe images, (M, N, Z).
+            information: The information of each latent in nats, (M, Z).
+        """
         return udr(
             codes,
             information,
