@@ -53,7 +53,7 @@ REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some of your quota",
     errno.EROFS: "mount it for writing",
-    errno.EACCES: "see to its permissions",
+    errno.EACCES: "check its permissions",
 }
 
 
@@ -69,7 +69,7 @@ def storage_failure(error: OSError) -> StorageFailed:
     """Return the error that says in one line what is wrong with a run's storage, and what to do."""
     reason = " ".join((error.strerror or str(error)).split())
     where = f"{error.filename}: " if error.filename else ""
-    remedy = REMEDIES.get(error.errno or 0, "see to the storage")
+    remedy = REMEDIES.get(error.errno or 0, "check the storage")
     return StorageFailed(f"{where}{reason}; {remedy}, then resume: every committed generation is safe")
 
 

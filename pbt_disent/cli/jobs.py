@@ -1,4 +1,4 @@
-"""The verbs that speak to a cluster from outside: `submit`, `status`, `logs`, `stop` and `list`."""
+"""The commands that manage runs on a remote cluster: `submit`, `status`, `logs`, `stop` and `list`."""
 
 from __future__ import annotations
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["list_runs", "logs", "progress_of", "status", "stop", "submit"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-RETRY = "supervisor: "
-"""The beginning of a line in which the supervisor says that it starts a run again."""
 
 
 @verb(
@@ -72,12 +70,12 @@ def submit(
         typer.Option("--working-dir", metavar="FOLDER", help="Carry this folder along: the run starts in it."),
     ] = None,
     retries: Annotated[
-        int, typer.Option("--retries", metavar="N", help="The number of failures in a row to make up for.")
+        int, typer.Option("--retries", metavar="N", help="How many times the run is restarted in a row without committing a generation.")
     ] = 3,
 ) -> None:
     """Submit a run to a Ray cluster.
 
-    The cluster starts the run again when something below it fails.
+    A supervisor on the cluster restarts the run when it fails.
     """
     from pbt_disent.config import write_yaml
     from pbt_disent.store.filesystem import is_uri, join_location, open_files

@@ -128,7 +128,7 @@ def export(
     from pbt_disent.models.export import export_encoder
 
     if out.suffix != ".pt2" or out.is_dir():
-        raise UserError(f"--out {out}", "must be a file that ends in .pt2", f"say --out {out.with_suffix('.pt2')}")
+        raise UserError(f"--out {out}", "must be a file that ends in .pt2", f"write --out {out.with_suffix('.pt2')}")
     trained, _ = load_trained(model, runs)
     archive, difference = export_encoder(trained)
     with writing(out, len(archive)) as temporary:

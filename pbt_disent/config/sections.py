@@ -86,13 +86,13 @@ class PopulationConfig(Section):
         "which depends on who is faster and is not repeated by the same seed.",
     )
     converged_change: Annotated[float, STOP_CONDITION] = Field(
-        0.005, ge=0, description="The population has converged when its best score moves less than this ..."
+        0.005, ge=0, description="The largest change of the best score from one generation to the next that counts as none."
     )
     converged_generations: Annotated[int, STOP_CONDITION] = Field(
-        6, ge=1, description="... in each of this many generations in a row."
+        6, ge=1, description="After this many generations in a row without a change of the best score, the population has converged."
     )
     give_up_below: Annotated[float, STOP_CONDITION] = Field(
-        0.1, description="A converged population whose best score is below this has learned nothing."
+        0.1, description="A population that ends with a best score below this has learned nothing."
     )
 
     @property

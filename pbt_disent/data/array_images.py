@@ -57,7 +57,7 @@ class ArrayImages:
         self.fingerprint = fingerprint
         self.layout, self.shape = layout_of(name, rows.shape, layout)
         if stretch is not None and rows.dtype != np.uint8:
-            raise UserError(f"images of {name}", f"are {rows.dtype}, not uint8 as published", "or say reader=arrays")
+            raise UserError(f"images of {name}", f"are {rows.dtype}, not uint8 as published", "or set reader=arrays")
         self.stretch = stretch if stretch is not None else stretch_of(name, rows)
         self._rows = rows
         self._factors = factors
@@ -83,7 +83,7 @@ class ArrayImages:
         elif self.layout == "hwc":
             rows = rows.transpose(0, 3, 1, 2)
         if self.stretch == 255 and rows.dtype == np.uint8 and rows.max(initial=0) > 1:
-            raise UserError(f"images of {self.name}", f"reach {rows.max()}, not 1", "say reader=arrays")
+            raise UserError(f"images of {self.name}", f"reach {rows.max()}, not 1", "set reader=arrays")
         return _to_uint8(np.ascontiguousarray(rows), self.stretch)
 
     def factors(self, indices: Indices) -> IntArray | None:
@@ -121,11 +121,11 @@ def layout_of(name: str, shape: tuple[int, ...], layout: Layout | None = None) -
     if not possible:
         raise UserError(f"array of {name}", f"has shape {text}: no axis has 1 or 3 channels", "give grey or RGB images")
     if layout is not None and layout not in possible:
-        raise UserError(f"layout {layout!r}", f"does not fit shape {text}", f"say {' or '.join(possible)}")
+        raise UserError(f"layout {layout!r}", f"does not fit shape {text}", f"set {' or '.join(possible)}")
     if layout is None and len(possible) > 1:
-        raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "say layout=chw or layout=hwc")
+        raise UserError(f"array of {name}", f"has shape {text}: which axis is colour?", "set layout=chw or layout=hwc")
     if layout is None and len(shape) == 3 and (shape[0] in NUM_CHANNELS or shape[2] in NUM_CHANNELS):
-        raise UserError(f"array of {name}", f"has shape {text}, as a single image has", "give many, or say layout=hw")
+        raise UserError(f"array of {name}", f"has shape {text}, as a single image has", "give many, or set layout=hw")
     if len(shape) == 3:
         return "hw", (1, shape[1], shape[2])
     if possible[0] == "chw" and layout != "hwc":

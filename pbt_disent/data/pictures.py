@@ -282,7 +282,7 @@ class _DecodedPictures:
                 raise UserError(
                     f"picture {self._source.names[index]}",
                     f"is {header.width} x {header.height}, the first one {first.width} x {first.height}",
-                    "say size=64, say, to cut and resize all",
+                    "set for example size=64 to cut and resize all",
                 )
         return first.height, first.width
 

@@ -132,7 +132,7 @@ def _remote_run(location: str) -> RunFolder:
             folder.refresh()
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"run {location}", f"cannot be read ({reason})", "see to the storage") from None
+        raise UserError(f"run {location}", f"cannot be read ({reason})", "check the storage") from None
     if not exists:
         raise UserError(f"run {location}", "is not there (it has no run.json)", "give the URI of a run")
     return folder

@@ -36,7 +36,7 @@ _EXPLANATIONS = (
         "it asks for another user or password (401); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     ),
     (r"error code 403|PERMISSION_DENIED", "it does not let this user write (403); ask for the permission"),
-    (r"Max retries exceeded|Connection refused|timed out|Connection aborted", "it does not answer; see to the server"),
+    (r"Max retries exceeded|Connection refused|timed out|Connection aborted", "it does not answer; check the server"),
     (
         r"readonly database|unable to open database file|Read-only file system|Permission denied",
         "it cannot be written; check its permissions",
@@ -159,7 +159,7 @@ def one_line(error: BaseException) -> str:
 
     Example:
         >>> one_line(OSError("HTTPConnectionPool: Max retries exceeded with url /api"))
-        'it does not answer; see to the server'
+        'it does not answer; check the server'
     """
     text = " ".join(str(error).split())
     explanation = next((words for pattern, words in _EXPLANATIONS if re.search(pattern, text)), None)

@@ -98,7 +98,7 @@ def _ask_nodes(store: str, probe: str) -> dict[str, _NodeReport]:
             reports[name] = ray.get(reference, timeout=CHECK_SECONDS)
         except GetTimeoutError:
             raise UserError(
-                f"node {name}", f"gave no answer in {CHECK_SECONDS:.0f} s", "see to it, or stop it"
+                f"node {name}", f"gave no answer in {CHECK_SECONDS:.0f} s", "check it, or stop it"
             ) from None
         except RayError as error:
             reason = str(error).strip().splitlines()[-1]

@@ -89,7 +89,7 @@ def allocate_machine(resources: ResourcesConfig, num_trials: int, image_bytes: i
             "resources.images=object-store",
             f"needs {object_store_bytes / 1e9:.2f} GB of shared memory, and there are {max(room, 0) / 1e9:.2f} GB for"
             " it",
-            "say resources.images=disk, or enlarge /dev/shm (docker run --shm-size)",
+            "set resources.images=disk, or enlarge /dev/shm (docker run --shm-size)",
         )
     worker_cpus = min(1.0, cpus / workers) - TRIAL_CPUS * num_trials - SPARE_CPUS
     if worker_cpus <= 0:

@@ -1,6 +1,6 @@
 """When an attempt at a work item counts as failed, and how often the item is tried again.
 
-What the infrastructure does to an item costs it nothing.
+A lost node is never counted; every other cause has a bound.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a submitted job runs: the run, and the run again when something below it failed. Imports no ray.
+"""What a submitted job runs: a process that runs `pbt-disent run` and restarts it when it fails. Imports no ray.
 
 Ray does not retry a job, so this does: it starts `pbt-disent run`, or `resume` where the run is on record already, as
-a process of its own, and starts `resume` when that fails. Every attempt that commits a generation refills the budget.
+a process of its own, and starts `resume` when that fails. After an attempt that has committed a generation, failures
+are counted anew.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ __all__ = ["build_command", "build_parser", "main", "supervise"]
 
 BACKOFF_SECONDS = (5.0, 20.0, 60.0, 180.0)
 BAD_INPUT = UserError.exit_code
-STOPPED = 130
+LOG_PREFIX = "supervisor: "
+"""The beginning of each line that the supervisor prints."""
 PROGRESS_RECORDS = "PBT_DISENT_PROGRESS_RECORDS"
 """The environment variable that makes a run print records of its progress, which `pbt-disent status` reads."""
 
@@ -37,14 +39,14 @@ def supervise(
     log: Callable[[str], None],
     retries: int,
 ) -> int:
-    """Attempt until it ends well, is stopped, cannot end well, or fails too often in a row.
+    """Retry until success, a request to stop, an error of the user, or too many failures in a row.
 
     Args:
         attempt: Makes one attempt and returns its exit code, which is negative for a signal.
         count_committed: Returns the number of committed generations. Where it has grown, failures are counted anew.
         wait: Waits so many seconds, and returns whether a request to stop has come.
         log: Prints a line about what happens.
-        retries: The number of attempts after the first one that may commit nothing.
+        retries: How many times a run is restarted in a row without committing a generation.
 
     Returns:
         The exit code of the last attempt; 130 after a request to stop.
@@ -60,10 +62,10 @@ def supervise(
         failures = 1 if committed > previous else failures + 1
         failure = f"ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
         if failures > retries:
-            log(f"supervisor: {failure}; {retries} retries brought nothing")
+            log(f"{LOG_PREFIX}{failure}; {retries} restarts in a row committed nothing")
             return code if code > 0 else 1
         delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS)) - 1]
-        log(f"supervisor: {failure}; retry {failures} of {retries} in {delay:.0f} s")
+        log(f"{LOG_PREFIX}{failure}; retry {failures} of {retries} in {delay:.0f} s")
         if wait(delay):
             return STOPPED
 
@@ -130,13 +132,13 @@ class _Attempts:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; what it does not know is for `run` and `resume`."""
+    """Return the parser; unknown arguments are passed on to `run` or `resume`."""
     parser = argparse.ArgumentParser(prog="python -m pbt_disent.tune.supervisor", description=__doc__)
     parser.add_argument("name", help="name of the run")
     parser.add_argument("--runs", required=True, help="folder or URI of all runs, seen by all nodes")
     parser.add_argument("--config", type=Path, help="config of a new run; left out, the run is on record")
     parser.add_argument(
-        "--retries", type=int, default=3, help="attempts in a row that may commit nothing (default: %(default)s)"
+        "--retries", type=int, default=3, help="restarts in a row that may commit no generation (default: %(default)s)"
     )
     return parser
 

@@ -162,6 +162,6 @@ def test_published_images_of_another_type_or_range_are_refused(tmp_path: Path) -
     with pytest.raises(UserError, match="are float64, not uint8 as published"):
         load(tmp_path / "d.npz")
     np.savez(tmp_path / "d.npz", **{**arrays, "imgs": arrays["imgs"] * np.uint8(255)})
-    with pytest.raises(UserError, match="reach 255, not 1; say reader=arrays"):
+    with pytest.raises(UserError, match="reach 255, not 1; set reader=arrays"):
         load(tmp_path / "d.npz").images([0])
     assert load(tmp_path / "d.npz", reader="arrays", key="imgs").images([0]).max() == 255

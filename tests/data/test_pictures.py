@@ -68,7 +68,7 @@ def test_pictures_are_cut_to_the_middle_and_resized(tmp_path: Path) -> None:
     wide[:, 12:28] = 200
     (tmp_path / "wide.png").write_bytes(encoded(wide))
     (tmp_path / "high.png").write_bytes(encoded(wide.transpose(1, 0, 2).copy()))
-    with pytest.raises(UserError, match=r"wide.png: is 40 x 16, the first one 16 x 40; say size"):
+    with pytest.raises(UserError, match=r"wide.png: is 40 x 16, the first one 16 x 40; set for example size"):
         load(tmp_path)
     data = load(tmp_path, size=8)
     assert data.shape == (3, 8, 8)

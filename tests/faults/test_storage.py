@@ -151,7 +151,7 @@ def test_errors_of_the_storage_say_what_to_do() -> None:
         errno.ENOSPC: "free some space",
         errno.EDQUOT: "free some of your quota",
         errno.EROFS: "mount it for writing",
-        errno.EIO: "see to the storage",
+        errno.EIO: "check the storage",
     }.items():
         error = storage_failure(OSError(number, os.strerror(number), "/some/file"))
         assert isinstance(error, PbtDisentError)

@@ -61,7 +61,7 @@ def test_it_gives_up_where_retries_bring_nothing() -> None:
     attempts = FakeAttempts([1, 1, -11])
     assert attempts.run(retries=2) == 1
     assert attempts.count == 3
-    assert attempts.log[-1] == "supervisor: ended by signal 11; 2 retries brought nothing"
+    assert attempts.log[-1] == "supervisor: ended by signal 11; 2 restarts in a row committed nothing"
 
 
 def test_progress_refills_the_budget() -> None:

@@ -117,4 +117,4 @@ def _guess_key(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:
         return (usual or candidates)[0]
     if not candidates:
         raise UserError(f"file {path}", "holds no array of images that can be read", nearest("images", shapes))
-    raise UserError(f"file {path}", "holds several arrays", f"say key=NAME; {nearest('images', candidates)}")
+    raise UserError(f"file {path}", "holds several arrays", f"set key=NAME; {nearest('images', candidates)}")

@@ -66,7 +66,7 @@ class _ColumnSource:
             column = candidates[0]
         if column is None:
             raise UserError(
-                f"file {path}", "has no single column of pictures", f"say column=NAME; {nearest('', columns)}"
+                f"file {path}", "has no single column of pictures", f"set column=NAME; {nearest('', columns)}"
             )
         if column not in candidates:
             raise UserError(f"column {column!r} of {path}", "holds no pictures as bytes", nearest(column, candidates))
