@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PbtDisentError", "UserError", "nearest"]
+__all__ = ["STOPPED", "PbtDisentError", "UserError", "nearest"]
+
+STOPPED = 130
+"""The exit code of a run that was asked to stop."""
 
 
 class PbtDisentError(Exception):

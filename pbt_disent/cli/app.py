@@ -14,12 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from pbt_disent import __version__
-from pbt_disent.errors import PbtDisentError, UserError, nearest
+from pbt_disent.errors import STOPPED, PbtDisentError, UserError, nearest
 
 __all__ = ["app", "entry", "group", "main", "verb"]
 
 PROGRAM = "pbt-disent"
-STOPPED = 130
 MISPLACED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """The errors of a path that names a file where a folder belongs, or the other way round, or is too long."""
 

@@ -70,7 +70,12 @@ def submit(
         typer.Option("--working-dir", metavar="FOLDER", help="Carry this folder along: the run starts in it."),
     ] = None,
     retries: Annotated[
-        int, typer.Option("--retries", metavar="N", help="How many times the run is restarted in a row without committing a generation.")
+        int,
+        typer.Option(
+            "--retries",
+            metavar="N",
+            help="How many times the run is restarted in a row without committing a generation.",
+        ),
     ] = 3,
 ) -> None:
     """Submit a run to a Ray cluster.
@@ -165,9 +170,10 @@ def progress_of(log: str) -> Json:
         log: The lines of `pbt_disent.cli.live.LiveProgress` and `pbt_disent.tune.supervisor`.
     """
     from pbt_disent.cli.live import last_record
+    from pbt_disent.tune.supervisor import LOG_PREFIX
 
     missing = dict.fromkeys(("round", "generation", "best", "interval", "seconds_left"))
-    retries = [line.removeprefix(RETRY) for line in log.splitlines() if line.startswith(RETRY)]
+    retries = [line.removeprefix(LOG_PREFIX) for line in log.splitlines() if line.startswith(LOG_PREFIX)]
     return {**(last_record(log) or missing), "retry": retries[-1] if retries else None}
 
 
@@ -177,6 +183,7 @@ def _age(job: Any) -> float | None:
 
 
 def _print_status(record: Json) -> None:
+    from pbt_disent.population.manifest import score_text
     from pbt_disent.units import duration
 
     age = "" if record["seconds"] is None else f", for {duration(record['seconds'])}"
@@ -184,9 +191,7 @@ def _print_status(record: Json) -> None:
     if record["generation"] is None:
         print("  no generation committed yet")
     else:
-        best = "none" if record["best"] is None else f"{record['best']:.3f}"
-        if record["interval"]:
-            best += " [{:.3f} to {:.3f}]".format(*record["interval"])
+        best = "none" if record["best"] is None else score_text(record["best"], record["interval"])
         left = "on record" if record["seconds_left"] is None else f"about {duration(record['seconds_left'])} left"
         print(f"  round {record['round']}, generation {record['generation']}, best score {best}; {left}")
     if record["retry"]:

@@ -58,7 +58,9 @@ def label(
         _write_labels(model, data, parse_options(options), out, runs)
         return
     if data is not None or options:
-        raise UserError("--data without --out", "labels nothing", "name the file for the labels with --out labels.parquet")
+        raise UserError(
+            "--data without --out", "labels nothing", "name the file for the labels with --out labels.parquet"
+        )
     if names:
         _rename(model, names, runs)
     _print_latents(load_trained(model, runs)[0])

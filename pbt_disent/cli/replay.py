@@ -100,7 +100,9 @@ def _score(rows: list[Json], schedule: WinnersSchedule, source: Config) -> str:
     winners = models.pop(schedule.member, [])
     fitness = source.final.fitness if schedule.path == "final" else source.population.fitness
     compared = fitness.compares_replicas
-    return score_text(schedule.score, interval_over_replicas(winners, compared=compared, alike=list(models.values())))
+    return score_text(
+        schedule.score, interval_over_replicas(winners, compared=compared, pooled_groups=list(models.values()))
+    )
 
 
 def _find_lineage(reference: str, config: str | None, runs: Path | str) -> tuple[Path, Config]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, score_text
+from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, member_name, score_text
 from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]
@@ -111,7 +111,7 @@ def _members_table(path: str, manifests: list[Manifest], fitness: Fitness, count
     top = max((record.score or 0.0 for record in ranked), default=0.0)
     for record in ranked[:count]:
         table.add_row(
-            f"m{record.member:02d}",
+            member_name(record.member),
             "none" if record.score is None else f"{record.score:.3f}",
             *([_ends(intervals[record.member])] if interval_heading else []),
             "█" * round(BAR_WIDTH * max(record.score or 0.0, 0.0) / top) if top > 0 else "",
@@ -130,7 +130,7 @@ def _origin(record: MemberRecord) -> str:
     """Return where a member of a generation comes from, or why it has no score."""
     if record.status != "ok":
         return record.status
-    return "start" if record.parent is None else "" if record.parent == record.member else f"m{record.parent:02d}"
+    return "start" if record.parent is None else "" if record.parent == record.member else member_name(record.parent)
 
 
 def _replacement(manifest: Manifest, member: int) -> str:
@@ -138,4 +138,4 @@ def _replacement(manifest: Manifest, member: int) -> str:
     plan = next((entry for entry in manifest.next if entry.member == member), None)
     if plan is None or plan.operation == "continue":
         return ""
-    return "replaced by " + ("a fresh start" if plan.parent is None else f"m{plan.parent:02d}")
+    return "replaced by " + ("a fresh start" if plan.parent is None else member_name(plan.parent))

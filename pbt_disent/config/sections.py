@@ -86,10 +86,14 @@ class PopulationConfig(Section):
         "which depends on who is faster and is not repeated by the same seed.",
     )
     converged_change: Annotated[float, STOP_CONDITION] = Field(
-        0.005, ge=0, description="The largest change of the best score from one generation to the next that counts as none."
+        0.005,
+        ge=0,
+        description="The best score stands still while it changes by less than this from generation to generation.",
     )
     converged_generations: Annotated[int, STOP_CONDITION] = Field(
-        6, ge=1, description="After this many generations in a row without a change of the best score, the population has converged."
+        6,
+        ge=1,
+        description="The population has converged when its best score has stood still for so many generations.",
     )
     give_up_below: Annotated[float, STOP_CONDITION] = Field(
         0.1, description="A population that ends with a best score below this has learned nothing."

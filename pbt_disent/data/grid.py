@@ -73,7 +73,9 @@ class FactorGrid:
             UserError: A factor or a level does not exist, or there are too many or too few levels.
         """
         if not isinstance(option, Mapping):
-            raise UserError(f"grid {option!r}", "must give levels by factor", "write for example grid={x: 4, shape: [0, 2]}")
+            raise UserError(
+                f"grid {option!r}", "must give levels by factor", "write for example grid={x: 4, shape: [0, 2]}"
+            )
         for name in option:
             if name not in self.names:
                 raise UserError(f"grid factor {name!r}", "is no factor of this set", nearest(name, self.names))

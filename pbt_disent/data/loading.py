@@ -94,7 +94,9 @@ def load(name_or_path: str | Path, progress: ProgressCallback | None = None, /, 
     if "correlation" in views:
         correlation = views["correlation"]
         if not isinstance(correlation, list | tuple) or len(correlation) not in (3, 4):
-            raise UserError(f"correlation {correlation!r}", "must be two factors and a strength", "write for example [x, y, 0.8]")
+            raise UserError(
+                f"correlation {correlation!r}", "must be two factors and a strength", "write for example [x, y, 0.8]"
+            )
         data = correlate(data, *correlation)
     return data
 

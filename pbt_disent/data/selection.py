@@ -107,7 +107,9 @@ def correlate(data: ImageData, first: str, second: str, strength: float, seed: i
         raise UserError(f"seed {seed!r} of correlation {first}, {second}", "must be a whole number", "leave it out")
     is_number = isinstance(strength, int | float) and not isinstance(strength, bool)
     if first == second or not is_number or not -1 < strength < 1:
-        raise UserError(f"correlation {first}, {second}, {strength}", "must be of two factors, in -1 to 1", "give for example 0.8")
+        raise UserError(
+            f"correlation {first}, {second}, {strength}", "must be of two factors, in -1 to 1", "give for example 0.8"
+        )
     columns = [data.factor_names.index(name) for name in (first, second)]
     ids = _factors(data)[:, columns]
     share = _kept_shares((data.factor_sizes[columns[0]], data.factor_sizes[columns[1]]), strength)

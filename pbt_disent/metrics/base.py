@@ -28,7 +28,7 @@ __all__ = [
     "MetricInputs",
     "MetricResult",
     "Provenance",
-    "check_budget",
+    "check_metric_budget",
     "register_metric",
 ]
 
@@ -38,7 +38,7 @@ BUDGETS: tuple[str, ...] = ("protocol", "fast")
 MetricKind = Literal["labelled", "unlabelled", "ranking", "decoded"]
 
 
-def check_budget(budget: str) -> None:
+def check_metric_budget(budget: str) -> None:
     """Refuse an unknown budget.
 
     Raises:
@@ -70,7 +70,7 @@ class Provenance:
     version: str = pbt_disent.__version__
 
     def __post_init__(self) -> None:
-        check_budget(self.budget)
+        check_metric_budget(self.budget)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.metrics._boosted_trees import fit_trees
 from pbt_disent.metrics._supervised import TrainTestSplit, split_train_test
-from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_metric_budget, register_metric
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray
 
@@ -80,7 +80,7 @@ def dci(
         >>> round(result.disentanglement, 2), round(result.completeness, 1), round(result.informativeness, 2)
         (1.0, 0.7, 1.0)
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     split = split_train_test(codes, factors, test_codes, test_factors, seed)
     if budget == "fast":
         split = _subsample(split, *FAST_POINTS, seed)

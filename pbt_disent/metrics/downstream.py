@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.metrics._boosted_trees import fit_trees
 from pbt_disent.metrics._supervised import fit_quietly, split_train_test
-from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_metric_budget, register_metric
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = ["Downstream", "downstream"]
@@ -81,7 +81,7 @@ def downstream(
         >>> result.sizes, round(result.score, 2), result.efficiency.round(2).tolist()
         ((10, 100), 0.95, [0.85, 1.0])
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     if classifier not in CLASSIFIERS:
         raise UserError(f"classifier {classifier!r}", "is no known classifier", nearest(classifier, CLASSIFIERS))
     split = split_train_test(codes, factors, test_codes, test_factors, seed)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import as_array
-from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_metric_budget, register_metric
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray
 
@@ -108,7 +108,7 @@ def sliced_wasserstein(
         >>> round(sliced_wasserstein(first, first + [3.0, 0.0]).score, 1)
         1.8
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     directions = DIRECTIONS[budget] if directions is None else directions
     a, b = _as_two_sets(first, second)
     if directions < 1:

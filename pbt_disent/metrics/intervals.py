@@ -42,7 +42,7 @@ class Interval:
         high: The upper end.
         level: The intended coverage.
         resamples: The number of resamples that could be scored, or of models that were left out.
-        over: What was drawn anew, ``points`` or ``models``.
+        over: What was resampled, ``points`` or ``models``.
     """
 
     low: float
@@ -167,7 +167,7 @@ def interval_over_replicas(
     scores: Sequence[float],
     *,
     compared: bool,
-    alike: Sequence[Sequence[float]] = (),
+    pooled_groups: Sequence[Sequence[float]] = (),
     bounds: tuple[float, float] = (0.0, 1.0),
     level: float = LEVEL,
 ) -> Interval | None:
@@ -180,8 +180,8 @@ def interval_over_replicas(
     Args:
         scores: The scores of the models.
         compared: Whether a score says how a model agrees with the other models, or is the model's alone.
-        alike: The scores of other groups of models that are assumed to vary as much. The variance is the mean over all
-            groups of the same size.
+        pooled_groups: The scores of other groups of models that are assumed to vary as much. The variance is the mean
+            over all groups of the same size.
         bounds: The bounds of a score, at which the interval is cut off.
         level: The intended coverage.
 
@@ -198,11 +198,11 @@ def interval_over_replicas(
         (0.47, 0.68)
     """
     _check(2, level)
-    shared = 2 if compared else 1
-    if len(scores) <= shared:
+    models_per_score = 2 if compared else 1
+    if len(scores) <= models_per_score:
         return None
-    groups = [np.array(group, dtype=np.float64) for group in (scores, *alike) if len(group) == len(scores)]
-    left_out = [(group.sum() - shared * group) / (len(group) - shared) for group in groups]
+    groups = [np.array(group, dtype=np.float64) for group in (scores, *pooled_groups) if len(group) == len(scores)]
+    left_out = [(group.sum() - models_per_score * group) / (len(group) - models_per_score) for group in groups]
     return _jackknife_interval(float(groups[0].mean()), np.array(left_out), bounds, level)
 
 
@@ -211,7 +211,7 @@ def _mean_agreement(pairwise: FloatArray, models: IntArray) -> float:
 
 
 def _jackknife_interval(score: float, left_out: FloatArray, bounds: tuple[float, float], level: float) -> Interval:
-    """Return the interval by the scores with each model left out in turn, (G, M) for G groups that vary alike."""
+    """Return the interval by the scores with each model left out in turn, (G, M) for G groups that vary as much."""
     from scipy.stats import t as student
 
     groups, models = left_out.shape

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.metrics._arrays import as_array
-from pbt_disent.metrics.base import METRICS, Metric, MetricInputs, MetricResult, check_budget
+from pbt_disent.metrics.base import METRICS, Metric, MetricInputs, MetricResult, check_metric_budget
 from pbt_disent.metrics.intervals import Interval, interval_over_models, interval_over_points
 from pbt_disent.metrics.udr import UDR, CoverageUDR, MatchedUDR
 from pbt_disent.seeds import Streams
@@ -100,7 +100,7 @@ def score(
         >>> interval.low < scores["mig"].values["score"] < interval.high
         True
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     names = _requested_metrics(inputs, metrics)
     drawn = _draw_images(_draw_points(inputs, budget, seed), budget, seed)
     scores = {}

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from pbt_disent.errors import UserError, nearest
 from pbt_disent.metrics._arrays import as_array, as_codes
 from pbt_disent.metrics._lasso import lasso_coefficients
-from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_metric_budget, register_metric
 from pbt_disent.types import FloatArray, IntArray
 
 __all__ = [
@@ -158,7 +158,7 @@ def udr(
         >>> round(udr(rng.normal(size=(3, 1000, 3)), np.ones((3, 3))).score, 2)
         0.0
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     values = as_codes(codes, minimum=MINIMUM_RANKING_POINTS, dimensions=3)
     nats = as_array(information, "information")
     models, points, latents = values.shape

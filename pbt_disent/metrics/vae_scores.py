@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from pbt_disent.errors import UserError
 from pbt_disent.metrics._arrays import as_codes_and_factors
 from pbt_disent.metrics._supervised import fit_quietly
-from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_budget, register_metric
+from pbt_disent.metrics.base import MetricInputs, MetricResult, Provenance, check_metric_budget, register_metric
 from pbt_disent.seeds import Streams
 from pbt_disent.types import FloatArray, IntArray
 
@@ -240,7 +240,7 @@ def _vote_counts(
     Raises:
         UserError: The budget is unknown, a batch is smaller than the smallest, or there are no votes.
     """
-    check_budget(budget)
+    check_metric_budget(budget)
     train, evaluation = VOTES[budget]
     train, evaluation = train if num_train is None else num_train, evaluation if num_eval is None else num_eval
     if batch < smallest_batch or min(train, evaluation) < 1:

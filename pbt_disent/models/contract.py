@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -252,8 +252,8 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def optimizers(self) -> Optimizers:
-        """Return the optimisers by name, over disjoint parameters, with this member's learning rates."""
-        raise NotImplementedError
+        """Return the optimisers by name, over disjoint parameters; by default one Adam over everything."""
+        return {"model": torch.optim.Adam(self.parameters(), lr=self.values["lr"], fused=True)}
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective", "pbt_disent.models.objectives")
@@ -266,6 +266,4 @@ def load_options(name: str, settings: Json) -> ObjectiveOptions:
         UserError: There is no such objective.
         ValueError: The settings are not those of this objective.
     """
-    options = OBJECTIVES[name].Options.model_validate(settings)
-    assert isinstance(options, ObjectiveOptions)
-    return options
+    return cast("ObjectiveOptions", OBJECTIVES[name].Options.model_validate(settings))

@@ -160,7 +160,3 @@ class GaussianVAE(Objective):
     def decode(self, codes: Tensor) -> Tensor:
         """Decode (B, Z) codes to (B, C, H, W) images in 0 to 1."""
         return torch.sigmoid(self.decoder(codes))
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return one Adam over everything, with torch's default betas."""
-        return {"model": torch.optim.Adam(self.parameters(), lr=self.values["lr"], fused=True)}

@@ -24,9 +24,9 @@ __all__ = [
     "active_mask",
     "covariance",
     "decompose",
-    "gaussian_total_correlation",
     "moment_penalty",
     "stratified_log_weights",
+    "total_correlation_of_covariance",
 ]
 
 ESTIMATORS = ("mws", "mss")
@@ -225,13 +225,13 @@ def active_mask(codes: Tensor, threshold: float) -> Tensor:
     return codes.detach().var(0, correction=0) >= threshold
 
 
-def gaussian_total_correlation(matrix: Tensor, active: Tensor, ridge: float = 1e-4) -> Tensor:
+def total_correlation_of_covariance(matrix: Tensor, active: Tensor, ridge: float = 1e-4) -> Tensor:
     """Return the total correlation of a Gaussian: -1/2 ln det of its correlation matrix, over active latents, in nats.
 
     It misses every dependence that is not linear. Latents that are not active, or constant, count as independent.
 
     >>> matrix = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
-    >>> print(f"{gaussian_total_correlation(matrix, torch.tensor([True, True])):.2f}")
+    >>> print(f"{total_correlation_of_covariance(matrix, torch.tensor([True, True])):.2f}")
     0.51
 
     Args:

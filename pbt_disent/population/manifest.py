@@ -6,6 +6,7 @@ Manifests hold no clock, no host and no attempt: the same config and seed give t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ __all__ = [
     "MemberRecord",
     "Source",
     "member_interval",
+    "member_name",
     "score_text",
 ]
 
@@ -224,16 +226,28 @@ def member_interval(manifest: Manifest, record: MemberRecord | None, fitness: Fi
     return interval_over_replicas(
         record.replica_scores,
         compared=fitness.compares_replicas,
-        alike=[member.replica_scores for member in manifest.members if member is not record],
+        pooled_groups=[member.replica_scores for member in manifest.members if member is not record],
     )
 
 
-def score_text(score: float, interval: Interval | None) -> str:
-    """Return a score with its interval, as it is printed everywhere.
+def score_text(score: float, interval: Interval | Sequence[float] | None) -> str:
+    """Return a score with its interval, or with the two ends of it, as it is printed everywhere.
 
     >>> score_text(0.692, interval_over_replicas([0.6, 0.7, 0.776], compared=False))
     '0.692 [0.473 to 0.911]'
     >>> score_text(0.692, None)
     '0.692'
     """
-    return f"{score:.3f}" if interval is None else f"{score:.3f} [{interval.low:.3f} to {interval.high:.3f}]"
+    if interval is None:
+        return f"{score:.3f}"
+    low, high = (interval.low, interval.high) if isinstance(interval, Interval) else interval
+    return f"{score:.3f} [{low:.3f} to {high:.3f}]"
+
+
+def member_name(member: int) -> str:
+    """Return the name of a member, which sorts as its number does.
+
+    >>> member_name(3)
+    'm03'
+    """
+    return f"m{member:02d}"

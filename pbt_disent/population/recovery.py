@@ -29,7 +29,7 @@ __all__ = ["RecoveringExecutor", "log_incident"]
 
 RESERVED_BYTES = 32 * 2**20
 """The space that manifests, logs, labels and the report need."""
-MAX_ATTEMPTS = 3
+MAX_RESTORES = 3
 MAX_SOURCES = 10_000
 """The number of checkpoints whose tasks are remembered: more than a window of any population has."""
 
@@ -85,7 +85,7 @@ class RecoveringExecutor:
             self._check_space(tasks)
         outcomes = self._executor.train(tasks, on_done)
         tasks = list(tasks)
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(MAX_RESTORES):
             broken = [
                 index
                 for index, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
@@ -121,7 +121,7 @@ class RecoveringExecutor:
         Raises:
             PbtDisentError: The checkpoint is lost for good, or the images' indices are damaged.
         """
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(MAX_RESTORES):
             try:
                 return self._executor.encode(task)
             except CorruptBlob as error:

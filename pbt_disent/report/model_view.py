@@ -39,6 +39,8 @@ NUM_SAMPLES = 20
 MIN_POINTS = 20
 FOLLOWS = 0.2
 """A latent follows labels if its mutual information with them is at least this share of their entropy."""
+MIN_SHARE = 0.05
+"""The smallest share of the information on a factor, and the smallest gap, that is printed."""
 ACTIVE = 0.05
 """Nats; latents that carry less come last in the page and folded."""
 MARGIN = 0.25
@@ -210,7 +212,7 @@ def _latent_context(latent: LatentView) -> Json:
         "active": not latent.information < ACTIVE,
         "picture": data_uri(png(latent.traversal)),
         "animation": data_uri(latent.animation, "gif"),
-        "factors": [pair for pair in latent.factors if pair[1] >= 0.05][:3],
+        "factors": [pair for pair in latent.factors if pair[1] >= MIN_SHARE][:3],
     }
 
 
@@ -235,7 +237,7 @@ def _view_latent(
         traversal=strip(frames),
         animation=gif(frames),
         factors=sorted(shares, key=lambda pair: -pair[1]),
-        best_for=[(factor, gap) for factor, gap in best_for if gap >= 0.05],
+        best_for=[(factor, gap) for factor, gap in best_for if gap >= MIN_SHARE],
         follows=follows,
     )
 

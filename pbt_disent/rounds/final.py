@@ -63,7 +63,7 @@ def final_round(setup: RunSetup, leaf_runs: Sequence[LeafRun], allowance: int | 
         final_population(setup.config), allowance, setup.num_images, last=True, objective=objective
     )
     if population is None:
-        raise AssertionError("what the final round costs was kept for it")
+        raise RuntimeError("the budget did not reserve the cost of the final round")
     return setup.run(
         "final",
         population,

@@ -33,7 +33,7 @@ __all__ = ["Lease", "LeaseLost", "RemoteLease", "is_held", "is_remote_held"]
 HEARTBEAT_SECONDS = 5.0
 REMOTE_HEARTBEAT_SECONDS = 15.0
 EXPIRY_SECONDS = 60.0
-"""A lease of another machine is given up for dead after so long without a heartbeat."""
+"""A lease of another machine expires after this long without a heartbeat."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 START_FIELD = 19
@@ -68,7 +68,7 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        holder = self._read()
+        holder = _read_holder(self._path)
         if holder is not None and _is_alive(holder, path):
             raise _held(path.parent, holder)
         self.epoch = 1 + (int(holder["epoch"]) if holder else 0)
@@ -87,17 +87,10 @@ class Lease:
         """Give the run back; the epoch stays on record."""
         self._released.set()
         self._thread.join()
-        with contextlib.suppress(OSError):  # on a full disk the end of this process gives it back
+        with contextlib.suppress(OSError):  # on a full disk the lease lapses when this process exits
             if self._is_mine():
                 content = json.dumps({"epoch": self.epoch, "released": True})
                 write_atomically(self._path, content.encode(), durable=False)
-
-    def _read(self) -> Json | None:
-        try:
-            holder: Json = json.loads(self._path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        return holder
 
     def _write(self) -> None:
         write_atomically(self._path, json.dumps({**self._claim, "heartbeat": time.time()}).encode(), durable=False)
@@ -110,17 +103,22 @@ class Lease:
                 self._write()
 
     def _is_mine(self) -> bool:
-        holder = self._read()
+        holder = _read_holder(self._path)
         return holder is not None and all(holder.get(key) == value for key, value in self._claim.items())
 
 
 def is_held(path: Path) -> bool:
     """Return whether a living driver holds the run whose lease file this is."""
+    holder = _read_holder(path)
+    return holder is not None and _is_alive(holder, path)
+
+
+def _read_holder(path: Path) -> Json | None:
     try:
-        holder = json.loads(path.read_bytes())
+        holder: Json = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
-        return False
-    return _is_alive(holder, path)
+        return None
+    return holder
 
 
 class RemoteLease:

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT as CONTEXT
 
 from pbt_disent.errors import UserError
-from pbt_disent.tracking.records import member_name
+from pbt_disent.population.manifest import member_name
 from pbt_disent.tracking.round_page import (
     FIGURE_FILE,
     DrawPopulation,

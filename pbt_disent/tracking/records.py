@@ -13,30 +13,19 @@ from collections.abc import Mapping, Sequence, Set
 from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval
+from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, member_name
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = [
     "files_record",
     "finished_record",
     "generation_record",
-    "member_name",
     "model_record",
     "run_record",
     "stopped_record",
     "trace_origins",
     "varying_hyperparameters",
 ]
-
-
-def member_name(member: int) -> str:
-    """Return the name of a member slot, which sorts as its number does.
-
-    Example:
-        >>> member_name(3)
-        'm03'
-    """
-    return f"m{member:02d}"
 
 
 def run_record(

@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from pbt_disent.population.journal import read_manifests
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.tracking.records import member_name
+from pbt_disent.population.manifest import Manifest, member_name, score_text
 from pbt_disent.types import Json
 
 __all__ = ["FIGURE_FILE", "DrawPopulation", "committed_manifests", "population_table", "round_note"]
@@ -45,10 +44,10 @@ def round_note(
     state = "no member has a score"
     if record["best"] is not None:
         best, median = metrics["fitness/best"], metrics["fitness/median"]
-        ends = record["interval"]
-        interval = f" [{ends[0]:.3f} to {ends[1]:.3f}]" if ends else ""
         name = member_name(record["best"])
-        state = f"{record['fitness']} {best:.3f}{interval} at best ({name}), {median:.3f} in the median"
+        state = (
+            f"{record['fitness']} {score_text(best, record['interval'])} at best ({name}), {median:.3f} in the median"
+        )
     compare = f", [parallel coordinates]({_comparison_url(experiment_id, member_run_ids)})"
     parts = [
         f"**Round {path}, generation {record['generation'] + 1}**: {state}; "

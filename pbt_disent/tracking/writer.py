@@ -67,7 +67,7 @@ class MlflowWriter:
         system_metrics: Whether to record how busy this machine is.
 
     Raises:
-        UserError: The URI is none that can be used.
+        UserError: The URI is not supported.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class MlflowWriter:
         )
 
     def _append(self, record: Json) -> None:
-        """Put a record on disk; where that fails the run has worse troubles, and meets them in its own writes."""
+        """Put a record on disk. A failure is only logged: a full disk fails the run's own writes, too."""
         try:
             self._spool.append(record)
         except OSError as error:

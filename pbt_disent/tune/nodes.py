@@ -40,7 +40,7 @@ def _living_nodes() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _NodeReport:
-    """What a node says of itself: its package's version, whether it asks for a token, what it reads of the probe."""
+    """The report of one node: its version of the package, whether it asks for a token, what the test file holds."""
 
     version: str
     authenticated: bool
@@ -119,10 +119,10 @@ def _report(store: str, probe: str) -> _NodeReport:
 
 
 class NodeWatcher(threading.Thread):
-    """Tells how many workers find a place in a cluster, whenever nodes have joined or left it.
+    """Tells how many workers fit into a cluster, whenever nodes have joined or left it.
 
     Args:
-        count_workers: Returns how many workers find a place on some nodes.
+        count_workers: Returns how many workers fit on some nodes.
         num_workers: How many workers find a place now.
         on_change: Called with the new number of workers.
     """
@@ -149,7 +149,7 @@ class NodeWatcher(threading.Thread):
                 self._on_change(num_workers)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._closed.set()
         self.join()
 

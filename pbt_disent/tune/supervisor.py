@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from pbt_disent.config import load_config, read_yaml, validate
-from pbt_disent.errors import PbtDisentError, UserError
+from pbt_disent.errors import STOPPED, PbtDisentError, UserError
 from pbt_disent.files import storage_failure
 from pbt_disent.store.filesystem import join_location, open_files
 

@@ -110,7 +110,7 @@ def test_over_replicas_from_scores_alone() -> None:
     assert (apart.low, apart.high) == pytest.approx(expected, abs=1e-12)
     assert (apart.over, apart.resamples) == ("models", 4)
     similar = [[0.1, 0.3, 0.2, 0.2], [0.9, 0.5, 0.7, 0.8], [0.4]]
-    pooled = interval_over_replicas(own, compared=False, alike=similar)
+    pooled = interval_over_replicas(own, compared=False, pooled_groups=similar)
     assert pooled is not None
     error = np.sqrt(np.mean([np.var(group, ddof=1) for group in (own, *similar[:2])]) / 4)
     assert (pooled.low, pooled.high) == pytest.approx(stats.t.interval(0.95, 9, loc=np.mean(own), scale=error))

@@ -15,7 +15,7 @@ from pbt_disent.models.contract import Batch, LossTerms
 from pbt_disent.models.likelihoods import LIKELIHOODS
 from pbt_disent.models.objectives.annealed import AnnealedVAE
 from pbt_disent.models.objectives.factorvae import FactorVAE, shuffle_latents
-from pbt_disent.models.total_correlation import covariance, gaussian_total_correlation, moment_penalty
+from pbt_disent.models.total_correlation import covariance, moment_penalty, total_correlation_of_covariance
 from pbt_disent.training.loop import step_once
 
 Make = Callable[..., Objective]
@@ -152,12 +152,12 @@ def test_gaussian_total_correlation_by_hand() -> None:
     for rho in (0.0, 0.5, -0.9):
         matrix = torch.tensor([[4.0, 2 * 3 * rho], [2 * 3 * rho, 9.0]], dtype=torch.float64)
         expected = -0.5 * math.log(1 - rho**2)
-        assert gaussian_total_correlation(matrix, active, ridge=0).item() == pytest.approx(expected, abs=1e-12)
+        assert total_correlation_of_covariance(matrix, active, ridge=0).item() == pytest.approx(expected, abs=1e-12)
     singular = torch.ones(2, 2, dtype=torch.float64)
-    assert 3 < gaussian_total_correlation(singular, active).item() < 10
-    assert gaussian_total_correlation(singular, torch.tensor([True, False])).item() == 0
+    assert 3 < total_correlation_of_covariance(singular, active).item() < 10
+    assert total_correlation_of_covariance(singular, torch.tensor([True, False])).item() == 0
     constant = torch.diag(torch.tensor([1.0, 0.0]))
-    assert gaussian_total_correlation(constant, active).item() == 0
+    assert total_correlation_of_covariance(constant, active).item() == 0
 
 
 def test_gaussian_total_correlation_adds_over_blocks_and_ignores_scale_and_order() -> None:
@@ -165,12 +165,12 @@ def test_gaussian_total_correlation_adds_over_blocks_and_ignores_scale_and_order
     root = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     matrix = torch.block_diag(root[:2, :2] @ root[:2, :2].t(), root[2:, 2:] @ root[2:, 2:].t())
     active = torch.ones(5, dtype=torch.bool)
-    total = gaussian_total_correlation(matrix, active, ridge=0)
-    blocks = [gaussian_total_correlation(b, active[: len(b)], ridge=0) for b in (matrix[:2, :2], matrix[2:, 2:])]
+    total = total_correlation_of_covariance(matrix, active, ridge=0)
+    blocks = [total_correlation_of_covariance(b, active[: len(b)], ridge=0) for b in (matrix[:2, :2], matrix[2:, 2:])]
     torch.testing.assert_close(total, sum(blocks))
     scale, order = torch.tensor([1.0, 2.0, 0.1, 5.0, 3.0], dtype=torch.float64), torch.tensor([3, 0, 4, 1, 2])
     moved = (matrix * scale * scale.unsqueeze(1))[order][:, order]
-    torch.testing.assert_close(gaussian_total_correlation(moved, active, ridge=0), total)
+    torch.testing.assert_close(total_correlation_of_covariance(moved, active, ridge=0), total)
 
 
 def test_likelihoods_are_those_of_torch() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pbt_disent.models import Objective
 from pbt_disent.models.contract import Batch
 from pbt_disent.models.objectives.rtcvae import RTCVAE
-from pbt_disent.models.total_correlation import covariance, gaussian_total_correlation
+from pbt_disent.models.total_correlation import covariance, total_correlation_of_covariance
 
 Make = Callable[..., Objective]
 VARIANTS = ["variance", "direct", "ratio"]
@@ -50,7 +50,7 @@ def test_copied_means_under_noise(make: Make) -> None:
     noisy, quiet = torch.zeros(5000, 2), torch.full((5000, 2), -3.0)
     both = torch.tensor([True, True])
     sampled = covariance(copied) + torch.eye(2)
-    assert gaussian_total_correlation(sampled, both).item() < 0.2
+    assert total_correlation_of_covariance(sampled, both).item() < 0.2
     assert rectification(make, copied, noisy, "direct").item() > 3
     assert rectification(make, apart, noisy, "direct").item() < 0.01
     for variant in ("variance", "ratio"):
@@ -64,7 +64,7 @@ def test_hidden_total_correlation_is_bounded() -> None:
     for _ in range(100):
         root = torch.randn(4, 4, generator=generator, dtype=torch.float64)
         means, noise = root @ root.t(), torch.rand(4, generator=generator, dtype=torch.float64) + 0.01
-        total = gaussian_total_correlation(means + torch.diag(noise), torch.ones(4, dtype=torch.bool), ridge=0)
+        total = total_correlation_of_covariance(means + torch.diag(noise), torch.ones(4, dtype=torch.bool), ridge=0)
         assert 0 <= total.item() <= 0.5 * torch.log1p(means.diagonal() / noise).sum().item()
 
 
@@ -72,9 +72,11 @@ def test_samples_without_noise_are_the_means() -> None:
     """TC(z) tends to TC(mean) as sigma tends to 0, and is below it before."""
     root = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     means, active = root @ root.t(), torch.ones(3, dtype=torch.bool)
-    bare = gaussian_total_correlation(means, active, ridge=0).item()
+    bare = total_correlation_of_covariance(means, active, ridge=0).item()
     eye = torch.eye(3, dtype=torch.float64)
-    sampled = [gaussian_total_correlation(means + sigma**2 * eye, active, ridge=0).item() for sigma in (1, 0.1, 1e-6)]
+    sampled = [
+        total_correlation_of_covariance(means + sigma**2 * eye, active, ridge=0).item() for sigma in (1, 0.1, 1e-6)
+    ]
     assert sampled[0] < sampled[1] < bare
     assert sampled[2] == pytest.approx(bare, abs=1e-6)
 

@@ -189,10 +189,6 @@ class ProVLAE(Objective):
         stage = int(self.stage)
         return torch.sigmoid(self.decoder(codes, [float(level <= stage) for level in range(self.levels)]))
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return one Adam over everything."""
-        return {"model": torch.optim.Adam(self.parameters(), lr=self.values["lr"], fused=True)}
-
 
 def _forget(ladder: nn.Module, _: object) -> None:
     """After a checkpoint has been read, another stage may have been reached."""

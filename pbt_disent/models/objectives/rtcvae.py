@@ -16,7 +16,7 @@ from pbt_disent.config import Hyperparameter
 from pbt_disent.models.contract import OBJECTIVES, hyperparameter
 from pbt_disent.models.gaussian_vae import ForwardPass
 from pbt_disent.models.objectives.betatcvae import BetaTCVAE
-from pbt_disent.models.total_correlation import active_mask, covariance, gaussian_total_correlation
+from pbt_disent.models.total_correlation import active_mask, covariance, total_correlation_of_covariance
 
 __all__ = ["RTCVAE"]
 
@@ -48,7 +48,7 @@ class RTCVAE(BetaTCVAE):
         active = active_mask(mean, self.options.active_variance)
         matrix = covariance(mean)
         if self.options.variant == "direct":
-            return gaussian_total_correlation(matrix, active)
+            return total_correlation_of_covariance(matrix, active)
         variances = torch.exp(2 * log_sigma).mean(0)
         if self.options.variant == "ratio":
             spread = matrix.diagonal().detach().clamp_min(torch.finfo(mean.dtype).tiny)
@@ -60,7 +60,7 @@ class RTCVAE(BetaTCVAE):
         penalty, terms = super().penalty(forward_pass, step)
         with torch.no_grad():
             active = active_mask(forward_pass.mean, self.options.active_variance)
-            terms["mean_total_correlation"] = gaussian_total_correlation(covariance(forward_pass.mean), active)
+            terms["mean_total_correlation"] = total_correlation_of_covariance(covariance(forward_pass.mean), active)
         if self.values["eta"] == 0:
             return penalty, terms
         extra = self.rectification(forward_pass.mean, forward_pass.log_sigma)

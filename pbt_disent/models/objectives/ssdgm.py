@@ -222,7 +222,3 @@ class SSDGM(Objective):
     def decode(self, codes: Tensor) -> Tensor:
         """Decode (B, Z) codes to (B, C, H, W) images in 0 to 1; labelled latents are rounded to a class."""
         return torch.sigmoid(self.decoder(self.units(codes)))
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Return one Adam over everything."""
-        return {"model": torch.optim.Adam(self.parameters(), lr=self.values["lr"], fused=True)}
