@@ -12,8 +12,8 @@ from pbt_disent.machine import usable_cpus
 
 __all__ = ["automatic_config"]
 
-SIZES = (28, 32, 64, 128)
-"""The sizes of images that a network takes."""
+SIZES = (16, 28, 32, 64, 128)
+"""The sizes of images that a convolutional network takes; listed here since their modules import torch."""
 FEWEST_PASSES, MOST_PASSES = 8_000, 480_000
 
 

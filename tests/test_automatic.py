@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from pbt_disent import api, data
-from pbt_disent.automatic import automatic_config
+from pbt_disent.automatic import SIZES, automatic_config
 from pbt_disent.cli.arguments import read_config
 from pbt_disent.cli.summary import print_summary
 from pbt_disent.data.selection import split
 from pbt_disent.errors import UserError
+from pbt_disent.models.networks import NETWORKS
 from pbt_disent.population.executor import InProcessExecutor, OnDone
 from pbt_disent.report.page import write_report
 from pbt_disent.store.blobs import BlobStore
@@ -200,3 +201,8 @@ def test_every_generation_names_the_images_that_it_was_trained_on(
         (subset,) = {task.subset for task in Noting.tasks if task.key.round == path}
         assert identity["subset"] == subset
         assert identity["num_images"] == len(BlobStore(folder.blobs).get_array(subset))
+
+
+def test_the_sizes_that_are_not_changed_are_those_of_the_networks() -> None:
+    networks = [NETWORKS[name] for name in NETWORKS]
+    assert sorted(SIZES) == sorted(size for network in networks if network.automatic for size in network.sizes)

@@ -103,20 +103,20 @@ def _watch_folder(folder: WatchedFolder, interval: float, *, once: bool) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from pbt_disent.cli.watch_table import draw
+    from pbt_disent.cli.watch_table import render
 
     console = Console()
     snapshot = folder.read()
     if once:
-        console.print(draw(folder, snapshot))
+        console.print(render(folder, snapshot))
         return 0
     if not console.is_terminal:
         return _print_lines(folder, snapshot, interval)
-    with Live(draw(folder, snapshot), console=console, auto_refresh=False, screen=False) as live:
+    with Live(render(folder, snapshot), console=console, auto_refresh=False, screen=False) as live:
         while snapshot.state in {"starting", "running"}:
             time.sleep(interval)
             snapshot = folder.read()
-            live.update(draw(folder, snapshot), refresh=True)
+            live.update(render(folder, snapshot), refresh=True)
     return 0 if snapshot.state == "finished" else 1
 
 

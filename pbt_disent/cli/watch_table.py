@@ -14,7 +14,7 @@ from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, member_name, score_text
 from pbt_disent.units import duration
 
-__all__ = ["draw", "headline"]
+__all__ = ["headline", "render"]
 
 MOST_MEMBERS = 16
 """The number of members that are shown, over all rounds that are under way; the best ones of each."""
@@ -25,7 +25,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 STYLES = {"starting": "yellow", "running": "green", "stopped": "red", "finished": "cyan"}
 
 
-def draw(folder: WatchedFolder, snapshot: Snapshot) -> Group:
+def render(folder: WatchedFolder, snapshot: Snapshot) -> Group:
     """Return all that `watch` shows of a moment."""
     parts: list[Table | Text] = [Text(headline(folder, snapshot), style=STYLES[snapshot.state])]
     if snapshot.rounds:
@@ -98,7 +98,7 @@ def _members_table(path: str, manifests: list[Manifest], fitness: Fitness, count
     from pbt_disent.report.figures import searched_hyperparameters
 
     last = manifests[-1]
-    ranked = sorted(last.members, key=lambda record: (record.score is None, -(record.score or 0.0), record.member))
+    ranked = last.ranked
     names = searched_hyperparameters(manifests)
     more = f", {len(ranked) - count} more" if len(ranked) > count else ""
     table = Table(

@@ -81,19 +81,19 @@ def infomec(codes: ArrayLike, factors: ArrayLike, *, estimator: str = "knn", bud
     shares = information / entropies(classes)
     ranges = np.ptp(checked, axis=0)
     active = ranges > ACTIVE_RANGE * ranges.max()
-    infom = _concentration(shares[active].T)
+    infom = _mean_concentration(shares[active].T)
     return InfoMEC(
         score=infom,
         provenance=Provenance(budget, {"points": len(checked)}, {"estimator": estimator}),
         infom=infom,
         infoe=_explained_entropy(scaled, classes),
-        infoc=_concentration(shares[active]),
+        infoc=_mean_concentration(shares[active]),
         normalised_information=shares,
         active=active,
     )
 
 
-def _concentration(shares: FloatArray) -> float:
+def _mean_concentration(shares: FloatArray) -> float:
     """Return how far the largest entry of each column stands out, 0 for even columns and 1 for a single entry."""
     if shares.size == 0:
         return 0.0

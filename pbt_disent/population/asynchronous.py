@@ -4,8 +4,8 @@ A member that has trained is scored and judged at once, against what the others 
 next turn while they still train. So no worker waits for the slowest; but who is compared with whom depends on time, and
 the same seed does not give the same lineage. What is kept is that a run can go on after a crash: as many turns as there
 are members make a *window*, which is committed as a generation is. Its manifest holds the state of each member, which
-turns were overtaken within it, and what each member is training; a crash costs the turns since the last one. The first
-window is one turn of each member: before all have a score, none of them can be among the worst.
+turns were superseded by later ones, and what each member is training; a crash costs the turns since the last one. The
+first window is one turn of each member: before all have a score, none of them can be among the worst.
 """
 
 from __future__ import annotations
@@ -14,13 +14,21 @@ import contextlib
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.events import Observer, Phase, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.explore import Observation
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Source, Window
-from pbt_disent.population.plan import decide_records, first_plan, make_record, make_score_task, make_tasks
+from pbt_disent.population.plan import (
+    add_observation,
+    decide_records,
+    first_plan,
+    make_assignment,
+    make_record,
+    make_score_task,
+    make_tasks,
+    refuse_if_all_failed,
+)
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
 
@@ -67,7 +75,7 @@ class _Members:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def window(self, history: Sequence[Manifest]) -> tuple[Manifest, frozenset[str]]:
-        """Play as many turns as there are members; return the manifest and the blobs that are of no more use."""
+        """Train as many turns as there are members; return the manifest and the blobs that are of no more use."""
         spec, generation = self._spec, len(history)
         turns_left = spec.population.size * max(spec.population.max_generations - generation, 1)
         for member in self._plan:
@@ -89,13 +97,12 @@ class _Members:
                 if generation and len(self._running) < turns_left:
                     self._start(member)
         if not generation:
-            self._plan = {member: self._next(member, self._records[member]) for member in self._plan}
-        if all(record.status == "failed" for record, _ in ended):
-            raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {ended[0][0].error}")
+            self._plan = {member: self._next(member) for member in self._plan}
+        refuse_if_all_failed(spec.path, list(self._records.values()))
         for name in ("trained", "scored", "decided"):
             self._observer.notify(Phase(spec.path, generation, name))
         manifest, window = self._manifest(generation, ended)
-        obsolete |= {digest for record in window.overtaken for digest in record.checkpoints}
+        obsolete |= {digest for record in window.superseded for digest in record.checkpoints}
         return manifest, frozenset(obsolete)
 
     def _start(self, member: int) -> None:
@@ -119,44 +126,33 @@ class _Members:
         self._turns[member] += 1
         self._paid += record.image_passes
         if len(self._records) == self._spec.population.size:
-            self._plan[member] = self._next(member, record)
+            self._plan[member] = self._next(member)
         return record
 
-    def _next(self, member: int, record: MemberRecord) -> Assignment:
+    def _next(self, member: int) -> Assignment:
         spec = self._spec
         records = [self._records[index] for index in sorted(self._records)]
         population = spec.population
         observations = self._observations if population.explore.needs_observations else {}
         decision = decide_records(spec, population.exploit, self._turns[member], records, observations)[member]
-        parent = None if decision.parent is None else records[decision.parent]
-        return Assignment(
-            member=member,
-            operation=decision.operation,
-            parent=None if parent is None else parent.member,
-            origins=(None,) * spec.population.replicas if parent is None else parent.checkpoints,
-            hyperparameters=decision.hyperparameters,
-            objective=record.objective if parent is None else parent.objective,
-        )
+        return make_assignment(spec, decision, records)
 
     def _observe(self, record: MemberRecord) -> None:
         parent = None if record.parent is None else self._records.get(record.parent)
-        if parent is not None and parent.score is not None and record.score is not None:
-            values = record.hyperparameters
-            observation = Observation(self._turns[record.member], values, parent.score, record.score)
-            self._observations.setdefault(record.objective, []).append(observation)
+        add_observation(self._observations, self._turns[record.member], parent, record)
 
     def _manifest(self, generation: int, ended: Sequence[tuple[MemberRecord, Source]]) -> tuple[Manifest, Window]:
         members = range(self._spec.population.size)
         current = [self._records[member] for member in members]
         latest = {record.member: (record, source) for record, source in ended}
-        overtaken = [(record, source) for record, source in ended if latest[record.member][0] is not record]
+        superseded = [(record, source) for record, source in ended if latest[record.member][0] is not record]
         waiting = tuple(member for member in members if member not in latest)
-        played = [*overtaken, *(latest[member] for member in members if member in latest)]
+        trained = [*superseded, *(latest[member] for member in members if member in latest)]
         window = Window(
             turns=tuple(self._turns[member] for member in members),
             waiting=waiting,
-            overtaken=tuple(record for record, _ in overtaken),
-            sources=tuple(source for _, source in played),
+            superseded=tuple(record for record, _ in superseded),
+            sources=tuple(source for _, source in trained),
         )
         manifest = Manifest(
             round=self._spec.path,

@@ -10,13 +10,19 @@ import contextlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.asynchronous import windows
 from pbt_disent.population.events import GenerationCommitted, Observer, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.plan import first_plan, make_record, make_score_task, make_tasks, next_plan
+from pbt_disent.population.manifest import Manifest, best_of
+from pbt_disent.population.plan import (
+    first_plan,
+    make_record,
+    make_score_task,
+    make_tasks,
+    next_plan,
+    refuse_if_all_failed,
+)
 from pbt_disent.population.rule import StopReason, stop_reason
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
@@ -132,13 +138,13 @@ def _best_scores(history: Sequence[Manifest]) -> list[float | None]:
 
 
 def _best(history: Sequence[Manifest]) -> Best | None:
-    scored = [(manifest, manifest.best) for manifest in history if manifest.best is not None]
-    if not scored:
+    best = best_of(history)
+    if best is None:
         return None
-    manifest, record = max(scored, key=lambda pair: (pair[1].score or 0.0, -pair[0].generation))
+    generation, record = best
     replica = max(range(len(record.replica_scores)), key=lambda index: (record.replica_scores[index], -index))
     return Best(
-        manifest.generation,
+        generation,
         record.member,
         replica,
         float(record.score or 0.0),
@@ -172,8 +178,7 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     scores = {} if task is None else {score.member: score for score in executor.score(task)}
     observer.notify(Phase(spec.path, generation, "scored"))
     records = tuple(make_record(a, outcomes[a.member], scores.get(a.member)) for a in plan)
-    if all(record.status == "failed" for record in records):
-        raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
+    refuse_if_all_failed(spec.path, records)
     following = next_plan(spec, history, records)
     observer.notify(Phase(spec.path, generation, "decided"))
     paid = (history[-1].image_passes if history else 0) + sum(record.image_passes for record in records)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.files import UNFINISHED
 from pbt_disent.population.lineage import lineage_events
-from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.population.manifest import Manifest, MemberRecord, best_of
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.documents import Documents, LocalDocuments
@@ -229,5 +229,5 @@ def _checkpoints_to_keep(history: Sequence[Manifest]) -> set[str]:
 
 
 def _best_checkpoints(history: Sequence[Manifest]) -> set[str]:
-    best = [manifest.best for manifest in history if manifest.best]
-    return set(max(best, key=lambda record: record.score or 0.0).checkpoints) if best else set()
+    best = best_of(history)
+    return set() if best is None else set(best[1].checkpoints)

@@ -29,7 +29,7 @@ def lineage_events(manifest: Manifest) -> list[Json]:
     generation = {"round": manifest.round, "generation": manifest.generation}
     rows: list[Json] = []
     window = manifest.window
-    for record in manifest.played:
+    for record in manifest.trained_records:
         member = {**generation, "member": record.member}
         if window is not None:
             rows.extend(_replacement(member, record))

@@ -6,7 +6,7 @@ Manifests hold no clock, no host and no attempt: the same config and seed give t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +24,7 @@ __all__ = [
     "Manifest",
     "MemberRecord",
     "Source",
+    "best_of",
     "member_interval",
     "member_name",
     "score_text",
@@ -129,13 +130,13 @@ class Window(Record):
         turns: The number of turns that each member has had in the round.
         waiting: The members that had none in this window; their records are those of an earlier one, without its
             image passes.
-        overtaken: The records of turns that were followed by another one of the same member within the window.
-        sources: The start of each turn in `Manifest.played`, so that a checkpoint which is lost can be made again.
+        superseded: The records of turns that were followed by another one of the same member within the window.
+        sources: The start of each turn in `Manifest.trained_records`, so that a lost checkpoint can be made again.
     """
 
     turns: tuple[int, ...]
     waiting: tuple[int, ...]
-    overtaken: tuple[MemberRecord, ...]
+    superseded: tuple[MemberRecord, ...]
     sources: tuple[Source, ...] = ()
 
 
@@ -166,16 +167,20 @@ class Manifest(Record):
     @property
     def best(self) -> MemberRecord | None:
         """The member with the highest score (the lowest index among equals), if any has one."""
-        scored = [member for member in self.members if member.score is not None]
-        return min(scored, key=lambda member: (-(member.score or 0.0), member.member)) if scored else None
+        return next((member for member in self.ranked if member.score is not None), None)
 
     @property
-    def played(self) -> tuple[MemberRecord, ...]:
-        """The records of all that trained: every member, or in a window every turn, overtaken ones first."""
+    def ranked(self) -> list[MemberRecord]:
+        """The members, the highest score first, the lower index among equals, and those without a score last."""
+        return sorted(self.members, key=lambda member: (member.score is None, -(member.score or 0.0), member.member))
+
+    @property
+    def trained_records(self) -> tuple[MemberRecord, ...]:
+        """The records of all that trained: every member, or in a window every turn, superseded ones first."""
         if self.window is None:
             return self.members
         waiting = self.window.waiting
-        return *self.window.overtaken, *(record for record in self.members if record.member not in waiting)
+        return *self.window.superseded, *(record for record in self.members if record.member not in waiting)
 
     def outline(self) -> Manifest:
         """Return what later generations need of an old one: its best member and its number of image passes."""
@@ -195,6 +200,20 @@ class Manifest(Record):
             pydantic.ValidationError: It is not one of this format.
         """
         return cls.model_validate_json(content)
+
+
+def best_of(manifests: Iterable[Manifest]) -> tuple[int, MemberRecord] | None:
+    """Return the best member of all generations with its generation, the earliest among equals, or None without any.
+
+    Args:
+        manifests: The generations of a round, in order.
+    """
+    scored = [(manifest.generation, manifest.best) for manifest in manifests]
+    return max(
+        ((generation, record) for generation, record in scored if record is not None),
+        key=lambda pair: pair[1].score or 0.0,
+        default=None,
+    )
 
 
 def _line_by_line(value: object) -> str:

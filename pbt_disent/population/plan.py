@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.executor import ScoreTask, TrainedMember
 from pbt_disent.population.exploit import Exploit
 from pbt_disent.population.exploit.none import NoExploit
@@ -17,7 +18,18 @@ from pbt_disent.population.spec import RoundSpec
 from pbt_disent.seeds import Streams
 from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
 
-__all__ = ["decide_records", "first_plan", "make_record", "make_score_task", "make_tasks", "next_plan", "observe"]
+__all__ = [
+    "add_observation",
+    "decide_records",
+    "first_plan",
+    "make_assignment",
+    "make_record",
+    "make_score_task",
+    "make_tasks",
+    "next_plan",
+    "observe",
+    "refuse_if_all_failed",
+]
 
 
 def first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
@@ -62,17 +74,25 @@ def next_plan(spec: RoundSpec, history: Sequence[Manifest], trained: Sequence[Me
     exploit = NoExploit() if is_thinned else spec.population.exploit
     observations = observe(history, trained) if spec.population.explore.needs_observations else {}
     decisions = decide_records(spec, exploit, generation, records, observations)
-    fresh = (None,) * spec.population.replicas
-    return tuple(
-        Assignment(
-            member=decision.member,
-            operation=decision.operation,
-            parent=None if decision.parent is None else kept[decision.parent],
-            origins=fresh if decision.parent is None else records[decision.parent].checkpoints,
-            hyperparameters=decision.hyperparameters,
-            objective=records[decision.member if decision.parent is None else decision.parent].objective,
-        )
-        for decision in decisions
+    return tuple(make_assignment(spec, decision, records) for decision in decisions)
+
+
+def make_assignment(spec: RoundSpec, decision: Decision, records: Sequence[MemberRecord]) -> Assignment:
+    """Return what a member trains next.
+
+    Args:
+        spec: The round.
+        decision: What becomes of the member.
+        records: The records that were decided on, to which the indices of the decision point.
+    """
+    parent = None if decision.parent is None else records[decision.parent]
+    return Assignment(
+        member=decision.member,
+        operation=decision.operation,
+        parent=None if parent is None else parent.member,
+        origins=(None,) * spec.population.replicas if parent is None else parent.checkpoints,
+        hyperparameters=decision.hyperparameters,
+        objective=(parent or records[decision.member]).objective,
     )
 
 
@@ -117,13 +137,27 @@ def observe(history: Sequence[Manifest], trained: Sequence[MemberRecord]) -> dic
     observations: dict[str, list[Observation]] = {}
     generations = [*(manifest.members for manifest in history), tuple(trained)]
     for generation, (before, after) in enumerate(itertools.pairwise(generations), start=1):
-        scores = {record.member: record.score for record in before}
+        parents = {record.member: record for record in before}
         for record in after:
-            start = None if record.parent is None else scores.get(record.parent)
-            if start is not None and record.score is not None:
-                observation = Observation(generation, record.hyperparameters, start, record.score)
-                observations.setdefault(record.objective, []).append(observation)
+            parent = None if record.parent is None else parents.get(record.parent)
+            add_observation(observations, generation, parent, record)
     return observations
+
+
+def add_observation(
+    observations: dict[str, list[Observation]], generation: int, parent: MemberRecord | None, record: MemberRecord
+) -> None:
+    """Add what a member's training was worth to the observations of its objective, if it has a score before and after.
+
+    Args:
+        observations: The observations by objective.
+        generation: The number of the generation; in asynchronous training the turn of the member.
+        parent: The record whose checkpoint the member started from, or None for a fresh start.
+        record: The record of the member.
+    """
+    if parent is not None and parent.score is not None and record.score is not None:
+        observation = Observation(generation, record.hyperparameters, parent.score, record.score)
+        observations.setdefault(record.objective, []).append(observation)
 
 
 def _scheduled(spec: RoundSpec, step: int, origins: Sequence[str | None]) -> Assignment:
@@ -186,6 +220,17 @@ def make_score_task(
         if _status(replicas) == "ok"
     )
     return ScoreTask(spec.path, generation, spec.fitness, members, spec.labels) if members else None
+
+
+def refuse_if_all_failed(path: str, records: Sequence[MemberRecord]) -> None:
+    """Raise `PbtDisentError` if the training of every member raised an error.
+
+    Args:
+        path: The path of the round.
+        records: The records of all members.
+    """
+    if all(record.status == "failed" for record in records):
+        raise PbtDisentError(f"every member of round {path} failed; the first one: {records[0].error}")
 
 
 def _status(replicas: Sequence[TrainOutcome]) -> Status:

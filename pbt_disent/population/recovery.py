@@ -240,7 +240,7 @@ def _trained_records(
     The last are None for first weights.
     """
     if manifest.window is not None:
-        for record, source in zip(manifest.played, manifest.window.sources, strict=False):
+        for record, source in zip(manifest.trained_records, manifest.window.sources, strict=False):
             yield record, source.turn, source.origins
         return
     generation = manifest.generation

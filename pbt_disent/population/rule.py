@@ -11,7 +11,6 @@ member.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -85,12 +84,9 @@ def survivors(scores: Sequence[float | None], size: int) -> list[int]:
     >>> survivors([0.4, None, 0.9, 0.9], 2)
     [2, 3]
     """
-
-    def key(index: int) -> tuple[float, int]:
-        score = scores[index]
-        return (-score if score is not None and math.isfinite(score) else math.inf, index)
-
-    return sorted(sorted(range(len(scores)), key=key)[:size])
+    ranked = Ranking(scores, ()).ranked
+    unscored = sorted(set(range(len(scores))).difference(ranked))
+    return sorted([*ranked, *unscored][:size])
 
 
 def decide(

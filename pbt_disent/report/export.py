@@ -56,13 +56,13 @@ def write_figures(run_folder: Path, folder: Path) -> list[Path]:
                     write(f"{stem}-{name}.{file_format}", figures.figure_bytes(figure, file_format))
     model = view_model(run, learned)
     if model is not None:
-        scale = max(1, _PIXELS // model.image_shape[2])
+        zoom = max(1, _PIXELS // model.image_shape[2])
         for latent in model.latents:
-            write(f"traversal-{latent.name}.png", png(latent.traversal, scale))
+            write(f"traversal-{latent.name}.png", png(latent.traversal, zoom))
             write(f"traversal-{latent.name}.gif", latent.animation)
-        write("samples.png", png(model.samples, scale))
+        write("samples.png", png(model.samples, zoom))
         if model.reconstructions is not None:
-            write("reconstructions.png", png(model.reconstructions, scale))
+            write("reconstructions.png", png(model.reconstructions, zoom))
     return written
 
 

@@ -42,26 +42,26 @@ def strip(images: FloatArray, rows: int = 1) -> npt.NDArray[np.uint8]:
     return sheet
 
 
-def png(pixels: npt.NDArray[Any], scale: int = 1) -> bytes:
+def png(pixels: npt.NDArray[Any], zoom: int = 1) -> bytes:
     """Return pixels as a PNG file.
 
     Args:
         pixels: The pixels, an array (H, W, C).
-        scale: The side in which each pixel is drawn.
+        zoom: The side in which each pixel is drawn.
     """
     buffer = io.BytesIO()
-    Image.fromarray(_enlarge(pixels, scale)).save(buffer, format="PNG", optimize=True)
+    Image.fromarray(_enlarge(pixels, zoom)).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def gif(images: FloatArray, scale: int = 1) -> bytes:
+def gif(images: FloatArray, zoom: int = 1) -> bytes:
     """Return images as an endless animation that runs forth and back.
 
     Args:
         images: The images in 0 to 1, an array (V, C, H, W).
-        scale: The side in which each pixel is drawn.
+        zoom: The side in which each pixel is drawn.
     """
-    frames = [Image.fromarray(_enlarge(strip(image[None]), scale)) for image in images]
+    frames = [Image.fromarray(_enlarge(strip(image[None]), zoom)) for image in images]
     buffer = io.BytesIO()
     first, *rest = frames + frames[-2:0:-1]
     first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=FRAME_MILLISECONDS, loop=0)
@@ -81,7 +81,7 @@ def data_uri(content: bytes, file_format: str = "png") -> str:
     return f"data:image/{file_format};base64,{base64.b64encode(content).decode()}"
 
 
-def _enlarge(pixels: npt.NDArray[Any], scale: int) -> npt.NDArray[Any]:
+def _enlarge(pixels: npt.NDArray[Any], zoom: int) -> npt.NDArray[Any]:
     """Return pixels (H, W, C) enlarged, without the last axis where there is one channel."""
-    enlarged = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    enlarged = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
     return enlarged[:, :, 0] if enlarged.shape[2] == 1 else enlarged

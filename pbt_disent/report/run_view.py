@@ -20,7 +20,7 @@ from pbt_disent.errors import UserError
 from pbt_disent.files import read_json_lines
 from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.journal import read_manifests
-from pbt_disent.population.manifest import Manifest, MemberRecord
+from pbt_disent.population.manifest import Manifest, MemberRecord, best_of
 from pbt_disent.store.run_folder import check_format
 from pbt_disent.types import FloatArray, IntArray, Json
 
@@ -173,12 +173,8 @@ class LineageStep:
 
 def winner(manifests: Sequence[Manifest]) -> LineageStep | None:
     """Return the best member of all generations, the earliest among equals; None if no member has a score."""
-    best = [(manifest.generation, manifest.best) for manifest in manifests]
-    scored = [(record.score or 0.0, -generation, record.member) for generation, record in best if record is not None]
-    if not scored:
-        return None
-    _, generation, member = max(scored)
-    return LineageStep(-generation, member)
+    best = best_of(manifests)
+    return None if best is None else LineageStep(best[0], best[1].member)
 
 
 def ancestors(manifests: Sequence[Manifest], last: LineageStep | None) -> list[LineageStep]:

@@ -20,7 +20,7 @@ from pbt_disent.errors import UserError
 from pbt_disent.files import write_atomically
 from pbt_disent.rounds.joining import LatentId, LearnedFactor
 from pbt_disent.rounds.recursion import LeafLevel, LeafRun
-from pbt_disent.rounds.scale import Scale
+from pbt_disent.rounds.scale import SegmentEdges
 from pbt_disent.types import FloatArray, IntArray, Json
 
 __all__ = ["FORMAT", "TREE_NAME", "RoundTree", "label_images", "label_table", "write_labels"]
@@ -240,6 +240,6 @@ def _from_json(document: Json) -> LeafLevel:
         segments=empty.astype(np.int64),
         confidence=empty,
         checkpoint=document["checkpoint"],
-        scales=tuple(Scale.from_json(scale) for scale in document["scales"]),
+        scales=tuple(SegmentEdges.from_json(scale) for scale in document["scales"]),
         cell=tuple(document["cell"]),
     )

@@ -14,7 +14,7 @@ from pbt_disent.config import PopulationConfig
 from pbt_disent.population.engine import Best, PopulationResult
 from pbt_disent.population.fitness import Fitness
 from pbt_disent.rounds.budget import leaf_population
-from pbt_disent.rounds.scale import Scale
+from pbt_disent.rounds.scale import SegmentEdges
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.rounds.subset import SubsetChoice, choose_subset
 from pbt_disent.training.tasks import EncodeTask
@@ -46,7 +46,7 @@ class LeafLevel:
     segments: IntArray
     confidence: FloatArray
     checkpoint: str
-    scales: tuple[Scale, ...] = ()
+    scales: tuple[SegmentEdges, ...] = ()
     cell: tuple[int, ...] = ()
 
 

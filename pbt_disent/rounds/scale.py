@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from pbt_disent.rounds.segmentation import Segment
 from pbt_disent.types import FloatArray, IntArray, Json
 
-__all__ = ["Ring", "Scale", "find_rings"]
+__all__ = ["Ring", "SegmentEdges", "find_rings"]
 
 ROUNDNESS = 0.15
 """The radius varies by at most this share of its mean."""
@@ -97,7 +97,7 @@ def _standard(values: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Scale:
+class SegmentEdges:
     """The segments of one latent, or of the angle of two that lie on a ring.
 
     Args:
@@ -116,7 +116,7 @@ class Scale:
     @classmethod
     def of(
         cls, latents: tuple[int, ...], values: FloatArray, segments: Sequence[Segment], noise: float, ring: Ring | None
-    ) -> Scale:
+    ) -> SegmentEdges:
         """Return the scale of segments that follow each other, with edges in the middle of the gaps between them.
 
         Args:
@@ -158,7 +158,7 @@ class Scale:
         }
 
     @classmethod
-    def from_json(cls, document: Json) -> Scale:
+    def from_json(cls, document: Json) -> SegmentEdges:
         """Return the scale that `to_json` described."""
         ends = (-np.inf, *[0.0] * (len(document["edges"]) - 2), np.inf)
         edges = tuple(end if edge is None else edge for edge, end in zip(document["edges"], ends, strict=True))

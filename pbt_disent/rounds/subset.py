@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from pbt_disent.config import RoundsConfig
-from pbt_disent.rounds.scale import Ring, Scale, find_rings
+from pbt_disent.rounds.scale import Ring, SegmentEdges, find_rings
 from pbt_disent.rounds.segmentation import Segment
 from pbt_disent.types import FloatArray, IntArray
 
@@ -34,7 +34,7 @@ class SubsetChoice:
     frozen: dict[int, tuple[float, float]]
     segments: IntArray
     confidence: FloatArray
-    scales: tuple[Scale, ...]
+    scales: tuple[SegmentEdges, ...]
     cell: tuple[int, ...]
     reason: str | None
 
@@ -93,7 +93,7 @@ def choose_subset(
 
 def _cut_latents(
     codes: FloatArray, noise: FloatArray, learned: Sequence[int], config: RoundsConfig
-) -> tuple[list[list[Segment]], tuple[Scale, ...]]:
+) -> tuple[list[list[Segment]], tuple[SegmentEdges, ...]]:
     """Cut each learned latent, or the angle of two on a ring; return the segments and scales of what was cut."""
     rings = [Ring.of(codes, pair) for pair in find_rings(codes, learned)] if config.rings else []
     parts: list[tuple[tuple[int, ...], FloatArray, float, Ring | None]] = [
@@ -107,7 +107,7 @@ def _cut_latents(
     if len(cuts) == 1 and not rings:
         ((part, cut),) = cuts
         cuts = [(part, segment(part[1], part[2], several=False) or cut)]
-    scales = [Scale.of(latents, values, cut, width, ring) for (latents, values, width, ring), cut in cuts]
+    scales = [SegmentEdges.of(latents, values, cut, width, ring) for (latents, values, width, ring), cut in cuts]
     return [cut for _, cut in cuts], tuple(scales)
 
 

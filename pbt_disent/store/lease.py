@@ -135,11 +135,11 @@ class RemoteLease:
         self._files = files
         self._claim = _this_process()
         nonce = secrets.token_hex(8)
-        probe = f"{CLAIMS}/probe-{nonce}"
-        self._files.write(probe, b"")
-        now = self._files.stat(probe)
+        clock = f"{CLAIMS}/clock-{nonce}"
+        self._files.write(clock, b"")
+        now = self._files.stat(clock)
         claims = _claims(self._files)
-        self._files.delete(probe)
+        self._files.delete(clock)
         self._refuse_beside(claims, now)
         self.epoch = 1 + max((epoch for _, epoch in claims), default=0)
         self._name = f"{CLAIMS}/epoch-{self.epoch:06d}-{nonce}.json"
@@ -230,8 +230,8 @@ def _age(path: Path) -> float:
     """Return how long ago a file was written, by the clock of its file system where that can be asked."""
     try:
         prefix, _, suffix = UNFINISHED.partition("*")
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=suffix) as probe:
-            now = os.stat(probe.name).st_mtime
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=prefix, suffix=suffix) as file:
+            now = os.stat(file.name).st_mtime
     except OSError:
         now = time.time()
     return now - path.stat().st_mtime

@@ -86,9 +86,7 @@ def generation_record(
         varying: The hyperparameters that differ between members or change with time. They are metrics, and the others
             params. None makes all of them metrics.
     """
-    scored = [member for member in manifest.members if member.score is not None]
-    ranked = sorted(scored, key=lambda member: (-(member.score or 0.0), member.member))
-    ranks = {member.member: rank for rank, member in enumerate(ranked, start=1)}
+    ranks = {member.member: rank for rank, member in enumerate(manifest.ranked, 1) if member.score is not None}
     fitness = Fitness() if started is None else started.fitness
     system = {name: value for name, value in (system_metrics or {}).items() if math.isfinite(value)}
     return {

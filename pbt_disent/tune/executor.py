@@ -24,7 +24,7 @@ __all__ = ["RayExecutor", "Stalled", "split_into_cohorts"]
 
 POLL_SECONDS = 0.25
 COLLECT_SECONDS = 1.0
-ANSWER_SECONDS = 60.0
+EXPERIMENT_ANSWER_SECONDS = 60.0
 PICKUP_SECONDS = 120.0
 REPORT_SECONDS = 60.0
 
@@ -179,11 +179,11 @@ class RayExecutor:
 
     def _get(self, experiment: Experiment, reference: Any) -> Any:
         """Wait for an answer of the board or the pool without being deaf to `stop`; neither may be silent for long."""
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + EXPERIMENT_ANSWER_SECONDS
         while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
             self._check(experiment)
             if time.monotonic() > deadline:
-                raise _ExperimentLost(f"the run's board or pool gave no answer for {ANSWER_SECONDS:.0f} s")
+                raise _ExperimentLost(f"the run's board or pool gave no answer for {EXPERIMENT_ANSWER_SECONDS:.0f} s")
         self._check(experiment)
         return ray.get(reference)
 

@@ -31,7 +31,7 @@ __all__ = ["CurrentExperiment", "Experiment", "ExperimentThread", "JoinedCluster
 
 MAX_EXPERIMENTS = 4
 MAX_TRIAL_FAILURES = 3
-ANSWER_SECONDS = 30.0
+ACTOR_ANSWER_SECONDS = 30.0
 CLOSE_SECONDS = 4.0
 
 
@@ -234,7 +234,7 @@ class ExperimentThread(threading.Thread):
             .options(name=f"{name}/pool", num_cpus=0, scheduling_strategy=this_node)
             .remote(worker_factory)
         )
-        ray.get([board.bind.remote(), pool.resize.remote(1, 1)], timeout=ANSWER_SECONDS)
+        ray.get([board.bind.remote(), pool.resize.remote(1, 1)], timeout=ACTOR_ANSWER_SECONDS)
         max_workers, min_workers = self._allocation.workers, self._initial_workers
         monitor = TrialMonitor(
             self._num_trials, lambda: pool.resize.remote(max_workers, min_workers), board.remove.remote

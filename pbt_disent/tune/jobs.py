@@ -31,7 +31,7 @@ ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 
 STOP_SECONDS = 60
 """Ray kills a job this long after it was asked to stop; Ray's own default would be 3."""
-ANSWER_SECONDS = 10.0
+DASHBOARD_ANSWER_SECONDS = 10.0
 STARTUP_SECONDS = 90.0
 NOT_READY = "No available agent"
 """What a cluster says for some seconds after its start, when the dashboard answers and the head's agent does not."""
@@ -190,10 +190,13 @@ class JobClient:
         """
         if job.status not in ENDED:
             self._client.stop_job(job.id)
-        deadline = time.monotonic() + STOP_SECONDS + ANSWER_SECONDS
+        limit = STOP_SECONDS + DASHBOARD_ANSWER_SECONDS
+        deadline = time.monotonic() + limit
         while (job := self.find(job.run)).status not in ENDED:
             if time.monotonic() > deadline:
-                raise PbtDisentError(f"run {job.run!r} has not ended in {STOP_SECONDS + ANSWER_SECONDS:.0f} s")
+                raise PbtDisentError(
+                    f"run {job.run!r} has not ended in {limit:.0f} s"
+                )
             time.sleep(0.5)
         return job
 
@@ -255,7 +258,7 @@ class JobClient:
     def _request_status(self, token: str | None) -> int:
         request = urllib.request.Request(f"{self.address}/api/jobs/", headers=_headers(token))
         try:
-            with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=DASHBOARD_ANSWER_SECONDS) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code

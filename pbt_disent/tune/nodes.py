@@ -57,10 +57,10 @@ def check_nodes(store: str, *, allow_unauthenticated: bool) -> None:
     Raises:
         UserError: One of the nodes does not.
     """
-    files, probe, content = open_files(store), f".probe-{secrets.token_hex(4)}", secrets.token_hex(16)
-    files.write(probe, content.encode())
+    files, test_file, content = open_files(store), f".test-file-{secrets.token_hex(4)}", secrets.token_hex(16)
+    files.write(test_file, content.encode())
     try:
-        for name, report in _ask_nodes(store, probe).items():
+        for name, report in _ask_nodes(store, test_file).items():
             if not report.authenticated and not allow_unauthenticated:
                 raise UserError(
                     f"node {name}",
@@ -82,16 +82,16 @@ def check_nodes(store: str, *, allow_unauthenticated: bool) -> None:
                     else "choose a folder that all nodes mount, or an object store, with --runs",
                 )
     finally:
-        files.delete(probe)
+        files.delete(test_file)
 
 
-def _ask_nodes(store: str, probe: str) -> dict[str, _NodeReport]:
+def _ask_nodes(store: str, test_file: str) -> dict[str, _NodeReport]:
     report: Any = ray.remote(num_cpus=0)(_report)
     references = {}
     for node in _living_nodes():
         on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         name = f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})"
-        references[name] = report.options(scheduling_strategy=on_node, max_retries=1).remote(store, probe)
+        references[name] = report.options(scheduling_strategy=on_node, max_retries=1).remote(store, test_file)
     reports = {}
     for name, reference in references.items():
         try:
@@ -108,10 +108,10 @@ def _ask_nodes(store: str, probe: str) -> dict[str, _NodeReport]:
     return reports
 
 
-def _report(store: str, probe: str) -> _NodeReport:
+def _report(store: str, test_file: str) -> _NodeReport:
     """Return what this node sees; runs on the node."""
     try:
-        content = open_files(store).read(probe).decode()
+        content = open_files(store).read(test_file).decode()
     except OSError:
         content = None
     # Ray's own processes on a node, and so its workers, have the mode that the node was started with.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Barrier", "CohortTrial", "GenerationScheduler", "TrialMonitor"]
 
 BOARD_WAIT_SECONDS = 30.0
-ANSWER_SECONDS = 60.0
+BOARD_ANSWER_SECONDS = 60.0
 PLACEMENT_SECONDS = 60.0
 
 
@@ -49,7 +49,7 @@ class CohortTrial(Trainable):
         self._board: Any = ray.get_actor(config["board"])
         self._pool: Any = ray.get_actor(config["pool"])
         registered: Any = self._board.register.remote(self._number)
-        self._incarnation: int = ray.get(registered, timeout=ANSWER_SECONDS)
+        self._incarnation: int = ray.get(registered, timeout=BOARD_ANSWER_SECONDS)
         self._running: dict[CohortId, Any] = {}
         self._finished: list[CohortId] = []
         self._request: Any = None
@@ -71,7 +71,7 @@ class CohortTrial(Trainable):
 
     def _ask_board(self) -> Any:
         finished, self._finished = tuple(self._finished), []
-        self._deadline = time.monotonic() + BOARD_WAIT_SECONDS + ANSWER_SECONDS
+        self._deadline = time.monotonic() + BOARD_WAIT_SECONDS + BOARD_ANSWER_SECONDS
         running = tuple(self._running)
         return self._board.next.remote(self._number, self._incarnation, finished, running, BOARD_WAIT_SECONDS)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pbt_disent.cli import main
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
-from pbt_disent.cli.watch_table import draw, headline
+from pbt_disent.cli.watch_table import headline, render
 from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
@@ -49,7 +49,7 @@ def text(run: RunFolder) -> str:
     console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     with console.file:
         folder = WatchedFolder(run)
-        console.print(draw(folder, folder.read()))
+        console.print(render(folder, folder.read()))
     return console.export_text()
 
 

@@ -98,8 +98,10 @@ def train(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None
 def assert_whole(folder: Path) -> list[dict[str, object]]:
     history = read(folder)
     assert len(history) == GENERATIONS
-    assert all(record.status == "ok" for manifest in history for record in manifest.played)
-    assert all(len(manifest.played) == SIZE == len(manifest.window.sources) for manifest in history if manifest.window)
+    assert all(record.status == "ok" for manifest in history for record in manifest.trained_records)
+    assert all(
+        len(manifest.trained_records) == SIZE == len(manifest.window.sources) for manifest in history if manifest.window
+    )
     restored = incidents_of(folder, "checkpoint_restored")
     assert restored
     assert all(row["equal"] for row in restored)

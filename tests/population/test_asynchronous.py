@@ -75,7 +75,10 @@ def turns(history: list[Manifest]) -> list[MemberRecord]:
     found = []
     for manifest in history:
         assert manifest.window is not None
-        found += [*manifest.window.overtaken, *(r for r in manifest.members if r.member not in manifest.window.waiting)]
+        found += [
+            *manifest.window.superseded,
+            *(r for r in manifest.members if r.member not in manifest.window.waiting),
+        ]
     return found
 
 

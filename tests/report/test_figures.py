@@ -118,7 +118,7 @@ def test_strips_are_rows_of_pictures_with_a_gap() -> None:
 
 def test_png_files_hold_the_pixels_enlarged(tmp_path: Path) -> None:
     sheet = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    (tmp_path / "a.png").write_bytes(png(sheet, scale=2))
+    (tmp_path / "a.png").write_bytes(png(sheet, zoom=2))
     read = np.asarray(Image.open(tmp_path / "a.png"))
     np.testing.assert_array_equal(read, sheet.repeat(2, axis=0).repeat(2, axis=1))
 

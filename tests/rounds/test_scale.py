@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pbt_disent.config import RoundsConfig
-from pbt_disent.rounds.scale import Ring, Scale, find_rings
+from pbt_disent.rounds.scale import Ring, SegmentEdges, find_rings
 from pbt_disent.rounds.segmentation import SEGMENTATIONS
 from pbt_disent.rounds.subset import choose_subset
 
@@ -66,7 +66,7 @@ def test_a_scale_assigns_the_segments_that_it_was_made_of(method: str) -> None:
     level = rng.integers(8, size=4000)
     codes = (level + 0.05 * rng.standard_normal(4000)).reshape(-1, 1)
     cut = SEGMENTATIONS[method]().segment(codes[:, 0], 0.05, several=True)
-    scale = Scale.of((0,), codes[:, 0], cut, 0.05, None)
+    scale = SegmentEdges.of((0,), codes[:, 0], cut, 0.05, None)
     segments, confidence = scale.assign(codes)
     inner = {item.low: item for item in cut}
     for number, low in enumerate(sorted(inner)):
@@ -77,14 +77,14 @@ def test_a_scale_assigns_the_segments_that_it_was_made_of(method: str) -> None:
     between, unsure = scale.assign(np.array([[3.5], [3.52]]))
     assert abs(unsure - 0.5).max() < 0.2
     assert len(set(between)) <= 2
-    assert Scale.from_json(scale.to_json()) == scale
+    assert SegmentEdges.from_json(scale.to_json()) == scale
 
 
 def test_a_ring_is_assigned_by_its_angle() -> None:
     turn = np.linspace(0, 2 * np.pi, 600, endpoint=False)
     codes = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     ring = Ring.of(codes, (0, 1))
-    scale = Scale((0, 1), (-np.inf, 2.0, 4.0, np.inf), 0.01, ring)
+    scale = SegmentEdges((0, 1), (-np.inf, 2.0, 4.0, np.inf), 0.01, ring)
     segments, _ = scale.assign(codes)
     assert sorted(np.unique(segments)) == [0, 1, 2]
-    assert Scale.from_json(scale.to_json()) == scale
+    assert SegmentEdges.from_json(scale.to_json()) == scale

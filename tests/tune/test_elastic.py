@@ -116,7 +116,7 @@ def test_the_pool_grows_with_a_node_that_joins_and_goes_on_without_one_that_leav
 
 
 def test_a_pool_that_falls_silent_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(module, "EXPERIMENT_ANSWER_SECONDS", 3.0)
     stopped: list[int] = []
 
     def freeze(pid: int) -> None:
