@@ -100,7 +100,7 @@ def hyperparameter(
     >>> class Options(ObjectiveOptions):
     ...     beta: Hyperparameter = hyperparameter(4, 1, 500, description="The weight of the KL divergence.")
     >>> Options().defaults
-    {'lr': 0.001, 'batch_size': 128, 'beta': 4}
+    {'lr': 0.001, 'batch_size': 128.0, 'beta': 4.0}
 
     Args:
         default: The value where a config gives none.

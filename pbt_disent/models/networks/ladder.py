@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from pbt_disent.errors import UserError
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.layers import ToImage
 
 __all__ = ["Ladder", "LadderDecoder", "LadderEncoder", "max_levels"]
 
@@ -115,7 +114,7 @@ class LadderDecoder(nn.Module):
             inputs.append(nn.Sequential(*dense, nn.Unflatten(1, (width, side, side))))
             ups.append(nn.Sequential(nn.ConvTranspose2d(width if deepest else 2 * width, width, 4, 2, 1), nn.ELU()))
         self.inputs, self.ups = nn.ModuleList(inputs), nn.ModuleList(ups)
-        self.last = ToImage(width, image_shape[0])
+        self.last = nn.ConvTranspose2d(width, image_shape[0], 4, 2, 1)
 
     def forward(self, z: Tensor, gates: Sequence[float]) -> Tensor:
         """Return the logits (B, C, H, W) of codes.

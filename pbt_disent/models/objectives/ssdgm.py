@@ -20,15 +20,44 @@ from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
 from pbt_disent.models.gaussian_vae import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.layers import ClassUnits
 from pbt_disent.models.noise import normal
 from pbt_disent.registry import Choice
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["SSDGM"]
+__all__ = ["SSDGM", "ClassUnits"]
 
 MAX_COMBINATIONS = 256
 """The largest number of combinations of classes that is enumerated for an image."""
+
+
+class ClassUnits(nn.Module):
+    """Codes (B, Z), of which the first are classes, to units (B, sum of sizes + free latents); it has no weights.
+
+    >>> ClassUnits([3, 2])(torch.tensor([[2.2, 0.0, 0.7]]))
+    tensor([[0.0000, 0.0000, 1.0000, 1.0000, 0.0000, 0.7000]])
+
+    Args:
+        sizes: The number of classes of each labelled latent.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Round the labelled latents to a class that exists, and leave the free ones as they are."""
+        labelled, free = codes[:, : len(self.sizes)], codes[:, len(self.sizes) :]
+        last = torch.tensor(self.sizes, device=codes.device, dtype=codes.dtype) - 1
+        return torch.cat([self.one_hot(torch.minimum(labelled.round().clamp_min(0), last).long()), free], 1)
+
+    def one_hot(self, classes: Tensor) -> Tensor:
+        """Return class ids (B, L) as units (B, sum of sizes).
+
+        Torch's own function would look at the ids, and so wait for a device.
+        """
+        ids = [torch.arange(size, device=classes.device) for size in self.sizes]
+        units = [classes[:, column, None] == column_ids for column, column_ids in enumerate(ids)]
+        return torch.cat(units, 1).to(torch.float32)
 
 
 @OBJECTIVES.register("ssdgm")
