@@ -40,7 +40,7 @@ class ToPixel(nn.Conv2d):
 
 
 class FromPixel(nn.ConvTranspose2d):
-    """Transposed convolution of a pixel as a matrix product: (B, channels, 1, 1) -> (B, out, side, side); see `ToPixel`.
+    """Transposed convolution of a pixel: (B, channels, 1, 1) -> (B, out, side, side), a matrix product; see `ToPixel`.
 
     Args:
         channels: The number of channels of the pixel.
