@@ -17,10 +17,8 @@ from benchmarks.baselines.vae import PlainVAE, pythae_models, pythae_step, train
 from pbt_disent.data import load
 from pbt_disent.models.build import build
 from pbt_disent.models.contract import Objective, ObjectiveOptions, load_options
-from pbt_disent.training.batches import batches
-from pbt_disent.training.group import Group, Replica
-from pbt_disent.training.replaying import replaying
-from pbt_disent.training.resident import ResidentImages
+from pbt_disent.training.gpu import DeviceImages, graphed_steps
+from pbt_disent.training.loop import Replica, ReplicaGroup, batches
 from pbt_disent.training.supervision import Supervision
 from pbt_disent.training.tasks import WorkerContext
 from pbt_disent.types import IntArray
@@ -113,7 +111,7 @@ class TrainingSteps:
         replicas = [
             Replica(model, model.optimizers(), noise) for model, noise in zip(models, self._noise(), strict=True)
         ]
-        group = Group(replicas, WorkerContext("", ""))
+        group = ReplicaGroup(replicas, WorkerContext("", ""))
         self._contexts.enter_context(group.training())
         supervision, steps, sums = Supervision(), 0, np.zeros(self.replicas)
         constant = (self.BETA - 1) * (self.LATENTS - 1) * math.log(self.IMAGES)
@@ -122,7 +120,7 @@ class TrainingSteps:
             nonlocal steps, sums
             group.step(supervision.batch(self._images, self._batch, "cpu", self._rng), steps)
             steps, before = steps + 1, sums
-            sums = steps * np.array([means["loss"] for means in group.means()])
+            sums = steps * np.array([means["loss"] for means in group.loss_means()])
             return [float(loss) + constant for loss in sums - before]
 
         return step
@@ -211,19 +209,19 @@ class GpuTrainingSteps(TrainingSteps):
         models = [self._build(replica).train() for replica in range(self.replicas)]
         replicas = [Replica(model, model.optimizers(), noise[index]) for index, model in enumerate(models)]
         context = WorkerContext("", "", device="cuda", stacked=stacked, bf16=bf16)
-        resident, order, done = ResidentImages.load(self._images, "cuda"), np.random.default_rng(0), 0
-        assert resident is not None
+        device_images, order, done = DeviceImages.load(self._images, "cuda"), np.random.default_rng(0), 0
+        assert device_images is not None
 
         def take_steps(steps: int) -> list[float]:
             nonlocal done
-            group = Group(replicas, context)
-            feed = resident.feed(Supervision(), self._order(steps, order), order)
-            with group.training(), replaying(group, feed, done, steps) as take_step:
+            group = ReplicaGroup(replicas, context)
+            device_batches = device_images.batches(Supervision(), self._order(steps, order), order)
+            with group.training(), graphed_steps(group, device_batches, done, steps) as take_step:
                 for step in range(steps):
                     take_step(step)
             done += steps
             torch.cuda.synchronize()
-            return [means["loss"] for means in group.means()]
+            return [means["loss"] for means in group.loss_means()]
 
         return take_steps
 

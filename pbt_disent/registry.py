@@ -48,7 +48,7 @@ KINDS = {
     "exploit": "pbt_disent.population.exploit:EXPLOITS",
     "explore": "pbt_disent.population.explore:EXPLORES",
     "segmentation": "pbt_disent.rounds.segmentation:SEGMENTATIONS",
-    "executor": "pbt_disent.population.launcher:LAUNCHERS",
+    "executor": "pbt_disent.population.executor:LAUNCHERS",
     "reader": "pbt_disent.data.readers:READERS",
     "world": "pbt_disent.data.worlds:WORLDS",
 }
@@ -173,8 +173,8 @@ class OptionError(ValueError):
 
     Args:
         location: The keys that lead to the option, from the model that was validated.
-        rule: What the value must be.
-        remedy: What to do instead.
+        rule: The rule that the value breaks.
+        remedy: The remedy.
         value: The value of the option. Without it the key itself is the mistake.
     """
 

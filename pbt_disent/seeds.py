@@ -49,7 +49,7 @@ def indexed_uniform(indices: npt.NDArray[np.int64], name: str, seed: int) -> npt
 
     Args:
         indices: The indices, not negative, an array of any shape.
-        name: What the numbers are for. Different names give independent numbers.
+        name: The purpose of the numbers. Different names give independent numbers.
         seed: The seed. Different seeds give independent numbers.
 
     Example:

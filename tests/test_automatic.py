@@ -149,9 +149,9 @@ def test_held_out_images_carry_the_scores(pictures: Path, finished: tuple[RunFol
     assert 0 <= scores["udr"] <= 1
     assert 0 <= scores["leaf_mig"] <= 1
     assert model is not None
-    seen = data.load(str(pictures), size=32).images(held)
-    restored = model.decode(model.encode(seen))
-    assert scores["error"] == pytest.approx(float(np.mean((restored - seen / 255) ** 2)), rel=1e-5)
+    pixels = data.load(str(pictures), size=32).images(held)
+    restored = model.decode(model.encode(pixels))
+    assert scores["error"] == pytest.approx(float(np.mean((restored - pixels / 255) ** 2)), rel=1e-5)
     assert set(scores["intervals"]) == {"udr", "leaf_mig", "error"}
     for key in ("udr", "error"):
         low, high = scores["intervals"][key]
@@ -166,18 +166,18 @@ def test_summary_and_report_say_on_what_they_score(
     held = outcome.scores["held_out"]
     page = write_report(folder.path)
     print_summary(folder, outcome, {**outcome.scores, "true_factors": None}, page)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     final = outcome.scores["final"]
     low, high = final["interval"]
     assert low <= final["score"] <= high
     assert low < high
     bar = f"{final['score']:.3f} [{low:.3f} to {high:.3f}, over images]"
-    assert f"Final model: leaf-MIG {bar} on the images that it was chosen by\n" in said
-    assert "(no interval: 3 models a member are needed to tell how much they differ, here are 2)\n" in said
-    assert f"on {held['num_images']} images that were never trained on: UDR of the first round's best member" in said
+    assert f"Final model: leaf-MIG {bar} on the images that it was chosen by\n" in output
+    assert "(no interval: 3 models a member are needed to tell how much they differ, here are 2)\n" in output
+    assert f"on {held['num_images']} images that were never trained on: UDR of the first round's best member" in output
     low, high = held["intervals"]["error"]
-    assert f"squared error a pixel {held['error']:.3f} [{low:.3f} to {high:.3f}]" in said
-    assert f"leaf-MIG {held['leaf_mig']:.3f}" in said
+    assert f"squared error a pixel {held['error']:.3f} [{low:.3f} to {high:.3f}]" in output
+    assert f"leaf-MIG {held['leaf_mig']:.3f}" in output
     shown = " ".join(page.read_text(encoding="utf-8").split())
     assert f"<dt>Never trained on</dt><dd>{held['num_images']} images</dd>" in shown
     for name, key in (("leaf-MIG", "leaf_mig"), ("squared error a pixel", "error")):
@@ -195,8 +195,8 @@ def test_every_generation_names_the_images_that_it_was_trained_on(
     rows = [json.loads(line) for line in (folder.path / "lineage.jsonl").read_text().splitlines()]
     named = {row["round"]: row["data"] for row in rows if row["event"] == "finished"}
     assert {"0", "final"} <= set(named)
-    for path, told in named.items():
-        assert (told["name"], told["fingerprint"]) == ("pictures", fingerprint)
+    for path, identity in named.items():
+        assert (identity["name"], identity["fingerprint"]) == ("pictures", fingerprint)
         (subset,) = {task.subset for task in Noting.tasks if task.key.round == path}
-        assert told["subset"] == subset
-        assert told["num_images"] == len(BlobStore(folder.blobs).get_array(subset))
+        assert identity["subset"] == subset
+        assert identity["num_images"] == len(BlobStore(folder.blobs).get_array(subset))

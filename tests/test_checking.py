@@ -42,7 +42,7 @@ def test_labels_to_rank_by_that_the_data_do_not_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "images", "latents", "least"),
+    ("method", "images", "latents", "minimum"),
     [
         ("rpu-vae", 19, 4, 20),
         ("rpu-vae", 20, 4, 20),
@@ -52,12 +52,12 @@ def test_labels_to_rank_by_that_the_data_do_not_have(tmp_path: Path) -> None:
         ("pbt-u-vae", 10, 4, 10),
     ],
 )
-def test_fewer_images_than_rank_models(tmp_path: Path, method: str, images: int, latents: int, least: int) -> None:
+def test_fewer_images_than_rank_models(tmp_path: Path, method: str, images: int, latents: int, minimum: int) -> None:
     np.savez(tmp_path / "few.npz", images=np.zeros((images, 32, 32), dtype=np.uint8))
     name, size = f"data.name={tmp_path / 'few.npz'}", f"objective.latents={latents}"
     config = load_config(None, [*TINY, "data.options={}", name, size, f"method={method}"])
-    if images >= least:
+    if images >= minimum:
         api.check(config)
         return
-    with pytest.raises(UserError, match=f"has {images} images to train on, where at least {least} are"):
+    with pytest.raises(UserError, match=f"has {images} images to train on, where at least {minimum} are"):
         api.check(config)

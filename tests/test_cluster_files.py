@@ -219,13 +219,13 @@ def test_the_slurm_script_starts_ray_with_a_token_and_the_supervisor(tmp_path: P
     script = CLUSTER / "slurm.sh"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
     subprocess.run(["bash", str(script), "my.yaml", "my-run"], env=stand_ins, cwd=tmp_path, check=True)
-    told = (tmp_path / "told").read_text().splitlines()
-    assert told[0] == "symmetric-run"
-    check_options(ray_command("symmetric-run"), [word for word in told[1:] if not word.startswith(START_OPTIONS)])
-    check_options(ray_command("start"), [word for word in told[1:] if word.startswith(START_OPTIONS)])
-    assert told[told.index("--address") + 1] == "10.1.2.3:23456"
-    assert told[told.index("--min-nodes") + 1] == "2"
-    behind = told[told.index("--") + 1 :]
+    words = (tmp_path / "told").read_text().splitlines()
+    assert words[0] == "symmetric-run"
+    check_options(ray_command("symmetric-run"), [word for word in words[1:] if not word.startswith(START_OPTIONS)])
+    check_options(ray_command("start"), [word for word in words[1:] if word.startswith(START_OPTIONS)])
+    assert words[words.index("--address") + 1] == "10.1.2.3:23456"
+    assert words[words.index("--min-nodes") + 1] == "2"
+    behind = words[words.index("--") + 1 :]
     assert behind[:2] == ["env", "RAY_ADDRESS=10.1.2.3:23456"]
     options, extra = build_supervisor().parse_known_args(behind[5:])
     assert (options.name, options.runs, options.config) == ("my-run", f"{tmp_path}/runs", tmp_path / "my.yaml")
@@ -235,7 +235,7 @@ def test_the_slurm_script_starts_ray_with_a_token_and_the_supervisor(tmp_path: P
     token = tmp_path / ".ray" / "auth_token"
     assert len(token.read_text().strip()) == 64
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert token.read_text().strip() not in "\n".join(told)
+    assert token.read_text().strip() not in "\n".join(words)
     kept = token.read_text()
     subprocess.run(["bash", str(script), "my.yaml", "my-run"], env=stand_ins, cwd=tmp_path, check=True)
     assert token.read_text() == kept
@@ -263,9 +263,9 @@ IMAGES = sorted(DOCKER.glob("*.Dockerfile"))
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
 def test_images_are_pinned_slim_and_not_roots(path: Path) -> None:
-    found = instructions(path)
-    values = dict(value.split("=", 1) for word, value in found if word == "ARG")
-    for word, value in found:
+    lines = instructions(path)
+    values = dict(value.split("=", 1) for word, value in lines if word == "ARG")
+    for word, value in lines:
         assert word in {"ARG", "FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
         if word == "FROM":
             image = re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], value.split(" ")[0])
@@ -278,12 +278,12 @@ def test_images_are_pinned_slim_and_not_roots(path: Path) -> None:
             assert "apt-get install" not in value or ("--no-install-recommends" in value and "rm -rf" in value)
             assert "pip install" not in value or "-c " in value
             assert "curl" not in value
-    words = [word for word, _ in found]
-    (user,) = [value for word, value in found if word == "USER"]
+    words = [word for word, _ in lines]
+    (user,) = [value for word, value in lines if word == "USER"]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "a number, which Kubernetes can see not to be root's"
     last = len(words) - words[::-1].index("FROM") - 1
     assert {"USER", "HEALTHCHECK", "CMD"} <= set(words[last:])
-    assert not any(re.search(r"(?i)(password|secret|token)=(?!token\b)\S", value) for _, value in found)
+    assert not any(re.search(r"(?i)(password|secret|token)=(?!token\b)\S", value) for _, value in lines)
 
 
 IGNORED = {
@@ -310,9 +310,9 @@ def test_hadolint_finds_nothing(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
 def test_the_commands_of_the_images_run(name: str) -> None:
-    found = dict(instructions(DOCKER / f"{name}.Dockerfile"))
-    health = json.loads(found["HEALTHCHECK"].split("CMD ")[1])
-    for command in (health, json.loads(found["CMD"])):
+    lines = dict(instructions(DOCKER / f"{name}.Dockerfile"))
+    health = json.loads(lines["HEALTHCHECK"].split("CMD ")[1])
+    for command in (health, json.loads(lines["CMD"])):
         assert command[0] == "pbt-disent"
         done = subprocess.run(
             [sys.executable, "-m", "pbt_disent", *command[1:]], capture_output=True, text=True, check=True

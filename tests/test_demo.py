@@ -29,15 +29,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
-    place = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(
         [sys.executable, "-m", "pbt_disent", "run", "demo", "--set", "seed=1"],
-        cwd=place, env=environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return RunFolder(place / "runs" / "demo-1"), done.stdout
+    return RunFolder(folder / "runs" / "demo-1"), done.stdout
 
 
 def events(run: RunFolder, kind: str) -> list[Json]:
@@ -96,13 +96,15 @@ def test_mlflow_holds_rounds_members_generations_and_artifacts(demo: tuple[RunFo
     client = MlflowClient(tracking_uri=f"sqlite:///{run.path}/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name LIKE 'pbt-disent/%'")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    parents = [one for one in runs if "mlflow.parentRunId" not in one.data.tags]
+    parents = [mlflow_run for mlflow_run in runs if "mlflow.parentRunId" not in mlflow_run.data.tags]
     assert len(parents) == 3
-    children = [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+    children = [mlflow_run for mlflow_run in runs if "mlflow.parentRunId" in mlflow_run.data.tags]
     assert len(children) == 2 * config.population.size + config.final.size
-    assert {one.info.status for one in runs} == {"FINISHED"}
+    assert {mlflow_run.info.status for mlflow_run in runs} == {"FINISHED"}
     for child in children:
-        parent = next(one for one in parents if one.info.run_id == child.data.tags["mlflow.parentRunId"])
+        parent = next(
+            mlflow_run for mlflow_run in parents if mlflow_run.info.run_id == child.data.tags["mlflow.parentRunId"]
+        )
         history = client.get_metric_history(child.info.run_id, "fitness/score")
         steps = [point.step for point in history]
         assert steps == list(range(len(steps)))
@@ -110,7 +112,7 @@ def test_mlflow_holds_rounds_members_generations_and_artifacts(demo: tuple[RunFo
         leaf = parent.data.tags["round"] == "0/leaf1/1"
         generations = config.final.generations if final else config.rounds.leaf_max_generations
         assert len(steps) == (generations if final or leaf else config.population.max_generations)
-    last = next(one for one in parents if one.data.tags["round"] == "final")
+    last = next(mlflow_run for mlflow_run in parents if mlflow_run.data.tags["round"] == "final")
     artifacts = {entry.path for entry in client.list_artifacts(last.info.run_id)}
     assert {"report.html", "labels"} <= artifacts
     (kept,) = client.search_logged_models([experiment.experiment_id])
@@ -127,7 +129,7 @@ def test_the_ui_shows_the_population(demo: tuple[RunFolder, str], browser: webdr
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert server.stdout is not None
-        url = next(found.group() for line in server.stdout if (found := re.search(r"http://127\.0\.0\.1:\S+", line)))
+        url = next(match.group() for line in server.stdout if (match := re.search(r"http://127\.0\.0\.1:\S+", line)))
         browser.set_window_size(1500, 1000)
         browser.get(url)
         wait = WebDriverWait(browser, 90)

@@ -122,7 +122,7 @@ def test_labels_reach_a_config_that_ranks_by_them(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("convert", "words"),
     [
         (lambda x: x[:1], "minimum of 2"),
         (lambda x: x[:, :, :20, :25], "objective.network=mlp"),
@@ -130,9 +130,9 @@ def test_labels_reach_a_config_that_ranks_by_them(images: np.ndarray) -> None:
         (lambda x: x[:, [0, 0, 0, 0]], "colour|channels"),
     ],
 )
-def test_what_holds_no_images_is_refused(images: np.ndarray, given: Callable[..., np.ndarray], words: str) -> None:
+def test_what_holds_no_images_is_refused(images: np.ndarray, convert: Callable[..., np.ndarray], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        RPUVAE("pbt-u-vae", settings=TINY).fit(given(images))
+        RPUVAE("pbt-u-vae", settings=TINY).fit(convert(images))
 
 
 def test_images_of_another_shape_are_refused_afterwards(fitted: RPUVAE, images: np.ndarray) -> None:
@@ -153,6 +153,6 @@ def test_images_of_another_shape_are_refused_afterwards(fitted: RPUVAE, images: 
     ],
 )
 def test_wrong_settings_are_one_line(images: np.ndarray, arguments: dict[str, Any], words: str) -> None:
-    given = images.reshape(96, -1) if "image_shape" in arguments else images
+    inputs = images.reshape(96, -1) if "image_shape" in arguments else images
     with pytest.raises(UserError, match=words):
-        RPUVAE(**{"settings": TINY, **arguments}).fit(given)
+        RPUVAE(**{"settings": TINY, **arguments}).fit(inputs)

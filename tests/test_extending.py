@@ -39,7 +39,7 @@ from pbt_disent.population.executor import InProcessExecutor, Stopped
 from pbt_disent.population.exploit import EXPLOITS, Exploit
 from pbt_disent.population.explore import EXPLORES, Explore
 from pbt_disent.population.fitness import FITNESS, Fitness, MemberScore
-from pbt_disent.population.launcher import LAUNCHERS, Launcher
+from pbt_disent.population.executor import LAUNCHERS, Launcher
 from pbt_disent.rounds.segmentation import SEGMENTATIONS, Segmentation
 from pbt_disent.training.schedules import SCHEDULES, Schedule
 

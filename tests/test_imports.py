@@ -40,17 +40,17 @@ def imports(path: Path) -> list[tuple[str, bool]]:
     """Return every module that a file imports, and whether that happens inside a function."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inner = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
-    found = []
+    modules = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(name.name, id(node) in inner) for name in node.names]
+            modules += [(name.name, id(node) in inner) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             whole = (
                 [f"{node.module}.{name.name}" for name in node.names] if node.module == "pbt_disent" else [node.module]
             )
-            found += [(str(name), id(node) in inner) for name in whole]
-    return found
+            modules += [(str(name), id(node) in inner) for name in whole]
+    return modules
 
 
 def part(path: Path) -> str:
@@ -63,18 +63,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_from_layers_below(path: Path) -> None:
-    own = part(path)
+    importer = part(path)
     for name, _ in imports(path):
         top, _, rest = name.partition(".")
         if top in HOMES:
-            assert own == HOMES[top], f"{path} imports {name}: only {HOMES[top]}/ may"
+            assert importer == HOMES[top], f"{path} imports {name}: only {HOMES[top]}/ may"
         assert top not in OUTSIDE, f"{path} imports {name}, which is not installed with the package"
         if top != "pbt_disent" or rest == "__version__":
             continue
         other = rest.split(".")[0]
-        if other != own and own and own not in BOTTOM:
-            assert layer(other) < layer(own), f"{path} imports {name}, which is not below {own}"
-        if own in BOTTOM:
+        if other != importer and importer and importer not in BOTTOM:
+            assert layer(other) < layer(importer), f"{path} imports {name}, which is not below {importer}"
+        if importer in BOTTOM:
             assert other in BOTTOM or other == "", f"{path}: the bottom row imports only itself"
 
 

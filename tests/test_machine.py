@@ -12,14 +12,14 @@ from pbt_disent.machine import usable_cpus, usable_memory, visible_gpus
 
 
 @pytest.mark.parametrize(
-    ("chosen", "count"),
+    ("devices", "count"),
     [(None, 2), ("", 0), ("-1", 0), ("0", 1), ("1,0", 2), ("0,-1,1", 1), ("0,7", 1), ("GPU-ab, MIG-cd", 2), (" 1 ", 1)],
 )
-def test_cuda_visible_devices_is_obeyed(monkeypatch: pytest.MonkeyPatch, chosen: str | None, count: int) -> None:
+def test_cuda_visible_devices_is_obeyed(monkeypatch: pytest.MonkeyPatch, devices: str | None, count: int) -> None:
     monkeypatch.setattr("pbt_disent.machine._installed_gpus", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if chosen is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    if devices is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
     assert visible_gpus() == count
 
 

@@ -25,16 +25,16 @@ def run(root: Path, *overrides: str) -> tuple[api.PreparedRun, api.RunOutcome, l
     folder = create_run(load_config(None, [*TINY, *overrides]), "tiny", root, None)
     prepared = api.prepare(folder)
     outcome = api.execute(prepared, Watch(), api.InProcess())
-    return prepared, outcome, [Manifest.from_bytes(one) for _, one in sorted(manifests(folder.path).items())]
+    return prepared, outcome, [Manifest.from_bytes(content) for _, content in sorted(manifests(folder.path).items())]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mig", "dci"])
 def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = ["supervision.share=0.5", f"population.fitness={metric}"]
-    prepared, outcome, history = run(tmp_path, "method=pbt-vae", "population.oversize=2", *told)
-    assert [len(one.members) for one in history] == [6, 3]
-    assert all(len(record.checkpoints) == 1 for one in history for record in one.members)
+    overrides = ["supervision.share=0.5", f"population.fitness={metric}"]
+    prepared, outcome, history = run(tmp_path, "method=pbt-vae", "population.oversize=2", *overrides)
+    assert [len(manifest.members) for manifest in history] == [6, 3]
+    assert all(len(record.checkpoints) == 1 for manifest in history for record in manifest.members)
     assert outcome.model is not None
     assert outcome.result.image_passes == (6 + 3) * 256 == run_cost(prepared.config).image_passes
     assert prepared.ranking is not None
@@ -46,14 +46,14 @@ def test_pbt_vae_ranks_single_models_by_labels(tmp_path: Path, metric: str, caps
     assert "ranks by" in prepared.supervision_summary
     first = outcome.scores["first"]
     print_summary(prepared.folder, outcome, {**outcome.scores, "true_factors": None}, tmp_path / "report.html")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     if metric == "mig":
         low, high = first["interval"]
         assert low <= first["score"] <= high
-        assert f"best MIG {first['score']:.3f} [{low:.3f} to {high:.3f}, over images]\n" in said
+        assert f"best MIG {first['score']:.3f} [{low:.3f} to {high:.3f}, over images]\n" in output
     else:
         assert first["interval"] is None, "DCI takes 60 points, and half of the labelled ones are 32"
-        assert "(no interval: too few labelled images to score halves of them)\n" in said
+        assert "(no interval: too few labelled images to score halves of them)\n" in output
 
 
 def test_too_few_labels_to_rank_by(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Pat
     _, _, selected = run(tmp_path / "pbt", "method=pbt-u-vae")
     _, _, drawn = run(tmp_path / "random", "method=random-search")
     prepared, _, fixed = run(tmp_path / "fixed", "method=fixed")
-    values = [[record.hyperparameters for record in one.members] for one in drawn]
+    values = [[record.hyperparameters for record in manifest.members] for manifest in drawn]
     assert values[0] == values[1] == [record.hyperparameters for record in selected[0].members]
     assert all(record.operation == "continue" for record in drawn[1].members)
     assert [record.score for record in drawn[0].members] == [record.score for record in selected[0].members]
@@ -80,12 +80,14 @@ def test_random_search_keeps_its_first_draw_and_fixed_its_defaults(tmp_path: Pat
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_every_objective_makes_a_population(tmp_path: Path, name: str) -> None:
     """By the same override as on the command line; its members train, are scored, replaced and trained on."""
-    own = {"provlae": ["objective.levels=2"], "factorvae": ["objective.discriminator_width=32"]}
-    small = [f"objective={name}", "objective.network.width=4", *own.get(name, [])]
+    overrides = {"provlae": ["objective.levels=2"], "factorvae": ["objective.discriminator_width=32"]}
+    small = [f"objective={name}", "objective.network.width=4", *overrides.get(name, [])]
     _, outcome, history = run(tmp_path, "method=pbt-u-vae", *small)
     assert len(history) == 2
-    assert {record.objective for one in history for record in one.members} == {name}
-    assert all(record.status == "ok" and record.score is not None for one in history for record in one.members)
+    assert {record.objective for manifest in history for record in manifest.members} == {name}
+    assert all(
+        record.status == "ok" and record.score is not None for manifest in history for record in manifest.members
+    )
     assert any(record.parent is not None for record in history[-1].members)
     assert outcome.model is not None
     assert outcome.model.name == name

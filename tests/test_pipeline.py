@@ -66,7 +66,7 @@ def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
     overrides = [f"objective={json.dumps(MIXED)}", "method=pbt-u-vae", "population.size=3"]
     folder = create_run(load_config(None, [*TINY, *overrides]), "mixed", tmp_path, None)
     prepared = api.prepare(folder)
-    assert [kind.name for kind in prepared.kinds] == ["betatcvae", "provlae", "dipvae2"]
+    assert list(prepared.objectives_by_label) == ["betatcvae", "provlae", "dipvae2"]
     outcome = api.execute(prepared, Watch(), api.InProcess())
     history = [json.loads(content) for content in manifests(folder.path).values()]
     assert [member["objective"] for member in history[0]["members"]] == ["betatcvae", "provlae", "dipvae2"]
@@ -81,7 +81,7 @@ def test_a_mixed_population_runs_to_its_end(tmp_path: Path) -> None:
 def test_kinds_of_one_objective_are_numbered(tmp_path: Path) -> None:
     twice = [{"name": "provlae", "latents": 6, "levels": levels} for levels in (2, 3)]
     folder = create_run(load_config(None, [*TINY, f"objective={json.dumps(twice)}"]), "twice", tmp_path, None)
-    assert [kind.name for kind in api.prepare(folder).kinds] == ["provlae-1", "provlae-2"]
+    assert list(api.prepare(folder).objectives_by_label) == ["provlae-1", "provlae-2"]
 
 
 def outcome_leaf_images(folder: RunFolder) -> int:
@@ -102,10 +102,10 @@ def test_no_true_factor_reaches_training_scoring_segmentation_or_choice(
     assert_equal_runs(folder, finished[0])
 
 
-def assert_equal_runs(one: RunFolder, other: RunFolder) -> None:
-    assert manifests(one.path) == manifests(other.path)
+def assert_equal_runs(first: RunFolder, second: RunFolder) -> None:
+    assert manifests(first.path) == manifests(second.path)
     for name in ("lineage.jsonl", "rounds.jsonl", "labels/labels.parquet", "model/model.safetensors", "scores.json"):
-        assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("at", [("0", 0, "scored"), ("0", 1, "committed"), ("final", 0, "committed")])
@@ -141,7 +141,7 @@ def test_extending_a_finished_run_equals_a_longer_one(tmp_path: Path, finished: 
     [
         ("seed=6", "seed=6: may not change"),
         ("data.options.size=16", "data.options.size=16: may not change"),
-        ("objective.name=vae", "objective.name=vae: may not change"),
+        ("objective=vae", "objective.name=vae: may not change"),
         ("population.size=8", "population.size=8: may not change"),
         ("final.generations=1", "final.generations=1: may only grow beyond 2"),
     ],
@@ -168,7 +168,6 @@ def test_resources_may_change(finished: tuple[RunFolder, api.Outcome]) -> None:
     ],
 )
 def test_bad_input_is_refused_before_training(tmp_path: Path, override: str, words: str) -> None:
-    folder = create_run(load_config(None, [*TINY, override]), "tiny", tmp_path, None)
     with pytest.raises(UserError) as caught:
-        api.prepare(folder)
+        api.prepare(create_run(load_config(None, [*TINY, override]), "tiny", tmp_path, None))
     assert words in str(caught.value)

@@ -65,13 +65,13 @@ def test_none_is_allowed_where_it_is_said() -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_registry_is_found_and_knows_its_kind(kind: str) -> None:
-    found = components(kind)
-    assert found.kind == kind
-    assert list(found) == sorted(found)
-    assert list(found)
-    for name in found:
-        assert name in found
-        options = registry.options_class(found[name])
+    registry_of_kind = components(kind)
+    assert registry_of_kind.kind == kind
+    assert list(registry_of_kind) == sorted(registry_of_kind)
+    assert list(registry_of_kind)
+    for name in registry_of_kind:
+        assert name in registry_of_kind
+        options = registry.options_class(registry_of_kind[name])
         if options is not None:
             assert options.name == name
             assert all(field.description for field in options.model_fields.values()), name
@@ -85,10 +85,10 @@ def test_what_is_unknown_has_a_nearest() -> None:
 
 
 def test_a_name_is_taken_once() -> None:
-    own: Registry[type[Exploit]] = Registry("exploit")
-    own.register("one")(type("One", (Exploit,), {}))
+    registry_of_one: Registry[type[Exploit]] = Registry("exploit")
+    registry_of_one.register("one")(type("One", (Exploit,), {}))
     with pytest.raises(KeyError, match="exploit 'one' is registered twice"):
-        own.register("one")(type("Two", (Exploit,), {}))
+        registry_of_one.register("one")(type("Two", (Exploit,), {}))
 
 
 @pytest.mark.parametrize("kind", ["exploit", "explore", "fitness", "network", "likelihood", "schedule", "segmentation"])

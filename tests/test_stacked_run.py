@@ -28,9 +28,9 @@ TINY = [
 def test_a_stacked_task_is_a_whole_member(tmp_path: Path, stacked: bool) -> None:
     book, blobs, lease = journal(tmp_path)
     executor = FakeExecutor(blobs)
-    chosen = replace(spec(size=4, generations=1), together=stacked)
-    assert chosen.identity == spec(size=4, generations=1).identity
-    run_population(chosen, executor, book, Watch())
+    round_spec = replace(spec(size=4, generations=1), together=stacked)
+    assert round_spec.identity == spec(size=4, generations=1).identity
+    run_population(round_spec, executor, book, Watch())
     lease.release()
     groups = [(0, 1)] if stacked else [(0,), (1,)]
     assert [(task.key.member, task.key.replicas) for task in executor.tasks] == [

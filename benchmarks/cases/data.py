@@ -103,8 +103,7 @@ def prepare_batches(setup: Setup) -> Comparison:
 
     from benchmarks.training_steps import build_beta_tcvae
     from pbt_disent.data import load, materialise
-    from pbt_disent.training.batches import batches
-    from pbt_disent.training.loop import step_once
+    from pbt_disent.training.loop import batches, step_once
     from pbt_disent.training.supervision import Supervision
 
     size, batch = setup.pick(64, 64, 32), setup.pick(256, 256, 16)
@@ -147,7 +146,7 @@ def prepare_batches(setup: Setup) -> Comparison:
 def prepare_images(setup: Setup) -> Scaling:
     """Serve shuffled batches of 256 from ever larger sets: a batch should take as long, and no memory be added."""
     from pbt_disent.data import load, materialise
-    from pbt_disent.training.batches import batches
+    from pbt_disent.training.loop import batches
     from pbt_disent.training.supervision import Supervision
 
     size = setup.pick(64, 64, 16)
@@ -253,7 +252,7 @@ def _pass_over_mapped(folder: Path) -> _Pass:
     import torch
 
     from pbt_disent.data.storage import StoredImages
-    from pbt_disent.training.batches import batches
+    from pbt_disent.training.loop import batches
     from pbt_disent.training.supervision import Supervision
 
     torch.set_num_threads(1)

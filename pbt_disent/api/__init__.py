@@ -13,7 +13,7 @@
 
 from pbt_disent.api.executing import RunOutcome, execute
 from pbt_disent.api.preparing import PreparedRun, check, extend, objective_labels, open_data, prepare
-from pbt_disent.population.launcher import InProcess
+from pbt_disent.population.executor import InProcess
 
 __all__ = [
     "InProcess",

@@ -15,9 +15,8 @@ from pbt_disent.files import storage_failure, write_atomically
 from pbt_disent.models import LatentModel
 from pbt_disent.models.latent_model import saved_latent_names
 from pbt_disent.population.events import Event, GenerationCommitted, Observer, Observers
-from pbt_disent.population.executor import Executor
+from pbt_disent.population.executor import Executor, Launcher
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.launcher import Launcher
 from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
 from pbt_disent.rounds.method import RunResult, run_method, with_intact_models
@@ -70,7 +69,7 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
         stack.enter_context(folder.published(changed))
         observer = Observers([observer, _CommitSignal(changed)])
         journal = RoundJournal(folder.path, blobs, lease, folder.documents(lease.epoch))
-        journal.sweep([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
+        journal.collect_garbage([digest for digest in (*prepared.supervision.digests, prepared.ranking) if digest])
 
         def main(executor: Executor) -> RunResult:
             incidents = AppendOnlyLog(folder.path / "incidents.jsonl")

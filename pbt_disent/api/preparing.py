@@ -113,7 +113,7 @@ class PreparedRun:
 
     @property
     def together(self) -> bool:
-        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.replaying`)."""
+        """Whether a task is all replicas of a member: stacked, or side by side on a GPU (`training.gpu`)."""
         return self.stacked or self.device != "cpu"
 
     @property
@@ -254,7 +254,7 @@ def extend(folder: RunFolder, overrides: list[str]) -> Config:
         return before
     after = load_config(folder.path / "config.yaml", overrides)
     old, new = _flat(before.dump()), _flat(after.dump())
-    for key in sorted(old.keys() | new.keys()):
+    for key in [*sorted(new), *sorted(old.keys() - new.keys())]:
         if old.get(key) == new.get(key) or key.startswith(CHANGEABLE):
             continue
         option = f"--set {key}={new.get(key)}"

@@ -17,8 +17,7 @@ from rich.table import Table
 from pbt_disent.metrics import Interval, interval_ends
 from pbt_disent.population.events import Event, GenerationCommitted, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, member_interval, score_text
 from pbt_disent.tune.supervisor import PROGRESS_RECORDS
 from pbt_disent.types import Json
 from pbt_disent.units import duration

@@ -90,7 +90,7 @@ def replay(
 def _score(rows: list[Json], schedule: WinnersSchedule, source: Config) -> str:
     """Return the winner's score with its interval, by the models of all members of its generation."""
     from pbt_disent.metrics import interval_over_replicas
-    from pbt_disent.population.uncertainty import score_text
+    from pbt_disent.population.manifest import score_text
 
     models = {
         row["member"]: row.get("replica_scores", [])

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from pbt_disent.config import Config
 from pbt_disent.files import read_json_lines
-from pbt_disent.population.clock import Spent, read_clock, spent
+from pbt_disent.population.clock import RunUsage, read_clock, run_usage
 from pbt_disent.population.fitness import Fitness, load_fitness
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.rounds.budget import run_cost
@@ -37,7 +37,7 @@ class Snapshot:
         ended: The reason for which a round ended, by path.
         num_images: The number of images that a round trains on, by path.
         fitness: What a round ranks its members by, by path.
-        spent: The time and the image passes so far.
+        usage: The time and the image passes so far.
         seconds_left: The time that the run will take at most; None where it is unknown.
     """
 
@@ -46,13 +46,13 @@ class Snapshot:
     ended: dict[str, str]
     num_images: dict[str, int]
     fitness: dict[str, Fitness]
-    spent: Spent
+    usage: RunUsage
     seconds_left: float | None
 
     @property
     def current(self) -> list[str]:
         """The paths of the rounds that are under way, or of the one that began last."""
-        under_way = [path for path in self.rounds if path in self.spent.under_way]
+        under_way = [path for path in self.rounds if path in self.usage.current]
         return under_way or list(self.rounds)[-1:]
 
 
@@ -89,7 +89,7 @@ class WatchedFolder:
             if self._identities.get(path) != row.get("identity"):  # the round was begun anew, on other inputs
                 self._manifests[path], self._identities[path] = [], str(row.get("identity"))
             self._read_manifests(path)
-        usage = spent(read_clock(self.run.path))
+        usage = run_usage(read_clock(self.run.path))
         finished = {row["path"]: row for row in rows if row.get("event") == "finished"}
         return Snapshot(
             state=state,
@@ -101,7 +101,7 @@ class WatchedFolder:
             },
             num_images={path: int(row.get("num_images", 0)) for path, row in started.items()},
             fitness={path: load_fitness(row.get("fitness", {})) for path, row in started.items()},
-            spent=usage,
+            usage=usage,
             seconds_left=self._seconds_left(usage),
         )
 
@@ -134,9 +134,10 @@ class WatchedFolder:
             return "starting"
         return "stopped"
 
-    def _seconds_left(self, usage: Spent) -> float | None:
-        paid = sum(part.image_passes for part in usage.rounds.values()) + usage.paid + usage.lost_image_passes
-        if not paid or not usage.within:
+    def _seconds_left(self, usage: RunUsage) -> float | None:
+        current = usage.current_image_passes
+        paid = sum(part.image_passes for part in usage.rounds.values()) + current + usage.lost_image_passes
+        if not paid or not usage.active_seconds:
             return None
-        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + usage.paid
-        return max(run_cost(self.config).image_passes - done, 0) * usage.within / paid
+        done = sum(manifests[-1].image_passes for manifests in self._manifests.values() if manifests) + current
+        return max(run_cost(self.config).image_passes - done, 0) * usage.active_seconds / paid

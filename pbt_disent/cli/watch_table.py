@@ -11,8 +11,7 @@ from rich.text import Text
 from pbt_disent.cli.snapshot import Snapshot, WatchedFolder
 from pbt_disent.metrics import Interval
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval, score_text
 from pbt_disent.units import duration
 
 __all__ = ["draw", "headline"]
@@ -42,8 +41,8 @@ def headline(folder: WatchedFolder, snapshot: Snapshot) -> str:
     """Return one line: the run, its state, how long it took and may take."""
     data = (folder.run.description().get("data") or {}).get("name", folder.config.data.name)
     parts = [f"{folder.run.name}: {snapshot.state}", f"{folder.config.method} on {data}"]
-    if snapshot.spent.seconds >= 1:
-        parts.append(f"{duration(snapshot.spent.seconds)} so far")
+    if snapshot.usage.seconds >= 1:
+        parts.append(f"{duration(snapshot.usage.seconds)} so far")
     if snapshot.state == "running" and snapshot.seconds_left is not None:
         parts.append(f"about {duration(snapshot.seconds_left)} left at most")
     if snapshot.state == "stopped":
@@ -88,7 +87,7 @@ def _sparkline(manifests: list[Manifest]) -> str:
 def _round_state(folder: WatchedFolder, snapshot: Snapshot, path: str, manifests: list[Manifest]) -> str:
     if snapshot.state != "running" or path not in snapshot.current or len(manifests) >= folder.max_generations(path):
         return "not finished" if snapshot.state in {"stopped", "finished"} else ""
-    paid = snapshot.spent.under_way.get(path, 0)
+    paid = snapshot.usage.current.get(path, 0)
     if not manifests:
         return f"{paid:,} passes" if paid else "training"
     expected = sum(record.image_passes for record in manifests[-1].members)

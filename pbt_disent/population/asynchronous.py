@@ -20,7 +20,7 @@ from pbt_disent.population.executor import Executor
 from pbt_disent.population.explore import Observation
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, Source, Window
-from pbt_disent.population.plan import decide_records, first_plan, record_of, score_task, tasks_of
+from pbt_disent.population.plan import decide_records, first_plan, make_record, make_score_task, make_tasks
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
 
@@ -37,10 +37,10 @@ def windows(
     """Yield the manifest of one window after another, with the blobs that are of no more use behind it.
 
     Args:
-        spec: of the round.
-        history: the windows on record; it grows by each that is yielded.
-        executor: trains and scores, in as many threads as there are members.
-        observer: who watches.
+        spec: The round.
+        history: The windows on record; it grows by each that is yielded.
+        executor: The executor, which is called in as many threads as there are members.
+        observer: The observer of the run.
     """
     with contextlib.closing(_Members(spec, history, executor, observer)) as members:
         while True:
@@ -48,7 +48,7 @@ def windows(
 
 
 class _Members:
-    """Where every member stands; used by one thread, which hands the training to others."""
+    """The state of every member; used by one thread, which leaves the training to others."""
 
     def __init__(self, spec: RoundSpec, history: Sequence[Manifest], executor: Executor, observer: Observer) -> None:
         self._spec, self._executor, self._observer = spec, executor, observer
@@ -63,30 +63,30 @@ class _Members:
         self._running: dict[Future[Turn], int] = {}
 
     def close(self) -> None:
-        """Let go of what still trains; its results are not wanted."""
+        """Drop what still trains; its results are not needed."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def window(self, history: Sequence[Manifest]) -> tuple[Manifest, frozenset[str]]:
-        """Play as many turns as there are members, and return how these stand."""
+        """Play as many turns as there are members; return the manifest and the blobs that are of no more use."""
         spec, generation = self._spec, len(history)
-        left = spec.population.size * max(spec.population.max_generations - generation, 1)
+        turns_left = spec.population.size * max(spec.population.max_generations - generation, 1)
         for member in self._plan:
             if member not in self._running.values():
                 self._start(member)
         ended: list[tuple[MemberRecord, Source]] = []
-        spent: set[str] = set()
+        obsolete: set[str] = set()
         while len(ended) < spec.population.size:
             assert self._running, "turns are left and nobody plays"
             done, _ = wait(self._running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in list(done)[: spec.population.size - len(ended)]:
                 member = self._running.pop(future)
                 source = Source(turn=self._turns[member], origins=self._plan[member].origins)
-                spent.update(digest for digest in source.origins if digest)
+                obsolete.update(digest for digest in source.origins if digest)
                 record = self._judge(member, future.result())
                 ended.append((record, source))
-                spent.update(record.codes)
-                left -= 1
-                if generation and len(self._running) < left:
+                obsolete.update(record.codes)
+                turns_left -= 1
+                if generation and len(self._running) < turns_left:
                     self._start(member)
         if not generation:
             self._plan = {member: self._next(member, self._records[member]) for member in self._plan}
@@ -95,15 +95,15 @@ class _Members:
         for name in ("trained", "scored", "decided"):
             self._observer.notify(Phase(spec.path, generation, name))
         manifest, window = self._manifest(generation, ended)
-        spent |= {digest for record in window.overtaken for digest in record.checkpoints}
-        return manifest, frozenset(spent)
+        obsolete |= {digest for record in window.overtaken for digest in record.checkpoints}
+        return manifest, frozenset(obsolete)
 
     def _start(self, member: int) -> None:
-        tasks = tasks_of(self._spec, self._turns[member], [self._plan[member]])
+        tasks = make_tasks(self._spec, self._turns[member], [self._plan[member]])
 
         def turn() -> Turn:
             outcomes = self._executor.train(tasks, lambda outcome: None)
-            task = score_task(self._spec, tasks[0].key.generation, {member: outcomes})
+            task = make_score_task(self._spec, tasks[0].key.generation, {member: outcomes})
             return outcomes, None if task is None else self._executor.score(task)[0]
 
         self._running[self._threads.submit(turn)] = member
@@ -113,7 +113,7 @@ class _Members:
         outcomes, score = turn
         for outcome in outcomes:
             self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.image_passes))
-        record = record_of(self._plan[member], outcomes, score)
+        record = make_record(self._plan[member], outcomes, score)
         self._observe(record)
         self._records[member] = record
         self._turns[member] += 1
@@ -139,10 +139,10 @@ class _Members:
         )
 
     def _observe(self, record: MemberRecord) -> None:
-        before = None if record.parent is None else self._records.get(record.parent)
-        if before is not None and before.score is not None and record.score is not None:
+        parent = None if record.parent is None else self._records.get(record.parent)
+        if parent is not None and parent.score is not None and record.score is not None:
             values = record.hyperparameters
-            observation = Observation(self._turns[record.member], values, before.score, record.score)
+            observation = Observation(self._turns[record.member], values, parent.score, record.score)
             self._observations.setdefault(record.objective, []).append(observation)
 
     def _manifest(self, generation: int, ended: Sequence[tuple[MemberRecord, Source]]) -> tuple[Manifest, Window]:

@@ -65,9 +65,9 @@ class TimeVarying(Kernel):  # type: ignore[misc]  # scikit-learn has no annotati
 
     def __call__(self, X: FloatArray, Y: FloatArray | None = None, eval_gradient: bool = False) -> Any:  # noqa: N803
         """Return the covariances (N, M), with their gradient by the logarithms of the three parameters if asked."""
-        others = X if Y is None else Y
-        apart = np.abs(X[:, None, 0] - others[None, :, 0])
-        distance = ((X[:, None, 1:] - others[None, :, 1:]) ** 2).sum(axis=-1)
+        second = X if Y is None else Y
+        apart = np.abs(X[:, None, 0] - second[None, :, 0])
+        distance = ((X[:, None, 1:] - second[None, :, 1:]) ** 2).sum(axis=-1)
         covariance = self.variance * np.exp(-distance / (2 * self.length**2)) * (1 - self.epsilon) ** (apart / 2)
         if not eval_gradient:
             return covariance
@@ -109,17 +109,35 @@ class Bandit:
         self._bound = float(np.sqrt(BOUND_OFFSET + max(0.0, np.log(BOUND_GROWTH * len(observations)))))
 
     def row(self, generation: int, score: float | None, values: Hyperparameters) -> FloatArray:
-        """Return a member as a row of X; without a score it has the median of the observed ones."""
+        """Return a member as a row of X.
+
+        Args:
+            generation: The generation in which it trains.
+            score: The score that it starts from; None stands for the median of the observed ones.
+            values: Its hyperparameters.
+        """
         point = np.array([self._space[name].to_unit(values[name]) for name in sorted(self._space)])
         return self.join(generation, self._median if score is None else score, point)
 
     def join(self, generation: int, score: float, point: FloatArray) -> FloatArray:
-        """Return a point of the unit cube with what cannot be chosen in front of it: generation and score."""
+        """Return a point of the unit cube with what cannot be chosen in front of it: generation and score.
+
+        Args:
+            generation: The generation in which a member with these values trains.
+            score: The score that it starts from.
+            point: The searched values, on the unit scale, (D,).
+        """
         relative = (min(max(score, self._low), self._low + self._range) - self._low) / self._range
         return np.concatenate([[float(generation), relative], point])
 
     def best(self, generation: int, child: Offspring, pending: Sequence[FloatArray]) -> FloatArray:
-        """Return the point (D,) with the highest bound, where pending rows count as observed."""
+        """Return the point, (D,), with the highest upper confidence bound.
+
+        Args:
+            generation: The generation in which the copy trains.
+            child: The copy.
+            pending: The rows of members that train in the same generation, which count as observed.
+        """
         certain = GaussianProcessRegressor(self._process.kernel_, optimizer=None)
         rows = np.vstack([self._rows, *pending])
         certain.fit(rows, np.zeros(len(rows)))

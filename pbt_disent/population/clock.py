@@ -10,7 +10,7 @@ The rows of ``clock.jsonl`` are events with a time, in seconds since 1970:
     closed                                                       the process has let the run go
 
 `image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other
-rounds run beside it. Nothing depends on this file but what people are told of time and waste.
+rounds run beside it. Nothing depends on this file but the reports of time and waste.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pbt_disent.population.events import (
 )
 from pbt_disent.types import Json
 
-__all__ = ["CLOCK", "Clock", "RoundTime", "Spent", "read_clock", "spent"]
+__all__ = ["CLOCK", "Clock", "RoundTime", "RunUsage", "read_clock", "run_usage"]
 
 CLOCK = "clock.jsonl"
 _BEAT_SECONDS = 5.0
@@ -44,14 +44,14 @@ class Clock:
     """Writes the clock of a run: an observer, and a context manager around the process that executes it.
 
     Args:
-        folder: of the run.
-        now: tells the time.
+        folder: The folder of the run.
+        now: Returns the time, in seconds since 1970.
     """
 
     def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._path = folder / CLOCK
         self._now = now
-        self._under_way: dict[str, _UnderWay] = {}
+        self._current: dict[str, _GenerationTimes] = {}
 
     def __enter__(self) -> Self:
         """Note that a process has taken the run up."""
@@ -68,28 +68,32 @@ class Clock:
         """Take note of an event."""
         if isinstance(event, RoundStarted):
             self._write("began", path=event.path)
-            self._next(event.path)
+            self._start_generation(event.path)
         elif isinstance(event, TaskDone):
-            one = self._under_way[event.path]
-            one.paid += event.image_passes
-            if self._now() - one.beat >= _BEAT_SECONDS:
-                one.beat = self._now()
-                self._write("beat", path=event.path, generation=event.generation, image_passes=one.paid)
+            times = self._current[event.path]
+            times.image_passes += event.image_passes
+            if self._now() - times.last_beat >= _BEAT_SECONDS:
+                times.last_beat = self._now()
+                self._write("beat", path=event.path, generation=event.generation, image_passes=times.image_passes)
         elif isinstance(event, Phase) and event.name == "trained":
-            self._under_way[event.path].trained = self._now()
+            self._current[event.path].trained = self._now()
         elif isinstance(event, GenerationCommitted) and not event.replayed:
-            now, manifest, one = self._now(), event.manifest, self._under_way[event.manifest.round]
-            took = {"training": round(one.trained - one.start, 3), "all": round(now - one.start, 3)}
+            now, manifest, times = self._now(), event.manifest, self._current[event.manifest.round]
             self._write(
-                "generation", path=manifest.round, generation=manifest.generation, image_passes=one.paid, **took
+                "generation",
+                path=manifest.round,
+                generation=manifest.generation,
+                image_passes=times.image_passes,
+                training=round(times.trained - times.start, 3),
+                all=round(now - times.start, 3),
             )
-            self._next(manifest.round)
+            self._start_generation(manifest.round)
         elif isinstance(event, RoundFinished):
             self._write("ended", path=event.path)
 
-    def _next(self, path: str) -> None:
+    def _start_generation(self, path: str) -> None:
         now = self._now()
-        self._under_way[path] = _UnderWay(now, now, now)
+        self._current[path] = _GenerationTimes(now, now, now)
 
     def _write(self, event: str, **details: object) -> None:
         line = json.dumps({"event": event, "time": round(self._now(), 3), **details}, sort_keys=True)
@@ -98,18 +102,24 @@ class Clock:
 
 
 @dataclass
-class _UnderWay:
-    """The generation of a round that is under way: when it began, was trained, was last told of, and what it paid."""
+class _GenerationTimes:
+    """When the current generation of a round began, was trained, and was last written about, and what it paid."""
 
     start: float
     trained: float
-    beat: float
-    paid: int = 0
+    last_beat: float
+    image_passes: int = 0
 
 
 @dataclass
 class RoundTime:
-    """Seconds of a round's committed generations, those of them in training, and the image passes paid in them."""
+    """The time and the image passes of a round's committed generations.
+
+    Args:
+        seconds: The seconds that they took.
+        training: The seconds of these in training.
+        image_passes: The image passes paid in them.
+    """
 
     seconds: float = 0.0
     training: float = 0.0
@@ -117,80 +127,94 @@ class RoundTime:
 
 
 @dataclass
-class Spent:
-    """What a run has taken so far.
+class RunUsage:
+    """The time and the image passes that a run has taken so far.
 
     Args:
-        seconds: in which a process was at work on it, as far as known.
-        processes: how many were, one after the other.
-        rounds: the committed generations of each round, by path.
-        within: seconds in which at least one round was under way, however many were.
-        beside: seconds by which the rounds together took longer than that, as they ran side by side.
-        lost_seconds: in generations that a stop or a crash kept from being committed, added up over rounds.
-        lost_image_passes: image passes in those, as far as they were noted.
-        under_way: image passes in the generation that is under way, for each round that is.
-        opened: when the process that is at work took the run up; none if none does.
+        seconds: The seconds in which a process was at work on it, as far as known.
+        processes: The number of processes that were, one after the other.
+        rounds: The committed generations of each round, by path.
+        active_seconds: The seconds in which one or more rounds were under way.
+        overlap_seconds: The seconds by which the rounds together took longer than that, as they ran side by side.
+        lost_seconds: The seconds in generations that a stop or a crash kept from being committed, added up over rounds.
+        lost_image_passes: The image passes in those, as far as they were noted.
+        current: The image passes in the generation that is under way, for each round that is.
+        opened: The time at which the process that is at work took the run up, or None if none is.
     """
 
     seconds: float = 0.0
     processes: int = 0
     rounds: dict[str, RoundTime] = field(default_factory=dict)
-    within: float = 0.0
-    beside: float = 0.0
+    active_seconds: float = 0.0
+    overlap_seconds: float = 0.0
     lost_seconds: float = 0.0
     lost_image_passes: int = 0
-    under_way: dict[str, int] = field(default_factory=dict)
+    current: dict[str, int] = field(default_factory=dict)
     opened: float | None = None
 
     @property
-    def paid(self) -> int:
-        """Image passes in all generations that are under way."""
-        return sum(self.under_way.values())
+    def current_image_passes(self) -> int:
+        """The image passes in all generations that are under way."""
+        return sum(self.current.values())
 
 
 def read_clock(folder: Path) -> list[Json]:
-    """Return the whole rows of a run's clock, which may be growing; none if it has none."""
+    """Return the whole rows of a run's clock, which may be growing; an empty list if it has none."""
     return [row for row in read_json_lines(folder / CLOCK) if "event" in row]
 
 
-def spent(rows: Iterable[Json]) -> Spent:
-    """Add up a run's clock."""
-    total = Spent()
-    since: dict[str, float] = {}
+def run_usage(rows: Iterable[Json]) -> RunUsage:
+    """Add up a run's clock.
+
+    >>> rows = [
+    ...     {"event": "opened", "time": 0},
+    ...     {"event": "began", "time": 1, "path": "0"},
+    ...     {"event": "generation", "time": 9, "path": "0", "image_passes": 500, "training": 7, "all": 8},
+    ...     {"event": "closed", "time": 10},
+    ... ]
+    >>> usage = run_usage(rows)
+    >>> usage.seconds, usage.rounds["0"].image_passes
+    (10.0, 500)
+
+    Args:
+        rows: The rows of the clock, as from `read_clock`.
+    """
+    usage = RunUsage()
+    starts: dict[str, float] = {}
     last = 0.0
 
-    def lose() -> None:
-        total.lost_seconds += sum(last - begun for begun in since.values())
-        total.lost_image_passes += total.paid
-        since.clear()
-        total.under_way.clear()
+    def lose_current_generations() -> None:
+        usage.lost_seconds += sum(last - start for start in starts.values())
+        usage.lost_image_passes += usage.current_image_passes
+        starts.clear()
+        usage.current.clear()
 
     for row in rows:
         event, now, path = row["event"], float(row["time"]), str(row.get("path"))
         if event == "opened":
-            lose()
-            total.processes += 1
-            total.opened = now
-        elif total.opened is not None:
-            passed = max(now - last, 0.0)
-            total.seconds += passed
-            total.within += passed if since else 0.0
-            total.beside += passed * max(len(since) - 1, 0)
+            lose_current_generations()
+            usage.processes += 1
+            usage.opened = now
+        elif usage.opened is not None:
+            elapsed = max(now - last, 0.0)
+            usage.seconds += elapsed
+            usage.active_seconds += elapsed if starts else 0.0
+            usage.overlap_seconds += elapsed * max(len(starts) - 1, 0)
         last = now
         if event == "began":
-            since[path], total.under_way[path] = now, 0
+            starts[path], usage.current[path] = now, 0
         elif event == "beat":
-            total.under_way[path] = int(row["image_passes"])
+            usage.current[path] = int(row["image_passes"])
         elif event == "generation":
-            one = total.rounds.setdefault(path, RoundTime())
-            one.seconds += row["all"]
-            one.training += row["training"]
-            one.image_passes += int(row["image_passes"])
-            since[path], total.under_way[path] = now, 0
+            time_of_round = usage.rounds.setdefault(path, RoundTime())
+            time_of_round.seconds += row["all"]
+            time_of_round.training += row["training"]
+            time_of_round.image_passes += int(row["image_passes"])
+            starts[path], usage.current[path] = now, 0
         elif event == "ended":
-            since.pop(path, None)
-            total.under_way.pop(path, None)
+            starts.pop(path, None)
+            usage.current.pop(path, None)
         elif event == "closed":
-            lose()
-            total.opened = None
-    return total
+            lose_current_generations()
+            usage.opened = None
+    return usage

@@ -16,7 +16,7 @@ from pbt_disent.population.events import GenerationCommitted, Observer, Phase, R
 from pbt_disent.population.executor import Executor
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.plan import first_plan, next_plan, record_of, score_task, tasks_of
+from pbt_disent.population.plan import first_plan, make_record, make_score_task, make_tasks, next_plan
 from pbt_disent.population.rule import StopReason, stop_reason
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.training.tasks import TrainOutcome
@@ -30,7 +30,18 @@ _WHOLE_GENERATIONS = 3
 
 @dataclass(frozen=True)
 class Best:
-    """The best replica of the best member of the best generation; `replicas` are the checkpoints of all of them."""
+    """The best replica of the best member of the best generation of a round.
+
+    Args:
+        generation: The generation in which the member had its score.
+        member: The index of the member.
+        replica: The index of the replica among those of the member.
+        score: The score of the member.
+        checkpoint: The digest of the replica's checkpoint.
+        information: The information of each latent in nats, (Z,).
+        hyperparameters: The values with which the member trained in that generation.
+        replicas: The digests of the checkpoints of all replicas of the member.
+    """
 
     generation: int
     member: int
@@ -64,9 +75,15 @@ class PopulationResult:
 def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, observer: Observer) -> PopulationResult:
     """Run a round to its end, from wherever its journal stands.
 
+    Args:
+        spec: The round.
+        executor: The executor that trains and scores.
+        journal: The journal of the run.
+        observer: The observer of the run.
+
     Raises:
-        Stopped: the executor was asked to stop; the journal can be continued.
-        PbtDisentError: every member failed with an error of the training code.
+        Stopped: The executor was asked to stop; the journal can be continued.
+        PbtDisentError: Every member failed with an error of the training code.
     """
     history = journal.enter(spec)
     population = spec.population
@@ -82,17 +99,17 @@ def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, o
             len(history),
         )
     )
-    for place, manifest in enumerate(history):
+    for index, manifest in enumerate(history):
         observer.notify(GenerationCommitted(manifest, replayed=True))
-        _outline_old(spec, history, place)
+        _outline_old(spec, history, index)
     if population.mode == "synchronous" or spec.schedule:
         generations = _generations(spec, history, executor, observer)
     else:
         generations = windows(spec, history, executor, observer)
     with contextlib.closing(generations):
         while (reason := stop_reason(_best_scores(history), population)) is None:
-            manifest, spent = next(generations)
-            journal.commit(manifest, history, spent)
+            manifest, obsolete = next(generations)
+            journal.commit(manifest, history, obsolete)
             history.append(manifest)
             _outline_old(spec, history, len(history) - 1)
             observer.notify(Phase(spec.path, manifest.generation, "committed"))
@@ -145,16 +162,16 @@ def _advance(spec: RoundSpec, history: Sequence[Manifest], executor: Executor, o
     generation = len(history)
     plan = history[-1].next if history else first_plan(spec)
     outcomes: dict[int, list[TrainOutcome]] = {assignment.member: [] for assignment in plan}
-    tasks = tasks_of(spec, generation, plan)
+    tasks = make_tasks(spec, generation, plan)
     for outcome in executor.train(
         tasks, lambda done: observer.notify(TaskDone(spec.path, generation, done.image_passes))
     ):
         outcomes[outcome.key.member].append(outcome)
     observer.notify(Phase(spec.path, generation, "trained"))
-    task = score_task(spec, generation, outcomes)
+    task = make_score_task(spec, generation, outcomes)
     scores = {} if task is None else {score.member: score for score in executor.score(task)}
     observer.notify(Phase(spec.path, generation, "scored"))
-    records = tuple(record_of(a, outcomes[a.member], scores.get(a.member)) for a in plan)
+    records = tuple(make_record(a, outcomes[a.member], scores.get(a.member)) for a in plan)
     if all(record.status == "failed" for record in records):
         raise PbtDisentError(f"every member of round {spec.path} failed; the first one: {records[0].error}")
     following = next_plan(spec, history, records)

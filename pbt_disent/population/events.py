@@ -1,6 +1,6 @@
-"""What happens in a run, for whoever watches: the live table, MLflow, and tests that crash a run on purpose.
+"""The events of a run, for its observers: the live table, the clock, MLflow, and tests that crash a run on purpose.
 
-An observer is told after the fact and cannot change anything; it must return at once.
+An observer is notified after the fact and cannot change anything; it must return at once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,13 @@ class RoundStarted:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """A training task of the current generation has ended, and this number of image passes was paid."""
+    """A training task of the current generation has ended.
+
+    Args:
+        path: The path of the round.
+        generation: The number of the generation, from 0.
+        image_passes: The image passes that the task paid.
+    """
 
     path: str
     generation: int
@@ -61,7 +67,13 @@ class TaskDone:
 
 @dataclass(frozen=True)
 class Phase:
-    """The engine has passed a point within a generation."""
+    """The engine has passed a point within a generation.
+
+    Args:
+        path: The path of the round.
+        generation: The number of the generation, from 0.
+        name: The point that was passed.
+    """
 
     path: str
     generation: int
@@ -70,7 +82,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class GenerationCommitted:
-    """A generation's manifest is on disk; `replayed` if it was there before this process started."""
+    """A generation's manifest is on disk.
+
+    Args:
+        manifest: The manifest.
+        replayed: Whether it was there before this process started.
+    """
 
     manifest: Manifest
     replayed: bool
@@ -78,7 +95,12 @@ class GenerationCommitted:
 
 @dataclass(frozen=True)
 class RoundFinished:
-    """A round has ended."""
+    """A round has ended.
+
+    Args:
+        path: The path of the round.
+        reason: The reason, as from `pbt_disent.population.rule.stop_reason`.
+    """
 
     path: str
     reason: str
@@ -88,7 +110,7 @@ Event = RoundStarted | TaskDone | Phase | GenerationCommitted | RoundFinished
 
 
 class Observer(Protocol):
-    """Whoever watches a run."""
+    """What is notified of the events of a run."""
 
     def notify(self, event: Event) -> None:
         """Take note of an event."""
@@ -96,14 +118,18 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Several observers as one. Rounds that run side by side notify it in turn."""
+    """Several observers as one, which rounds that run side by side may notify from several threads.
+
+    Args:
+        observers: The observers, in the order in which they are notified.
+    """
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = list(observers)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def notify(self, event: Event) -> None:
         """Pass the event to each, in order."""
-        with self._turn:
+        with self._lock:
             for observer in self._observers:
                 observer.notify(event)

@@ -1,25 +1,33 @@
-"""Who trains and scores for the engine: the protocol, its messages, and the executor inside this process."""
+"""What trains and scores for the engine: the protocol, its messages, the executor in this process, and launchers.
+
+A launcher is what a config names under `resources.executor`: it brings up workers, and gives the engine their executor.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from pbt_disent.config import ResourcesConfig
 from pbt_disent.errors import PbtDisentError
 from pbt_disent.population.fitness import Fitness, MemberCodes, MemberScore
+from pbt_disent.registry import Component, Registry
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, TrainTask, WorkerContext
 
 __all__ = [
+    "LAUNCHERS",
     "Executor",
+    "InProcess",
     "InProcessExecutor",
     "LabelLevel",
+    "Launcher",
     "ProbeLabels",
     "ScoreTask",
     "Stopped",
@@ -27,6 +35,10 @@ __all__ = [
     "run_score_task",
     "run_train_task",
 ]
+
+LAUNCHERS: Registry[type[Launcher]] = Registry("executor", "pbt_disent.population.executor", "pbt_disent.tune.launcher")
+
+T = TypeVar("T")
 
 OnDone = Callable[[TrainOutcome], None]
 
@@ -97,15 +109,15 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many tasks run at a time."""
+        """The number of tasks that run at a time."""
         ...
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
         """Run tasks of one generation and return their outcomes in the order of the tasks.
 
         Args:
-            tasks: longest first is up to the executor.
-            on_done: called in the calling thread as outcomes arrive, for progress only.
+            tasks: The tasks, which the executor may start in any order.
+            on_done: Called in the calling thread with each outcome as it arrives, for progress only.
 
         Raises:
             Stopped: `stop` was called.
@@ -136,10 +148,15 @@ class Executor(Protocol):
 def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
     """Run one task; an exception of the training code becomes an outcome with status ``failed``.
 
+    Args:
+        trainer: The trainer of this process.
+        task: The task.
+
     Raises:
-        OSError: the storage does not work, which says nothing about the member.
-        MemoryError: neither does a want of memory, here or (torch.OutOfMemoryError) on the GPU.
-        torch.AcceleratorError: the GPU's context is broken, and this process is of no use any more.
+        OSError: The storage does not work, which says nothing about the member.
+        MemoryError: There is too little memory, here or (torch.OutOfMemoryError) on the GPU, which says nothing of it
+            either.
+        torch.AcceleratorError: The GPU's context is broken, and this process is of no use any more.
     """
     try:
         return trainer.train(task)
@@ -153,7 +170,12 @@ def run_train_task(trainer: Trainer, task: TrainTask) -> TrainOutcome:
 
 
 def run_score_task(task: ScoreTask, blobs: BlobStore) -> list[MemberScore]:
-    """Score a generation from the blobs that its members left."""
+    """Score a generation from the blobs that its members left.
+
+    Args:
+        task: The task.
+        blobs: The blobs of the run.
+    """
     members = [
         MemberCodes(
             member.member,
@@ -173,7 +195,7 @@ class InProcessExecutor:
     """Runs every task in this process, one after another: for tests, and for machines without Ray.
 
     Args:
-        context: what the trainer needs.
+        context: The context of the run.
     """
 
     workers = 1
@@ -182,14 +204,14 @@ class InProcessExecutor:
         self._trainer = Trainer(context)
         self._blobs = BlobStore(context.store)
         self._stopped = False
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
         """See `Executor.train`."""
         outcomes = []
         for task in tasks:
             self._check()
-            with self._turn:
+            with self._lock:
                 outcomes.append(self._attempt(task))
             on_done(outcomes[-1])
         return outcomes
@@ -203,13 +225,13 @@ class InProcessExecutor:
     def score(self, task: ScoreTask) -> list[MemberScore]:
         """See `Executor.score`."""
         self._check()
-        with self._turn:
+        with self._lock:
             return run_score_task(task, self._blobs)
 
     def encode(self, task: EncodeTask) -> EncodeOutcome:
         """See `Executor.encode`."""
         self._check()
-        with self._turn:
+        with self._lock:
             return self._trainer.encode(task)
 
     def stop(self) -> None:
@@ -219,3 +241,42 @@ class InProcessExecutor:
     def _check(self) -> None:
         if self._stopped:
             raise Stopped("the run was asked to stop")
+
+
+class Launcher(Component):
+    """Base of all executors that a config can name."""
+
+    def launch(
+        self,
+        main: Callable[[Executor], T],
+        context: WorkerContext,
+        resources: ResourcesConfig,
+        run_name: str,
+        max_population: int,
+    ) -> T:
+        """Bring up workers, call `main` with their executor, take them down, and return what `main` returned.
+
+        Args:
+            main: The engine.
+            context: What the workers need to know.
+            resources: The section of the config.
+            run_name: The name of the run.
+            max_population: The number of members of the largest population.
+        """
+        raise NotImplementedError
+
+
+@LAUNCHERS.register("in-process")
+class InProcess(Launcher):
+    """Run everything in this process, one task after another, without Ray."""
+
+    def launch(
+        self,
+        main: Callable[[Executor], T],
+        context: WorkerContext,
+        resources: ResourcesConfig,
+        run_name: str,
+        max_population: int,
+    ) -> T:
+        """See `Launcher.launch`."""
+        return main(InProcessExecutor(context))

@@ -1,7 +1,8 @@
-"""The winner's schedule: which hyperparameters the weights of a round's best member were trained with, step by step.
+"""The lineage of a run: a log of what became of every member, and the winner's schedule that is read from it.
 
-Read from the lineage alone. What population-based training finds is as much this schedule as the model (Jaderberg et
-al. 2017, arXiv 1711.09846): it can be followed again, by a single model, at a fraction of the cost.
+The schedule is the hyperparameters with which the weights of a round's best member were trained, step by step. It is as
+much what population-based training finds as the model (Jaderberg et al. 2017, arXiv 1711.09846): it can be followed
+again, by a single model, at a fraction of the cost.
 """
 
 from __future__ import annotations
@@ -10,9 +11,68 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pbt_disent.errors import UserError, nearest
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
 from pbt_disent.types import Hyperparameters, Json
 
-__all__ = ["WinnersSchedule", "winners_schedule"]
+__all__ = ["WinnersSchedule", "lineage_events", "winners_schedule"]
+
+
+def lineage_events(manifest: Manifest) -> list[Json]:
+    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished.
+
+    A member that goes on in another's place, where a first generation is thinned out, is `moved`. In asynchronous
+    training a copy is replaced and mutated in the window in which its turn has ended.
+
+    Args:
+        manifest: The manifest of the generation or window.
+    """
+    generation = {"round": manifest.round, "generation": manifest.generation}
+    rows: list[Json] = []
+    window = manifest.window
+    for record in manifest.played:
+        member = {**generation, "member": record.member}
+        if window is not None:
+            rows.extend(_replacement(member, record))
+        if record.operation in {"start", "restart"}:
+            rows.append(
+                {**member, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters}
+            )
+        if record.status == "ok":
+            rows.append(
+                {
+                    **member,
+                    "event": "trained",
+                    "image_passes": record.image_passes,
+                    "checkpoints": list(record.checkpoints),
+                }
+            )
+        else:
+            rows.append({**member, "event": "failed", "status": record.status, "error": record.error})
+        rows.append({**member, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
+    for assignment in manifest.next if window is None else ():
+        rows.extend(_replacement({**generation, "member": assignment.member}, assignment))
+    data = None if manifest.data is None else manifest.data.model_dump()
+    rows.append(
+        {
+            **generation,
+            "event": "finished",
+            "image_passes": manifest.image_passes,
+            "identity": manifest.identity,
+            "data": data,
+        }
+    )
+    return rows
+
+
+def _replacement(member: Json, plan: Assignment | MemberRecord) -> list[Json]:
+    if plan.operation == "continue":
+        return [] if plan.parent == plan.member else [{**member, "event": "moved", "from": plan.parent}]
+    if plan.operation == "start":
+        return []
+    return [
+        {**member, "event": "replaced", "by": plan.parent, "operation": plan.operation},
+        {**member, "event": "mutated", "hyperparameters": plan.hyperparameters},
+    ]
 
 
 @dataclass(frozen=True)
@@ -74,6 +134,18 @@ def winners_schedule(rows: Iterable[Json], path: str | None = None) -> WinnersSc
 
     Where rounds were trained again because an earlier one had changed, the last time counts. In asynchronous training a
     copy is taken for one of its parent's latest state, which it may have missed by a turn.
+
+    >>> row = {"round": "0", "generation": 0, "member": 0}
+    >>> schedule = winners_schedule(
+    ...     [
+    ...         {**row, "event": "born", "objective": "betatcvae", "hyperparameters": {"beta": 4.0}},
+    ...         {**row, "event": "trained"},
+    ...         {**row, "event": "scored", "score": 0.5},
+    ...         {**row, "event": "finished"},
+    ...     ]
+    ... )
+    >>> schedule.score, schedule.steps
+    (0.5, ({'beta': 4.0},))
 
     Args:
         rows: The rows of a lineage log, in order.

@@ -10,11 +10,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pbt_disent.metrics import Interval, interval_over_replicas
+from pbt_disent.population.fitness import Fitness
 from pbt_disent.population.rule import Operation
 from pbt_disent.training.tasks import Status
-from pbt_disent.types import Hyperparameters, Json
+from pbt_disent.types import Hyperparameters
 
-__all__ = ["FORMAT", "Assignment", "DataIdentity", "Manifest", "MemberRecord", "Source", "lineage_events"]
+__all__ = [
+    "FORMAT",
+    "Assignment",
+    "DataIdentity",
+    "Manifest",
+    "MemberRecord",
+    "Source",
+    "member_interval",
+    "score_text",
+]
 
 FORMAT: Literal[2] = 2
 
@@ -29,9 +40,9 @@ class DataIdentity(Record):
     """Which images a round trains on.
 
     Args:
-        name: of the whole set.
-        fingerprint: of its content.
-        subset: digest of the indices that the round trains on; none for all images.
+        name: The name of the whole set.
+        fingerprint: The digest of its content.
+        subset: The digest of the indices that the round trains on, or None for all images.
         num_images: The number of images that the round trains on.
     """
 
@@ -45,11 +56,11 @@ class Assignment(Record):
     """What a member trains in a generation.
 
     Args:
-        member: index of the member.
-        operation: how it came to this assignment.
-        parent: the member that it continues; none for a fresh start.
-        origins: checkpoint digest of each replica; none for a fresh start.
-        hyperparameters: all values, fixed and searched.
+        member: The index of the member.
+        operation: The operation of the rule that led to this assignment.
+        parent: The member whose checkpoints it continues, or None for a fresh start.
+        origins: The digest of the checkpoint of each replica, or None for a fresh start.
+        hyperparameters: All values, fixed and searched.
         objective: The label of the objective that it trains, one of the population's.
     """
 
@@ -62,7 +73,24 @@ class Assignment(Record):
 
 
 class MemberRecord(Record):
-    """What a member was and did in a generation; information is nats per latent, (replicas, Z)."""
+    """What a member was and did in a generation.
+
+    Args:
+        member: The index of the member.
+        operation: The operation of the rule that led to what it trained.
+        parent: The member whose checkpoints it continued, or None for a fresh start.
+        hyperparameters: All values, fixed and searched.
+        status: The worst status of its replicas.
+        score: The fitness, higher is better, or None if it did not train without error.
+        replica_scores: The fitness of each replica; empty without a score, as are the fields up to `losses`.
+        checkpoints: The digest of the checkpoint of each replica.
+        codes: The digests of its float32 probe codes, each (some replicas, N, Z), together all replicas in order.
+        information: The information of each latent in nats, (replicas, Z).
+        losses: The mean of each loss term over the generation, by replica.
+        image_passes: The image passes paid, over all replicas.
+        error: One line on what went wrong, or None.
+        objective: The label of the objective that it trained, one of the population's.
+    """
 
     member: int
     operation: Operation
@@ -81,7 +109,12 @@ class MemberRecord(Record):
 
 
 class Source(Record):
-    """Which turn of its member one was, from 0, and the checkpoint digest of each replica that it started from."""
+    """The start of a member's turn in asynchronous training.
+
+    Args:
+        turn: The number of the turn among those of its member, from 0.
+        origins: The digest of the checkpoint that each replica started from, or None for a fresh start.
+    """
 
     turn: int
     origins: tuple[str | None, ...]
@@ -91,10 +124,11 @@ class Window(Record):
     """What asynchronous training adds to a generation, which is then as many turns as there are members.
 
     Args:
-        turns: how many each member has had in the round.
-        waiting: members that had none in this window; their records are those of an earlier one, without its images.
-        overtaken: records of turns that were followed by another one of the same member within the window.
-        sources: what the turns in `Manifest.played` began with, so that a checkpoint which is lost can be made again.
+        turns: The number of turns that each member has had in the round.
+        waiting: The members that had none in this window; their records are those of an earlier one, without its
+            image passes.
+        overtaken: The records of turns that were followed by another one of the same member within the window.
+        sources: The start of each turn in `Manifest.played`, so that a checkpoint which is lost can be made again.
     """
 
     turns: tuple[int, ...]
@@ -107,14 +141,14 @@ class Manifest(Record):
     """One generation of one round.
 
     Args:
-        round: its path.
-        identity: digest of everything that the round depends on.
-        data: which images it trains on.
-        generation: from 0.
-        members: what each was and did.
-        next: what each does in the next generation.
+        round: The path of the round.
+        identity: The digest of everything that the round depends on.
+        data: The images that it trains on.
+        generation: The number of the generation, from 0.
+        members: The record of each member.
+        next: The assignment of each member for the next generation.
         image_passes: The image passes paid in the round so far.
-        window: in asynchronous training alone.
+        window: What asynchronous training adds, or None.
     """
 
     format: Literal[2] = FORMAT
@@ -148,72 +182,58 @@ class Manifest(Record):
     def to_bytes(self) -> bytes:
         """Serialise canonically: sorted keys, floats that read back exactly, a line for each member."""
         fields = sorted(self.model_dump(mode="json", exclude=None if self.window else {"window"}).items())
-        lines = [f"{json.dumps(name)}: {_laid_out(value)}" for name, value in fields]
+        lines = [f"{json.dumps(name)}: {_line_by_line(value)}" for name, value in fields]
         return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Manifest:
-        """Read a manifest; raises ValueError (pydantic's ValidationError) if it is not one of this format."""
+        """Read a manifest.
+
+        Raises:
+            pydantic.ValidationError: It is not one of this format.
+        """
         return cls.model_validate_json(content)
 
 
-def _laid_out(value: object) -> str:
+def _line_by_line(value: object) -> str:
     """Return JSON with a line for each element of a list (the encoder's own indentation takes ten times as long)."""
     if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(" " + _laid_out(one) for one in value) + "\n]"
+        return "[\n" + ",\n".join(" " + _line_by_line(element) for element in value) + "\n]"
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def lineage_events(manifest: Manifest) -> list[Json]:
-    """Return the lineage of a generation as rows: born, trained or failed, scored, replaced, mutated, finished.
+def member_interval(manifest: Manifest, record: MemberRecord | None, fitness: Fitness) -> Interval | None:
+    """Return where a member's score would lie with other replicas, in 95 of 100 such members.
 
-    A member that goes on in another's place, where a first generation is thinned out, is `moved`. In asynchronous
-    training a copy is replaced and mutated in the window in which its turn has ended.
+    All members of a generation are taken to spread alike, for a few replicas alone say next to nothing of their spread:
+    in simulated generations whose members spread from 0.02 to 0.16 it held for 94 of 100, and for 82 of the ones that
+    spread most. It says how far training with other seeds would move the score, and nothing of the choice of the best
+    among many.
+
+    Args:
+        manifest: The generation of the member.
+        record: The record of the member, or None.
+        fitness: What its round ranks by.
+
+    Returns:
+        None without a score, for a single replica, and for two that are compared with each other, whose two scores are
+        one number.
     """
-    place = {"round": manifest.round, "generation": manifest.generation}
-    rows: list[Json] = []
-    window = manifest.window
-    for record in manifest.played:
-        who = {**place, "member": record.member}
-        if window is not None:
-            rows.extend(_replacement(who, record))
-        if record.operation in {"start", "restart"}:
-            rows.append(
-                {**who, "event": "born", "objective": record.objective, "hyperparameters": record.hyperparameters}
-            )
-        if record.status == "ok":
-            rows.append(
-                {
-                    **who,
-                    "event": "trained",
-                    "image_passes": record.image_passes,
-                    "checkpoints": list(record.checkpoints),
-                }
-            )
-        else:
-            rows.append({**who, "event": "failed", "status": record.status, "error": record.error})
-        rows.append({**who, "event": "scored", "score": record.score, "replica_scores": list(record.replica_scores)})
-    for assignment in manifest.next if window is None else ():
-        rows.extend(_replacement({**place, "member": assignment.member}, assignment))
-    data = None if manifest.data is None else manifest.data.model_dump()
-    rows.append(
-        {
-            **place,
-            "event": "finished",
-            "image_passes": manifest.image_passes,
-            "identity": manifest.identity,
-            "data": data,
-        }
+    if record is None or record.score is None:
+        return None
+    return interval_over_replicas(
+        record.replica_scores,
+        compared=fitness.compares_replicas,
+        alike=[member.replica_scores for member in manifest.members if member is not record],
     )
-    return rows
 
 
-def _replacement(who: Json, what: Assignment | MemberRecord) -> list[Json]:
-    if what.operation == "continue":
-        return [] if what.parent == what.member else [{**who, "event": "moved", "from": what.parent}]
-    if what.operation == "start":
-        return []
-    return [
-        {**who, "event": "replaced", "by": what.parent, "operation": what.operation},
-        {**who, "event": "mutated", "hyperparameters": what.hyperparameters},
-    ]
+def score_text(score: float, interval: Interval | None) -> str:
+    """Return a score with its interval, as it is printed everywhere.
+
+    >>> score_text(0.692, interval_over_replicas([0.6, 0.7, 0.776], compared=False))
+    '0.692 [0.473 to 0.911]'
+    >>> score_text(0.692, None)
+    '0.692'
+    """
+    return f"{score:.3f}" if interval is None else f"{score:.3f} [{interval.low:.3f} to {interval.high:.3f}]"

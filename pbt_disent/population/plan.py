@@ -1,4 +1,4 @@
-"""What the members of a population train next: first draws, the rule applied to the record, tasks and records."""
+"""Plans of a population: its first draws, the rule applied to its records, and the tasks and records of a plan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pbt_disent.population.spec import RoundSpec
 from pbt_disent.seeds import Streams
 from pbt_disent.training.tasks import Status, TaskKey, TrainOutcome, TrainTask
 
-__all__ = ["decide_records", "first_plan", "next_plan", "observe", "record_of", "score_task", "tasks_of"]
+__all__ = ["decide_records", "first_plan", "make_record", "make_score_task", "make_tasks", "next_plan", "observe"]
 
 
 def first_plan(spec: RoundSpec) -> tuple[Assignment, ...]:
@@ -83,7 +83,15 @@ def decide_records(
     records: Sequence[MemberRecord],
     observations: Mapping[str, Sequence[Observation]],
 ) -> list[Decision]:
-    """Apply the rule to records, one for each member in order."""
+    """Apply the rule of population-based training to the records of all members.
+
+    Args:
+        spec: The round.
+        exploit: The rule by which members are replaced.
+        generation: The generation just scored, which names the random streams.
+        records: The records, one for each member in order.
+        observations: What was observed of each objective so far, for rules that learn from it.
+    """
     return decide(
         [record.hyperparameters for record in records],
         [record.score for record in records],
@@ -100,7 +108,12 @@ def decide_records(
 
 
 def observe(history: Sequence[Manifest], trained: Sequence[MemberRecord]) -> dict[str, list[Observation]]:
-    """Return by objective what each member's training was worth, in each generation but the first, oldest first."""
+    """Return by objective what each member's training was worth, in each generation but the first, oldest first.
+
+    Args:
+        history: The generations on record, all before the one just trained.
+        trained: The records of that one, member by member.
+    """
     observations: dict[str, list[Observation]] = {}
     generations = [*(manifest.members for manifest in history), tuple(trained)]
     for generation, (before, after) in enumerate(itertools.pairwise(generations), start=1):
@@ -126,10 +139,16 @@ def _scheduled(spec: RoundSpec, step: int, origins: Sequence[str | None]) -> Ass
     )
 
 
-def tasks_of(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> list[TrainTask]:
-    """Return a task for every replica, or one for all of a member; those of a member in the order of its replicas."""
-    every = tuple(range(spec.population.replicas))
-    groups = [every] if spec.together else [(replica,) for replica in every]
+def make_tasks(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> list[TrainTask]:
+    """Return a task for every replica, or one for all of a member; those of a member in the order of its replicas.
+
+    Args:
+        spec: The round.
+        generation: The number of the generation, from 0; in asynchronous training the turn of the member.
+        plan: The assignments of the members.
+    """
+    all_replicas = tuple(range(spec.population.replicas))
+    groups = [all_replicas] if spec.together else [(replica,) for replica in all_replicas]
     return [
         TrainTask(
             key=TaskKey(spec.path, generation, assignment.member, replicas),
@@ -147,8 +166,16 @@ def tasks_of(spec: RoundSpec, generation: int, plan: Sequence[Assignment]) -> li
     ]
 
 
-def score_task(spec: RoundSpec, generation: int, outcomes: Mapping[int, Sequence[TrainOutcome]]) -> ScoreTask | None:
-    """Return the task to score the members that trained without error, together; None if there are none."""
+def make_score_task(
+    spec: RoundSpec, generation: int, outcomes: Mapping[int, Sequence[TrainOutcome]]
+) -> ScoreTask | None:
+    """Return the task to score the members that trained without error, together, or None if none did.
+
+    Args:
+        spec: The round.
+        generation: The number of the generation, from 0; in asynchronous training the turn of the member.
+        outcomes: The outcomes of the replicas of each member, by its index.
+    """
     members = tuple(
         TrainedMember(
             member,
@@ -167,8 +194,14 @@ def _status(replicas: Sequence[TrainOutcome]) -> Status:
     return "failed" if "failed" in statuses else "nan" if "nan" in statuses else "ok"
 
 
-def record_of(assignment: Assignment, replicas: Sequence[TrainOutcome], score: MemberScore | None) -> MemberRecord:
-    """Return the record of a member that has trained; without a finite score nothing of it is kept."""
+def make_record(assignment: Assignment, replicas: Sequence[TrainOutcome], score: MemberScore | None) -> MemberRecord:
+    """Return the record of a member that has trained; without a finite score nothing of it is kept.
+
+    Args:
+        assignment: The assignment of the member.
+        replicas: The outcomes of its replicas.
+        score: The score of the member, or None if it has none.
+    """
     is_scored = score is not None and math.isfinite(score.score)
     return MemberRecord(
         member=assignment.member,

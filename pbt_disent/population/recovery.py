@@ -19,7 +19,7 @@ from pbt_disent.population.executor import Executor, OnDone, ScoreTask
 from pbt_disent.population.fitness import MemberScore
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.plan import tasks_of
+from pbt_disent.population.plan import make_tasks
 from pbt_disent.population.spec import RoundSpec
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
@@ -27,18 +27,24 @@ from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TrainOutcome, T
 
 __all__ = ["RecoveringExecutor", "log_incident"]
 
-SPARE_BYTES = 32 * 2**20
+RESERVED_BYTES = 32 * 2**20
 """The space that manifests, logs, labels and the report need."""
 MAX_ATTEMPTS = 3
 MAX_SOURCES = 10_000
 """The number of checkpoints whose tasks are remembered: more than a window of any population has."""
 
 CheckpointSource = tuple[TrainTask, int]
-"""The task that wrote a checkpoint, and the place of the replica among those of the task."""
+"""The task that wrote a checkpoint, and the index of the replica among those of the task."""
 
 
 def log_incident(log: AppendOnlyLog, event: str, **details: object) -> None:
-    """Put an incident on the log of a run's incidents."""
+    """Add an incident, such as ``checkpoint_lost``, to the log of a run's incidents.
+
+    Args:
+        log: The log.
+        event: The name of the incident.
+        **details: The details of the incident, which JSON can hold.
+    """
     log.append([{"event": event, "time": time.time(), **details}])
 
 
@@ -72,8 +78,8 @@ class RecoveringExecutor:
         """See `Executor.train`.
 
         Raises:
-            StorageFailed: the storage has no room for what a generation writes, or does not work.
-            PbtDisentError: a checkpoint is lost for good.
+            StorageFailed: The storage has no room for what a generation writes, or does not work.
+            PbtDisentError: A checkpoint is lost for good.
         """
         if tasks:
             self._check_space(tasks)
@@ -81,17 +87,17 @@ class RecoveringExecutor:
         tasks = list(tasks)
         for _ in range(MAX_ATTEMPTS):
             broken = [
-                place
-                for place, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
+                index
+                for index, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
                 if outcome.lost is not None and outcome.lost in task.origins
             ]
             if not broken:
                 break
-            for place in broken:
-                tasks[place] = self._with_intact_origins(tasks[place])
-            again = self._executor.train([tasks[place] for place in broken], on_done)
-            for place, outcome in zip(broken, again, strict=True):
-                outcomes[place] = outcome
+            for index in broken:
+                tasks[index] = self._with_intact_origins(tasks[index])
+            again = self._executor.train([tasks[index] for index in broken], on_done)
+            for index, outcome in zip(broken, again, strict=True):
+                outcomes[index] = outcome
         self._remember(tasks, outcomes)
         return outcomes
 
@@ -99,7 +105,7 @@ class RecoveringExecutor:
         """See `Executor.score`.
 
         Raises:
-            PbtDisentError: what is to be scored is damaged.
+            PbtDisentError: What is to be scored is damaged.
         """
         try:
             return self._executor.score(task)
@@ -113,7 +119,7 @@ class RecoveringExecutor:
         """See `Executor.encode`.
 
         Raises:
-            PbtDisentError: the checkpoint is lost for good, or the images' indices are damaged.
+            PbtDisentError: The checkpoint is lost for good, or the images' indices are damaged.
         """
         for _ in range(MAX_ATTEMPTS):
             try:
@@ -143,25 +149,25 @@ class RecoveringExecutor:
 
     def _intact(self, digest: str, path: str | None) -> str:
         current = self._replacements.get(digest, digest)
-        self._journal.spare(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
+        self._journal.protect(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
         if self._blobs.is_intact(current):
             return current
         source = self._sources.get(digest) or find_source(self._journal, digest, path)
         if source is None:
             log_incident(self._log, "checkpoint_lost", round=path, lost=digest)
             raise _lost_for_good(digest, path, "nothing on record says how it was made")
-        task, place = source
+        task, index = source
         key = task.key
-        who = {"round": key.round, "generation": key.generation, "member": key.member, "lost": digest}
-        log_incident(self._log, "checkpoint_lost", **who)
+        details = {"round": key.round, "generation": key.generation, "member": key.member, "lost": digest}
+        log_incident(self._log, "checkpoint_lost", **details)
         outcome = self._executor.train([self._with_intact_origins(task)], lambda outcome: None)[0]
         if outcome.codes is not None:
             self._blobs.collect([], [outcome.codes])
         if outcome.status != "ok":
             raise _lost_for_good(digest, key.round, f"it could not be made again ({outcome.error})")
-        current = outcome.checkpoints[place]
+        current = outcome.checkpoints[index]
         self._replacements[digest] = current
-        log_incident(self._log, "checkpoint_restored", **who, found=current, equal=current == digest)
+        log_incident(self._log, "checkpoint_restored", **details, found=current, equal=current == digest)
         return current
 
     def _with_intact_origins(self, task: TrainTask) -> TrainTask:
@@ -172,9 +178,9 @@ class RecoveringExecutor:
     def _remember(self, tasks: Sequence[TrainTask], outcomes: Sequence[TrainOutcome]) -> None:
         """Remember which task wrote which checkpoint, which in asynchronous training is on record some turns later."""
         sources = {
-            digest: (task, place)
+            digest: (task, index)
             for task, outcome in zip(tasks, outcomes, strict=True)
-            for place, digest in enumerate(outcome.checkpoints)
+            for index, digest in enumerate(outcome.checkpoints)
         }
         with self._sources_lock:
             self._sources |= sources
@@ -191,7 +197,7 @@ class RecoveringExecutor:
         if generation != key.generation:
             before = self._journal.read(key.round, key.generation - 1) if key.generation else None
             written = [] if before is None else [digest for record in before.members for digest in record.checkpoints]
-            needed = SPARE_BYTES + sum(self._blobs.size(digest) for digest in written)
+            needed = RESERVED_BYTES + sum(self._blobs.size(digest) for digest in written)
             self._space_needed[key.round] = key.generation, needed
         if free < needed:
             raise StorageFailed(
@@ -229,7 +235,7 @@ def find_source(journal: RoundJournal, digest: str, path: str | None = None) -> 
 def _trained_records(
     journal: RoundJournal, manifest: Manifest
 ) -> Iterator[tuple[MemberRecord, int, tuple[str | None, ...] | None]]:
-    """Yield who has trained in a generation or window: its record, its turn, and the checkpoints that it started from.
+    """Yield the record of each training in a generation or window, its turn, and the checkpoints that it started from.
 
     The last are None for first weights.
     """
@@ -255,6 +261,6 @@ def _task(
         hyperparameters=record.hyperparameters,
         objective=record.objective,
     )
-    tasks = tasks_of(spec, turn, [assignment])
+    tasks = make_tasks(spec, turn, [assignment])
     task = next(task for task in tasks if replica in task.key.replicas)
     return task, task.key.replicas.index(replica)

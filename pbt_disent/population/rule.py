@@ -48,7 +48,12 @@ class Decision:
 
 
 def draw(space: Mapping[str, Hyperparameter], generator: np.random.Generator) -> Hyperparameters:
-    """Draw every hyperparameter between its bounds, uniformly on its own scale."""
+    """Draw every hyperparameter between its bounds, uniformly on its own scale.
+
+    Args:
+        space: The searched hyperparameters.
+        generator: The random stream.
+    """
     return {name: space[name].from_unit(float(generator.random())) for name in sorted(space)}
 
 
@@ -58,6 +63,11 @@ def draw_population(
     """Draw a first population as a Latin hypercube: each hyperparameter has one member in each of `size` equal strata.
 
     So even a small population covers the whole range of every hyperparameter.
+
+    Args:
+        space: The searched hyperparameters.
+        size: The number of members.
+        generator: The random stream.
     """
     members: list[Hyperparameters] = [{} for _ in range(size)]
     for name in sorted(space):
@@ -71,6 +81,9 @@ def survivors(scores: Sequence[float | None], size: int) -> list[int]:
     """Return the indices of the `size` best members, ascending: what is left of a first generation that was larger.
 
     Scores that are None, NaN or infinite are worst; ties keep the lower index.
+
+    >>> survivors([0.4, None, 0.9, 0.9], 2)
+    [2, 3]
     """
 
     def key(index: int) -> tuple[float, int]:
@@ -94,7 +107,23 @@ def decide(
     objectives: Sequence[str] = (),
     observations: Mapping[str, Sequence[Observation]] | None = None,
 ) -> list[Decision]:
-    """Decide who is replaced by whom, with which hyperparameters.
+    """Decide which members are replaced by copies of which others, with which hyperparameters.
+
+    >>> from pbt_disent.population.exploit.truncation import Truncation
+    >>> from pbt_disent.population.explore.perturb import Perturb
+    >>> space = {"beta": Hyperparameter(default=4.0, low=1.0, high=100.0)}
+    >>> decisions = decide(
+    ...     [{"beta": 4.0}, {"beta": 8.0}],
+    ...     [0.2, 0.7],
+    ...     spaces=[space, space],
+    ...     exploit=Truncation(cutoff=0.5),
+    ...     explore=Perturb(perturb_factors=(2.0,)),
+    ...     streams=Streams(0),
+    ...     round_path="0",
+    ...     generation=0,
+    ... )
+    >>> [(decision.operation, decision.parent, decision.hyperparameters) for decision in decisions]
+    [('exploit', 1, {'beta': 16.0}), ('continue', 1, {'beta': 8.0})]
 
     Args:
         members: The hyperparameters that each member was trained with.
@@ -150,6 +179,12 @@ def decide(
 
 def stop_reason(best: Sequence[float | None], population: PopulationConfig) -> StopReason | None:
     """Return why a population stops after these generations, or None if it goes on.
+
+    >>> population = PopulationConfig(converged_change=0.01, converged_generations=2, max_generations=9)
+    >>> stop_reason([0.3, 0.5, 0.6], population) is None
+    True
+    >>> stop_reason([0.3, 0.6, 0.605, 0.605], population)
+    'converged'
 
     Args:
         best: The best score of each generation so far, None where no member had one.

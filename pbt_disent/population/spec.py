@@ -37,6 +37,9 @@ class RoundSpec:
         supervision: The labels and pairs that objectives learn from.
         together: Whether a task is all replicas of a member, or one of them; that is no part of the identity.
         schedule: The hyperparameters of each generation, for a single member that follows them and nothing else.
+
+    Raises:
+        UserError: An objective needs labels or pairs, and there are none.
     """
 
     path: str
@@ -52,6 +55,11 @@ class RoundSpec:
     supervision: SupervisionDigests = NO_SUPERVISION
     together: bool = False
     schedule: tuple[Hyperparameters, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there is all that the objectives learn from."""
+        for options in self.objectives.values():
+            self.supervision.needed_by(options)
 
     @property
     def identity(self) -> str:

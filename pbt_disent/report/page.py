@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from pbt_disent.files import write_atomically
-from pbt_disent.population.clock import read_clock, spent
+from pbt_disent.population.clock import read_clock, run_usage
 from pbt_disent.report.agreement import agreement_context, agreements_of
 from pbt_disent.report.model_view import FRAMES, explorer_program, model_context, view_model
 from pbt_disent.report.page_rounds import (
@@ -73,7 +73,7 @@ def render(run: RunView) -> str:
         learned_latents=learned_latents_context(learned),
         agreements=[agreement_context(path, agreement) for path, agreement in agreements_of(run)],
         populations=[population_context(view, index) for index, view in enumerate(run.rounds) if view.manifests],
-        cost=cost_context(run, spent(read_clock(run.folder))),
+        cost=cost_context(run, run_usage(read_clock(run.folder))),
         true_factors=scores.get("true_factors"),
         supervised=_is_supervised(run),
         final=scores.get("final"),

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from pbt_disent.metrics import Interval
-from pbt_disent.population.clock import RoundTime, Spent
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.clock import RoundTime, RunUsage
+from pbt_disent.population.manifest import Manifest, member_interval, score_text
 from pbt_disent.report import figures
 from pbt_disent.report.run_view import (
     LearnedLatent,
@@ -115,21 +114,21 @@ def learned_latents_context(learned: Sequence[LearnedLatent]) -> list[Json]:
     ]
 
 
-def cost_context(run: RunView, spent: Spent) -> Json:
+def cost_context(run: RunView, usage: RunUsage) -> Json:
     """Return the cost of each round and of the run: image passes, seconds, and what came to nothing.
 
     Args:
         run: The run.
-        spent: The time that the run has taken.
+        usage: The time that the run has taken.
     """
-    rows = [_cost_row(view, spent.rounds.get(view.path)) for view in run.rounds if view.manifests]
+    rows = [_cost_row(view, usage.rounds.get(view.path)) for view in run.rounds if view.manifests]
     timed = [row for row in rows if row["seconds"] is not None]
     return {
         "rows": rows,
-        "spent": spent,
+        "usage": usage,
         "seconds": sum(row["seconds"] for row in timed) if timed else None,
         "training": sum(row["training"] for row in timed) if timed else None,
-        "between": spent.seconds - spent.within,
+        "between": usage.seconds - usage.active_seconds,
     }
 
 

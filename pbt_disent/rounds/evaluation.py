@@ -33,7 +33,7 @@ from pbt_disent.population.fitness.labelled import LabelledFitness
 from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
 from pbt_disent.population.journal import RoundJournal
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import member_interval
 from pbt_disent.rounds.method import RunResult
 from pbt_disent.rounds.setup import sample
 from pbt_disent.store.blobs import BlobStore

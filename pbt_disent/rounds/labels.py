@@ -173,7 +173,7 @@ def label_images(tree: RoundTree, encode: Encode, images: IntArray) -> list[Leaf
 
     Args:
         tree: The tree of a run.
-        encode: What encodes images with a model of the run.
+        encode: A function that encodes images with a model of the run.
         images: The indices of the images, an array of shape (N,).
     """
     codes_of_all: dict[str, FloatArray] = {}

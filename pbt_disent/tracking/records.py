@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from pbt_disent.metrics import interval_ends
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.fitness import Fitness
-from pbt_disent.population.manifest import Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import Manifest, MemberRecord, member_interval
 from pbt_disent.types import Hyperparameters, Json
 
 __all__ = [

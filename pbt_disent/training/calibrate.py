@@ -37,7 +37,12 @@ class Calibration:
 
 @contextlib.contextmanager
 def scratch_store(context: WorkerContext, supervision: SupervisionDigests) -> Iterator[WorkerContext]:
-    """Give the context a throw-away blob store that holds the labels and pairs that objectives learn from."""
+    """Yield the context with a throw-away blob store that holds the labels and pairs that objectives learn from.
+
+    Args:
+        context: The context of the run.
+        supervision: The digests of the labels and pairs in the store of the run.
+    """
     with tempfile.TemporaryDirectory(prefix="pbt-disent-") as folder:
         for digest in supervision.digests:
             BlobStore(folder).put(BlobStore(context.store).get(digest))
@@ -62,8 +67,8 @@ def calibrate(
         context: The context of the run, with a throw-away blob store.
         objective: The options of the objective.
         num_images: The number of images of the set.
-        seconds: How long to measure.
-        hyperparameters: All of its hyperparameters; the default is their defaults.
+        seconds: The number of seconds to measure for.
+        hyperparameters: The values of all of its hyperparameters; the default is their defaults.
         replicas: The number of replicas that train in one task.
         supervision: What the objective learns from beside the images.
     """
@@ -96,9 +101,10 @@ def choose_stacked(
 ) -> bool:
     """Return whether the replicas of a member train as one stacked model.
 
-    What `resources.replicas` says, and for ``auto`` what is faster: on a GPU that is measured. On a CPU it is the loop,
-    which uses each core by a task of its own and convolves channels-last, where a stack must convolve in groups: a
-    stack of five beta-TCVAEs took 1.1 times as long at 32x32 and 2.2 times as long at 64x64, on one thread.
+    The answer is what `resources.replicas` says, and for ``auto`` what is faster: on a GPU that is measured. On a CPU
+    it is the loop, which uses each core by a task of its own and convolves channels-last, where a stack must convolve
+    in groups: a stack of five beta-TCVAEs took 1.1 times as long at 32x32 and 2.2 times as long at 64x64, on one
+    thread.
 
     Args:
         resources: The section of the config.
@@ -107,7 +113,7 @@ def choose_stacked(
         num_images: The number of images of the set.
         replicas: The number of replicas of a member.
         supervision: What the objectives learn from beside the images.
-        seconds: How long to measure, if at all.
+        seconds: The number of seconds to measure for, where that is needed.
 
     Raises:
         UserError: A stack is asked for, and an objective cannot be stacked.

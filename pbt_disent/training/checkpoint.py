@@ -1,4 +1,4 @@
-"""All that a member's next step depends on, as bytes: parameters, buffers, optimiser state, step counter.
+"""Checkpoints: parameters, buffers, optimiser state and step counter of a member, as bytes.
 
 Equal state gives equal bytes, so a clone that has not moved is one blob. The random streams are no part of it: they
 are named by run, generation and member (`pbt_disent.seeds`), so that a clone does not repeat its parent's draws.
@@ -30,11 +30,11 @@ def dump(objective: Objective, optimizers: Optimizers, step: int) -> bytes:
     for kind, optimizer in optimizers.items():
         for parameter, state in optimizer.state.items():
             for key, value in state.items():
-                place = f"optimizer/{kind}/{key}/{names[parameter]}"
+                name = f"optimizer/{kind}/{key}/{names[parameter]}"
                 if isinstance(value, Tensor):
-                    tensors[place] = value
+                    tensors[name] = value
                 else:
-                    scalars[place] = value
+                    scalars[name] = value
     return pack(tensors, {**model_header(objective), "step": step, "scalars": scalars})
 
 
@@ -63,17 +63,17 @@ def restore(content: bytes, objective: Objective, optimizers: Optimizers) -> int
         {k.removeprefix(MODEL_PREFIX): t for k, t in tensors.items() if k.startswith(MODEL_PREFIX)}
     )
     parameters = dict(objective.named_parameters())
-    for place, value in {**tensors, **header["scalars"]}.items():
-        if not place.startswith("optimizer/"):
+    for name, value in {**tensors, **header["scalars"]}.items():
+        if not name.startswith("optimizer/"):
             continue
-        _, kind, key, owner = place.split("/", 3)
+        _, kind, key, owner = name.split("/", 3)
         state = optimizers[kind].state[parameters[owner]]
         state[key] = _like(value, parameters[owner]) if isinstance(value, Tensor) else value
     return int(header["step"])
 
 
 def _like(state: Tensor, parameter: Tensor) -> Tensor:
-    """Own copy of a state tensor, on the parameter's device, and in its memory layout where the shapes agree."""
+    """Return a copy of a state tensor, on the parameter's device, and in its memory layout where the shapes agree."""
     if state.shape != parameter.shape:
         return state.to(parameter.device, copy=True)
     return torch.empty_like(parameter, dtype=state.dtype).copy_(state)

@@ -15,7 +15,7 @@ SCHEDULES: Registry[type[Schedule]] = Registry("schedule", "pbt_disent.training.
 
 
 class Schedule(Component):
-    """Base of all schedules."""
+    """Base of all schedules: what the learning rates of an objective are multiplied by at each step."""
 
     is_constant: ClassVar[bool] = False
     """Whether the factor is 1 at every step, so that nothing has to be set."""
@@ -31,7 +31,11 @@ class Schedule(Component):
 
 @SCHEDULES.register("constant")
 class Constant(Schedule):
-    """Learning rates stay as they are."""
+    """Learning rates stay as they are.
+
+    >>> Constant().factor(1000)
+    1.0
+    """
 
     is_constant: ClassVar[bool] = True
 

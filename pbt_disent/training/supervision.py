@@ -61,24 +61,19 @@ class Supervision:
 
         Args:
             options: The options of the objective.
-            digests: What there is to learn from.
-            blobs: The store that holds it.
+            digests: The digests of what the run has to learn from.
+            blobs: The store that holds the arrays.
             num_images: The number of images, N.
 
         Raises:
             UserError: The objective needs labels or pairs and the run has none, or not one row for each image, or
                 labels that the objective does not declare.
         """
-        arrays: dict[str, npt.NDArray[Any]] = {}
-        for need, field, digest in (("labels", "labels", digests.labels), ("partner", "partners", digests.partners)):
-            if need not in options.needs:
-                continue
-            if digest is None:
-                raise UserError(f"objective {options.name}", f"needs {field}", "use an objective without them")
-            arrays[field] = blobs.get_array(digest)
-            if arrays[field].ndim != 2 or len(arrays[field]) != num_images:
-                shape, rule = arrays[field].shape, f"must have one row for each of {num_images} images"
-                raise UserError(f"{field} of shape {shape}", rule, "check the labels")
+        arrays = {name: blobs.get_array(digest) for name, digest in digests.needed_by(options).items()}
+        for name, array in arrays.items():
+            if array.ndim != 2 or len(array) != num_images:
+                rule = f"must have one row for each of {num_images} images"
+                raise UserError(f"{name} of shape {array.shape}", rule, "check the labels")
         if "labels" in arrays:
             _check_classes(arrays["labels"], list(getattr(options, "classes", ())))
         return cls(**arrays)
@@ -103,7 +98,11 @@ class Supervision:
         return Batch(to_unit(images[indices], device), labels, mask, partner)
 
     def pair(self, indices: npt.NDArray[Any], generator: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Draw a partner for each of the images (B,) and return their indices (B,).
+        """Draw a partner for each image of a batch and return their indices, (B,).
+
+        Args:
+            indices: The indices of the images in the batch, (B,).
+            generator: The random stream that chooses among the possible partners of an image.
 
         Raises:
             ValueError: There are no partners.
@@ -116,9 +115,13 @@ class Supervision:
 
 
 def keep_labels(labels: npt.NDArray[Any], share: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return labels (N, L) of which a share of the images keep theirs, the others being -1: a set fixed by image.
+    """Return the labels, (N, L), of a share of the images, and -1 for all others.
 
     The images are drawn evenly over all combinations of labels. A value that none of them has gets one image more.
+
+    >>> labels = np.array([[0], [0], [0], [1], [1], [1]])
+    >>> int((keep_labels(labels, 0.5, np.random.default_rng(0)) >= 0).sum())
+    3
 
     Args:
         labels: The class ids, (N, L).
@@ -149,6 +152,10 @@ def draw_partners(
     The two images of a pair have all labels in common but `differing` of them, which are free to agree or not; which
     ones these are goes in turn through all choices. An image that nothing agrees with is paired with itself.
 
+    >>> labels = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> draw_partners(labels, count=2, differing=1, generator=np.random.default_rng(0)).shape
+    (4, 2)
+
     Args:
         labels: The class ids, (N, L), all known.
         count: The number of partners of each image, P.
@@ -177,7 +184,15 @@ def draw_partners(
 
 
 def check_differing(differing: int, labelled: int) -> None:
-    """Raise a `UserError` unless so many labels of all that are known may differ."""
+    """Check how many labels the two images of a pair may differ in.
+
+    Args:
+        differing: The number of labels that may differ.
+        labelled: The number of labelled factors.
+
+    Raises:
+        UserError: There are fewer labelled factors.
+    """
     if not 0 <= differing <= labelled:
         option, remedy = f"supervision.differing={differing}", "label more factors or lower supervision.differing"
         raise UserError(option, f"must be at most {labelled}, the labelled factors", remedy)
@@ -198,6 +213,11 @@ def labelled_factors(supervision: SupervisionConfig, data: ImageData, enumerated
 
     By default these are all that vary; where their values are enumerated, those with the fewest values, as long as
     there are at most 16 combinations.
+
+    Args:
+        supervision: The section of the config.
+        data: The images with their factors.
+        enumerated: Whether the objective enumerates the combinations of labels.
 
     Raises:
         UserError: The set has no factors, or none of a given name.
@@ -222,6 +242,11 @@ def labelled_factors(supervision: SupervisionConfig, data: ImageData, enumerated
 
 def with_classes(options: ObjectiveOptions, supervision: SupervisionConfig, data: ImageData) -> ObjectiveOptions:
     """Return the options of an objective with its labelled latents described, if it has any.
+
+    Args:
+        options: The options of the objective.
+        supervision: The section of the config.
+        data: The images with their factors.
 
     Raises:
         UserError: The options do not fit the labels, or a pair is to differ in more labels than there are; or see

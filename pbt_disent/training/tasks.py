@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pbt_disent.errors import UserError
 from pbt_disent.models.contract import ObjectiveOptions
 from pbt_disent.types import Hyperparameters
 
@@ -65,6 +66,24 @@ class SupervisionDigests:
         """The digests that there are."""
         return tuple(digest for digest in (self.labels, self.partners) if digest is not None)
 
+    def needed_by(self, options: ObjectiveOptions) -> dict[str, str]:
+        """Return the digests of what an objective needs, by the name of the field.
+
+        Args:
+            options: The options of the objective.
+
+        Raises:
+            UserError: The objective needs labels or pairs, and there are none.
+        """
+        digests: dict[str, str] = {}
+        for need, name, digest in (("labels", "labels", self.labels), ("partner", "partners", self.partners)):
+            if need not in options.needs:
+                continue
+            if digest is None:
+                raise UserError(f"objective {options.name}", f"needs {name}", "use an objective without them")
+            digests[name] = digest
+        return digests
+
 
 NO_SUPERVISION = SupervisionDigests()
 
@@ -72,6 +91,9 @@ NO_SUPERVISION = SupervisionDigests()
 @dataclass(frozen=True)
 class TrainTask:
     """Train the replicas of one member for one generation, then encode the probe images.
+
+    A task whose objective needs labels or pairs cannot be made without them, so that a run which lacks them fails
+    before anything is trained.
 
     Args:
         key: The name of the task.
@@ -84,6 +106,9 @@ class TrainTask:
         subset: The digest of an int64 index array into the images, or None for all of them.
         probe: The digest of the int64 index array of the images to encode afterwards.
         supervision: What the objective learns from beside the images.
+
+    Raises:
+        UserError: The objective needs labels or pairs, and there are none.
     """
 
     key: TaskKey
@@ -95,6 +120,10 @@ class TrainTask:
     subset: str | None
     probe: str
     supervision: SupervisionDigests = NO_SUPERVISION
+
+    def __post_init__(self) -> None:
+        """Check that there is all that the objective learns from."""
+        self.supervision.needed_by(self.objective)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from pbt_disent.config import ResourcesConfig
-from pbt_disent.population.executor import Executor
-from pbt_disent.population.launcher import LAUNCHERS, Launcher
+from pbt_disent.population.executor import LAUNCHERS, Executor, Launcher
 from pbt_disent.training.tasks import WorkerContext
 
 __all__ = ["RayLauncher"]

@@ -8,7 +8,7 @@ from pbt_disent.cli.jobs import progress_of
 from pbt_disent.cli.live import LiveProgress, without_records
 from pbt_disent.population.events import GenerationCommitted, RoundStarted, TaskDone
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import member_interval
 from pbt_disent.tune.supervisor import PROGRESS_RECORDS
 from tests.simulated import simulate
 

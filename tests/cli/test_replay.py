@@ -12,8 +12,8 @@ from pbt_disent.cli.replay import replay
 from pbt_disent.config import Config, load_config
 from pbt_disent.errors import UserError
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import lineage_events
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.lineage import lineage_events
+from pbt_disent.population.manifest import member_interval, score_text
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from tests.simulated import simulate

@@ -15,8 +15,7 @@ from pbt_disent.config import validate
 from pbt_disent.population.clock import Clock
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval
+from pbt_disent.population.manifest import Manifest, member_interval
 from pbt_disent.store.lease import Lease
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
@@ -125,7 +124,7 @@ def test_progress_within_a_generation_and_what_is_left(run: RunFolder) -> None:
     wanted = sum(record.image_passes for record in manifests[0].members)
     clock.notify(TaskDone("0", 1, wanted // 4))
     seen = WatchedFolder(run).read()
-    assert seen.spent.paid == wanted // 4
+    assert seen.usage.current_image_passes == wanted // 4
     assert seen.seconds_left is not None
     assert seen.seconds_left > 0
     assert "training, 25%" in text(run)

@@ -65,7 +65,7 @@ def train_population(
     lease = Lease(folder / "lease.json")
     try:
         journal = RoundJournal(folder, bench.blobs, lease)
-        journal.sweep([bench.task.probe])
+        journal.collect_garbage([bench.task.probe])
         log = AppendOnlyLog(folder / "incidents.jsonl")
         executor = RecoveringExecutor(make_executor(bench.context), journal, bench.blobs, log)
         run_population(spec(bench), executor, journal, observer or Observers())

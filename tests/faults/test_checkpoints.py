@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pbt_disent.population.manifest import Manifest
 from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.store.blobs import BlobStore, CorruptBlob
 from pbt_disent.store.log import AppendOnlyLog
+from pbt_disent.training.tasks import TaskKey, TrainOutcome, TrainTask
 from tests.faults.small_population import train_population
 from tests.population.fakes import manifests
 
@@ -98,29 +100,29 @@ def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(t
     from tests.population.test_engine import run
 
     run(tmp_path, size=3, generations=2)
-    book, blobs, lease = journal(tmp_path)
-    book.enter(spec(size=3, generations=2))
+    run_journal, blobs, lease = journal(tmp_path)
+    run_journal.enter(spec(size=3, generations=2))
     last = Manifest.from_bytes((tmp_path / "rounds/0/generation-0001.json").read_bytes())
     lost = last.members[0].checkpoints
     for digest in lost:
         (tmp_path / "blobs" / digest[:2] / digest[2:]).unlink()
     executor = FakeExecutor(blobs)
-    train_one = executor._one
+    train = executor._train
 
-    def train_differently(task: object) -> object:
-        outcome = train_one(task)  # type: ignore[arg-type]
-        return outcome.__class__(**{**vars(outcome), "checkpoints": (blobs.put(outcome.checkpoints[0].encode()),)})
+    def train_differently(task: TrainTask) -> TrainOutcome:
+        outcome = train(task)
+        return replace(outcome, checkpoints=(blobs.put(outcome.checkpoints[0].encode()),))
 
-    executor._one = train_differently  # type: ignore[assignment,method-assign]
-    keeper = RecoveringExecutor(executor, book, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))  # type: ignore[arg-type]
-    from pbt_disent.training.tasks import TaskKey, TrainTask
-
-    task = TrainTask(TaskKey("0", 2, 0, (0,)), 3, lost[:1], last.members[0].hyperparameters, 10, None, spec().probe)
-    mended = keeper._mended(task)
-    assert mended.origins[0] != lost[0]
-    assert mended.origins[0] in blobs
+    executor._train = train_differently  # type: ignore[method-assign]
+    recovering = RecoveringExecutor(executor, run_journal, blobs, AppendOnlyLog(tmp_path / "incidents.jsonl"))
+    record = last.members[0]
+    options = spec().objectives[record.objective]
+    task = TrainTask(TaskKey("0", 2, 0, (0,)), 3, options, lost[:1], record.hyperparameters, 10, None, spec().probe)
+    recovered = recovering._with_intact_origins(task)
+    assert recovered.origins[0] != lost[0]
+    assert recovered.origins[0] in blobs
     (row,) = incidents_of(tmp_path, "checkpoint_restored")
-    assert (row["lost"], row["found"], row["equal"]) == (lost[0], mended.origins[0], False)
+    assert (row["lost"], row["found"], row["equal"]) == (lost[0], recovered.origins[0], False)
     lease.release()
 
 

@@ -108,9 +108,9 @@ OPERATIONS: list[tuple[Any, str]] = [
 
 def simulate(folder: Path) -> None:
     """Run a population that trains nothing and keeps everything on disk as a real one does."""
-    book, store, lease = journal(folder)
-    book.sweep([])
-    run_population(spec(size=3, generations=3), FakeExecutor(store), book, Watch())  # type: ignore[arg-type]
+    round_journal, store, lease = journal(folder)
+    round_journal.collect_garbage([])
+    run_population(spec(size=3, generations=3), FakeExecutor(store), round_journal, Watch())  # type: ignore[arg-type]
     lease.release()
 
 

@@ -81,15 +81,15 @@ class LosingExecutor(FakeExecutor):
             return super()._train(task)
 
 
-def keep(executor: Executor, folder: Path, book: object, blobs: BlobStore) -> RecoveringExecutor:
-    return RecoveringExecutor(executor, book, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
+def keep(executor: Executor, folder: Path, round_journal: object, blobs: BlobStore) -> RecoveringExecutor:
+    return RecoveringExecutor(executor, round_journal, blobs, AppendOnlyLog(folder / "incidents.jsonl"))  # type: ignore[arg-type]
 
 
 def train(folder: Path, loses: int | None = None, die_at: tuple[int, str] | None = None) -> LosingExecutor:
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     executor = LosingExecutor(blobs, loses)
     try:
-        run_population(asynchronous(), keep(executor, folder, book, blobs), book, Watch(die_at))
+        run_population(asynchronous(), keep(executor, folder, round_journal, blobs), round_journal, Watch(die_at))
     finally:
         lease.release()
     return executor
@@ -126,8 +126,8 @@ def test_an_asynchronous_population_goes_on_without_any_of_its_checkpoints(tmp_p
 
 
 def test_what_nothing_on_record_explains_is_said_in_one_line(tmp_path: Path) -> None:
-    book, blobs, lease = journal(tmp_path)
-    keeper = keep(FakeExecutor(blobs), tmp_path, book, blobs)
+    round_journal, blobs, lease = journal(tmp_path)
+    keeper = keep(FakeExecutor(blobs), tmp_path, round_journal, blobs)
     with pytest.raises(PbtDisentError, match=r"^checkpoint aaaaaaaaaaaa of round 0 is lost, .* then resume the run$"):
         keeper.intact("a" * 64, "0")
     assert [row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")] == ["a" * 64]
@@ -143,12 +143,14 @@ def test_codes_that_are_lost_before_they_are_scored_end_the_run_in_one_line(tmp_
                 raise CorruptBlob("blob cccccccccccc is missing from here", "c" * 64)
             return super().score(task)
 
-    book, blobs, lease = journal(tmp_path)
-    keeper = keep(Loses(blobs), tmp_path, book, blobs)
+    round_journal, blobs, lease = journal(tmp_path)
+    keeper = keep(Loses(blobs), tmp_path, round_journal, blobs)
     with pytest.raises(PbtDisentError, match=r"is missing from here; resume the run: .* generation 1 of round 0 is"):
-        run_population(spec(size=3, generations=2), keeper, book, Watch())
+        run_population(spec(size=3, generations=2), keeper, round_journal, Watch())
     lease.release()
-    book, blobs, lease = journal(tmp_path)
-    run_population(spec(size=3, generations=2), keep(FakeExecutor(blobs), tmp_path, book, blobs), book, Watch())
+    round_journal, blobs, lease = journal(tmp_path)
+    run_population(
+        spec(size=3, generations=2), keep(FakeExecutor(blobs), tmp_path, round_journal, blobs), round_journal, Watch()
+    )
     assert len(read(tmp_path)) == 2
     lease.release()

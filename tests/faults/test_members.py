@@ -72,9 +72,9 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     from tests.population.fakes import FakeExecutor, journal, spec
 
     run(tmp_path / "undisturbed")
-    book, blobs, lease = journal(tmp_path / "jumps")
+    round_journal, blobs, lease = journal(tmp_path / "jumps")
     clock = JumpingClock(monkeypatch, tmp_path / "jumps")
-    run_population(spec(), FakeExecutor(blobs), book, clock)  # type: ignore[arg-type]
+    run_population(spec(), FakeExecutor(blobs), round_journal, clock)  # type: ignore[arg-type]
     lease.check()
     lease.release()
     assert {round(offset) for offset in clock.offsets} == {86_400, -86_400}

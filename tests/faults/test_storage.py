@@ -83,7 +83,7 @@ def test_a_full_disk_loses_nothing(
     small_disk: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
     """Without a reserve the disk is hit in the middle of a generation; with one the generation is not begun."""
-    monkeypatch.setattr(recovery, "SPARE_BYTES", spare)
+    monkeypatch.setattr(recovery, "RESERVED_BYTES", spare)
     if not spare:
         monkeypatch.setattr(BlobStore, "free_bytes", lambda self: None)
     observer = FillDisk(small_disk, 60_000)

@@ -57,10 +57,10 @@ def asynchronous() -> RoundSpec:
 def run(
     folder: Path, special: Outcome = lambda task: None, die_at: tuple[int, str] | None = None
 ) -> tuple[list[Manifest], Unequal, PopulationResult]:
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     executor = Unequal(blobs, special)
     try:
-        result = run_population(asynchronous(), executor, book, Watch(die_at))
+        result = run_population(asynchronous(), executor, round_journal, Watch(die_at))
     finally:
         lease.release()
     return read(folder), executor, result
@@ -92,7 +92,7 @@ def test_fast_members_have_more_turns_and_all_turns_are_on_record_once(tmp_path:
     assert result.image_passes == history[-1].image_passes == sum(record.image_passes for record in turns(history))
     for manifest in history:
         assert [record.member for record in manifest.members] == list(range(SIZE))
-        assert [one.member for one in manifest.next] == list(range(SIZE))
+        assert [assignment.member for assignment in manifest.next] == list(range(SIZE))
 
 
 def test_a_task_is_named_by_its_members_own_turn(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_only_needed_checkpoints_are_left(tmp_path: Path) -> None:
     history, *_ = run(tmp_path)
     blobs = BlobStore(tmp_path / "blobs")
     wanted = {digest for manifest in history[-2:] for record in manifest.members for digest in record.checkpoints}
-    wanted |= {digest for one in history[-1].next for digest in one.origins if digest}
+    wanted |= {digest for assignment in history[-1].next for digest in assignment.origins if digest}
     best = max((m.best for m in history if m.best), key=lambda record: record.score or 0)
     checkpoints = {digest for record in turns(history) for digest in record.checkpoints}
     assert blobs.digests() & checkpoints <= wanted | set(best.checkpoints)
@@ -183,8 +183,8 @@ def test_when_all_fail_or_stop_it_says_so(tmp_path: Path) -> None:
 
 
 def test_synchronous_manifests_know_no_windows(tmp_path: Path) -> None:
-    book, blobs, lease = journal(tmp_path)
-    run_population(spec(generations=1), FakeExecutor(blobs), book, Watch())
+    round_journal, blobs, lease = journal(tmp_path)
+    run_population(spec(generations=1), FakeExecutor(blobs), round_journal, Watch())
     lease.release()
     assert b"window" not in next(tmp_path.rglob("generation-0000.json")).read_bytes()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pbt_disent.population.clock import CLOCK, Clock, read_clock, spent
+from pbt_disent.population.clock import CLOCK, Clock, read_clock, run_usage
 from pbt_disent.population.events import GenerationCommitted, Phase, RoundFinished, RoundStarted, TaskDone
 from pbt_disent.population.fitness.udr import UDRFitness
 from tests.simulated import simulate
@@ -50,13 +50,13 @@ def test_seconds_and_passes_add_up(tmp_path: Path) -> None:
         play(clock, time, "final", generations=1)
         clock.notify(RoundFinished("final", "max_generations"))
         time.wait(7)
-    found = spent(read_clock(tmp_path))
-    assert found.seconds == pytest.approx(5 + 20 + 3 + 10 + 7)
-    assert (found.processes, found.opened) == (1, None)
-    first = found.rounds["0"]
+    usage = run_usage(read_clock(tmp_path))
+    assert usage.seconds == pytest.approx(5 + 20 + 3 + 10 + 7)
+    assert (usage.processes, usage.opened) == (1, None)
+    first = usage.rounds["0"]
     assert (first.seconds, first.training, first.image_passes) == (pytest.approx(20), pytest.approx(16), 2000)
-    assert found.rounds["final"].image_passes == 1000
-    assert (found.lost_seconds, found.lost_image_passes) == (0, 0), "what follows a round is no part of a generation"
+    assert usage.rounds["final"].image_passes == 1000
+    assert (usage.lost_seconds, usage.lost_image_passes) == (0, 0), "what follows a round is no part of a generation"
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -71,19 +71,19 @@ def test_a_generation_that_was_not_committed_is_lost(tmp_path: Path, killed: boo
     if not killed:
         time.wait(1)
         clock.__exit__(None, None, None)
-    before = spent(read_clock(tmp_path))
+    before = run_usage(read_clock(tmp_path))
     assert (before.opened is None) == (not killed)
-    assert before.paid == (500 if killed else 0), "what is under way, while it is"
+    assert before.current_image_passes == (500 if killed else 0), "what is under way, while it is"
     time.wait(500)
     with Clock(tmp_path, time) as clock:
         begin(clock)
         play(clock, time, generations=1)
         clock.notify(RoundFinished("0", "converged"))
-    found = spent(read_clock(tmp_path))
-    assert found.lost_image_passes == 500
-    assert found.lost_seconds == pytest.approx(6 if killed else 7)
-    assert found.seconds == pytest.approx(10 + found.lost_seconds + 10), "the time between two processes does not count"
-    assert found.processes == 2
+    usage = run_usage(read_clock(tmp_path))
+    assert usage.lost_image_passes == 500
+    assert usage.lost_seconds == pytest.approx(6 if killed else 7)
+    assert usage.seconds == pytest.approx(10 + usage.lost_seconds + 10), "the time between two processes does not count"
+    assert usage.processes == 2
 
 
 def test_what_was_on_record_takes_no_time_again(tmp_path: Path) -> None:
@@ -101,30 +101,31 @@ def test_rounds_side_by_side_are_timed_each_by_itself(tmp_path: Path) -> None:
     """One has its first generation in 0 to 10 s and a second one under way, the other its first in 4 to 24 s."""
     time = Time()
     with Clock(tmp_path, time) as clock:
-        one, other = (simulate(path, members=3, generations=1)[0] for path in ("0/leaf1/1", "0/leaf2/1"))
-        begin(clock, one.round)
+        first_leaf, second_leaf = (simulate(path, members=3, generations=1)[0] for path in ("0/leaf1/1", "0/leaf2/1"))
+        begin(clock, first_leaf.round)
         time.wait(4)
-        begin(clock, other.round)
-        clock.notify(TaskDone(one.round, 0, 300))
+        begin(clock, second_leaf.round)
+        clock.notify(TaskDone(first_leaf.round, 0, 300))
         time.wait(4)
-        clock.notify(Phase(one.round, 0, "trained"))
-        clock.notify(TaskDone(other.round, 0, 500))
+        clock.notify(Phase(first_leaf.round, 0, "trained"))
+        clock.notify(TaskDone(second_leaf.round, 0, 500))
         time.wait(2)
-        clock.notify(GenerationCommitted(one, replayed=False))
+        clock.notify(GenerationCommitted(first_leaf, replayed=False))
         time.wait(10)
-        clock.notify(TaskDone(one.round, 1, 40))
-        clock.notify(TaskDone(other.round, 0, 600))
-        clock.notify(Phase(other.round, 0, "trained"))
+        clock.notify(TaskDone(first_leaf.round, 1, 40))
+        clock.notify(TaskDone(second_leaf.round, 0, 600))
+        clock.notify(Phase(second_leaf.round, 0, "trained"))
         time.wait(4)
-        clock.notify(GenerationCommitted(other, replayed=False))
-        clock.notify(RoundFinished(other.round, "converged"))
-        under_way = spent(read_clock(tmp_path))
+        clock.notify(GenerationCommitted(second_leaf, replayed=False))
+        clock.notify(RoundFinished(second_leaf.round, "converged"))
+        current = run_usage(read_clock(tmp_path))
         time.wait(3)
-    assert under_way.under_way == {one.round: 40}
-    found = spent(read_clock(tmp_path))
-    first, second = found.rounds[one.round], found.rounds[other.round]
+    assert current.current == {first_leaf.round: 40}
+    usage = run_usage(read_clock(tmp_path))
+    first, second = usage.rounds[first_leaf.round], usage.rounds[second_leaf.round]
     assert (first.seconds, first.training, first.image_passes) == (10, 8, 300)
     assert (second.seconds, second.training, second.image_passes) == (20, 16, 1100)
-    assert (found.seconds, found.within, found.beside) == (27, 27, 20)
-    assert (found.lost_seconds, found.lost_image_passes) == (17, 40)
-    assert found.seconds == found.within == first.seconds + second.seconds + found.lost_seconds - found.beside
+    assert (usage.seconds, usage.active_seconds, usage.overlap_seconds) == (27, 27, 20)
+    assert (usage.lost_seconds, usage.lost_image_passes) == (17, 40)
+    counted = first.seconds + second.seconds + usage.lost_seconds
+    assert usage.seconds == usage.active_seconds == counted - usage.overlap_seconds

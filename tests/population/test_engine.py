@@ -2,27 +2,39 @@ from __future__ import annotations
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from pbt_disent.errors import PbtDisentError
+from pbt_disent.errors import PbtDisentError, UserError
 from pbt_disent.population.engine import run_population
 from pbt_disent.population.events import GenerationCommitted
 from pbt_disent.population.manifest import Manifest
 from pbt_disent.store.lease import LeaseLost
-from pbt_disent.training.tasks import TrainOutcome, TrainTask
-from tests.population.fakes import Crash, FakeExecutor, Outcome, Watch, failed, journal, manifests, spec
+from pbt_disent.training.tasks import SupervisionDigests, TrainOutcome, TrainTask
+from tests.population.fakes import (
+    Crash,
+    FakeExecutor,
+    FakeOptions,
+    Outcome,
+    Watch,
+    failed,
+    journal,
+    manifests,
+    spec,
+)
 
 
 def run(
     folder: Path, special: Outcome = lambda task: None, die_at: tuple[int, str] | None = None, **options: int
 ) -> Watch:
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     watch = Watch(die_at)
     try:
-        run_population(spec(**options), FakeExecutor(blobs, special), book, watch)
+        run_population(spec(**options), FakeExecutor(blobs, special), round_journal, watch)
     finally:
         lease.release()
     return watch
@@ -90,9 +102,11 @@ def test_the_plan_of_a_generation_is_what_the_one_before_decided(undisturbed: Pa
 
 
 def test_exploit_copies_every_replica_of_the_parent(undisturbed: Path) -> None:
-    exploits = [one for g in range(3) for one in read(undisturbed, g).next if one.operation == "exploit"]
+    exploits = [
+        assignment for g in range(3) for assignment in read(undisturbed, g).next if assignment.operation == "exploit"
+    ]
     assert len(exploits) == 3 * 2
-    assert all(len(one.origins) == 2 and None not in one.origins for one in exploits)
+    assert all(len(exploit.origins) == 2 and None not in exploit.origins for exploit in exploits)
 
 
 def test_selection_moves_the_population_towards_the_best(tmp_path: Path) -> None:
@@ -133,7 +147,10 @@ def test_a_broken_replica_breaks_its_member_and_it_is_replaced(tmp_path: Path, s
 
 def test_a_population_of_nan_starts_afresh(tmp_path: Path) -> None:
     run(tmp_path, lambda task: failed(task, "nan") if task.key.generation == 0 else None)
-    assert all(one.operation == "restart" and one.origins == (None, None) for one in read(tmp_path, 0).next)
+    assert all(
+        assignment.operation == "restart" and assignment.origins == (None, None)
+        for assignment in read(tmp_path, 0).next
+    )
     assert read(tmp_path, 1).best is not None
 
 
@@ -144,10 +161,10 @@ def test_when_the_training_code_fails_everywhere_it_says_so(tmp_path: Path) -> N
 
 
 def test_a_driver_that_lost_its_lease_commits_nothing(tmp_path: Path) -> None:
-    book, blobs, lease = journal(tmp_path)
+    round_journal, blobs, lease = journal(tmp_path)
     (tmp_path / "lease.json").write_text(json.dumps({"epoch": 99, "released": True}))
     with pytest.raises(LeaseLost):
-        run_population(spec(), FakeExecutor(blobs), book, Watch())
+        run_population(spec(), FakeExecutor(blobs), round_journal, Watch())
     assert manifests(tmp_path) == {}
     lease.release()
 
@@ -176,3 +193,29 @@ def test_lineage_tells_who_was_born_replaced_and_mutated(undisturbed: Path) -> N
     assert sum(row["event"] == "born" for row in rows) == 6
     assert sum(row["event"] == "trained" for row in rows) == 24
     assert sum(row["event"] == "replaced" for row in rows) == sum(row["event"] == "mutated" for row in rows) == 8
+
+
+class SupervisedOptions(FakeOptions):
+    """An objective that learns from labels and pairs."""
+
+    name: ClassVar[str] = "supervised"
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "partner"})
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "asynchronous"])
+@pytest.mark.parametrize(
+    ("supervision", "missing"), [(SupervisionDigests(), "labels"), (SupervisionDigests(labels="0" * 64), "partners")]
+)
+def test_an_objective_without_its_supervision_fails_before_anything_is_trained(
+    tmp_path: Path, mode: str, supervision: SupervisionDigests, missing: str
+) -> None:
+    round_journal, blobs, lease = journal(tmp_path)
+    executor = FakeExecutor(blobs)
+    objectives = {"fake": FakeOptions(), "supervised": SupervisedOptions()}
+    with pytest.raises(UserError, match=f"objective supervised: needs {missing}; use an objective without them"):
+        run_population(
+            replace(spec(mode=mode), objectives=objectives, supervision=supervision), executor, round_journal, Watch()
+        )
+    lease.release()
+    assert executor.tasks == []
+    assert manifests(tmp_path) == {}

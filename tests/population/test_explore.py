@@ -43,11 +43,14 @@ def explore_rule(name: str, **options: Any) -> Explore:
 
 
 def offspring(values: list[Hyperparameters], seed: int = 0) -> list[Offspring]:
-    return [Offspring(one, 0.5, np.random.default_rng([seed, place])) for place, one in enumerate(values)]
+    return [Offspring(point, 0.5, np.random.default_rng([seed, index])) for index, point in enumerate(values)]
 
 
 def seen(values: list[Hyperparameters]) -> list[Observation]:
-    return [Observation(1 + i // 3, one, 0.3, 0.3 - abs(math.log(one["lr"] / 1e-3))) for i, one in enumerate(values)]
+    return [
+        Observation(1 + index // 3, point, 0.3, 0.3 - abs(math.log(point["lr"] / 1e-3)))
+        for index, point in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize("name", list(EXPLORES))
@@ -59,12 +62,12 @@ def test_every_value_stays_allowed_and_the_rest_as_it_was(name: str, starts: lis
     moved = rule.explore(offspring(starts, seed), context)
     assert moved == rule.explore(offspring(starts, seed), context)
     assert len(moved) == len(starts)
-    for one in moved:
-        assert one.keys() == starts[0].keys()
-        assert one["fixed"] == 7.0
-        assert 1e-4 <= one["lr"] <= 1e-2
-        assert one["stages"] in {1, 2, 3, 4, 5, 6}
-        assert one["batch_size"] in {32, 64, 128}
+    for point in moved:
+        assert point.keys() == starts[0].keys()
+        assert point["fixed"] == 7.0
+        assert 1e-4 <= point["lr"] <= 1e-2
+        assert point["stages"] in {1, 2, 3, 4, 5, 6}
+        assert point["batch_size"] in {32, 64, 128}
 
 
 @pytest.mark.parametrize("name", list(EXPLORES))
@@ -89,7 +92,7 @@ def test_a_perturbed_choice_always_moves() -> None:
 def test_resample_draws_the_share_it_says_over_the_whole_range() -> None:
     values = {"lr": 1e-3, "stages": 2.0, "batch_size": 64.0}
     moved = Resample(resample_probability=0.25).explore(offspring([values] * 2000), ExploreContext(SPACE, 0))
-    fresh = [one["lr"] for one in moved if one["lr"] != 1e-3]
+    fresh = [point["lr"] for point in moved if point["lr"] != 1e-3]
     assert len(fresh) / 2000 == pytest.approx(0.25, abs=0.04)
     assert np.quantile(np.log10(fresh), [0.1, 0.5, 0.9]) == pytest.approx([-3.8, -3, -2.2], abs=0.2)
 
@@ -127,10 +130,10 @@ def test_pb2_does_not_choose_twice_what_was_chosen_once() -> None:
     """Where nothing is known yet, copies spread instead of all going to the one most uncertain place."""
     history = [Observation(1, {"x": x}, 0.2, 0.2) for x in (0.45, 0.5, 0.5, 0.55)]
     moved = PB2().explore(offspring([{"x": 0.5}] * 3), ExploreContext(space(), 1, history))
-    places = sorted(one["x"] for one in moved)
-    assert min(b - a for a, b in itertools.pairwise(places)) > 0.1
+    positions = sorted(point["x"] for point in moved)
+    assert min(b - a for a, b in itertools.pairwise(positions)) > 0.1
     (again,) = PB2().explore(offspring([{"x": 0.5}]), ExploreContext(space(), 1, history, moved))
-    assert min(abs(again["x"] - place) for place in places) > 0.05
+    assert min(abs(again["x"] - place) for place in positions) > 0.05
 
 
 def test_the_kernels_gradient_is_its_derivative() -> None:
@@ -157,9 +160,9 @@ def test_the_bandit_finds_the_optimum_in_fewer_evaluations_than_chance() -> None
         history = [Observation(1, {"x": x, "y": y}, 0, worth(x, y)) for x, y in rng.random((4, 2))]
         for step in range(1, 12):
             child = Offspring({"x": 0.5, "y": 0.5}, 0.0, rng)
-            (one,) = PB2().explore([child], ExploreContext(both, step, history))
-            history.append(Observation(step + 1, one, 0, worth(one["x"], one["y"])))
-        found.append(max(one.after for one in history))
+            (point,) = PB2().explore([child], ExploreContext(both, step, history))
+            history.append(Observation(step + 1, point, 0, worth(point["x"], point["y"])))
+        found.append(max(manifest.after for manifest in history))
         chance.append(max(worth(x, y) for x, y in rng.random((15, 2))))
     assert np.mean(found) > 0.95
     assert np.mean(found) > np.mean(chance)

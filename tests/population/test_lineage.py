@@ -18,13 +18,13 @@ from pbt_disent.types import Hyperparameters, Json
 from tests.population.fakes import FakeExecutor, FakeOptions, OtherOptions, Watch, failed, journal, spec
 
 
-def run(folder: Path, one: RoundSpec, broken: tuple[int, int] = (-1, -1)) -> tuple[list[Manifest], FakeExecutor]:
+def run(folder: Path, round_spec: RoundSpec, broken: tuple[int, int] = (-1, -1)) -> tuple[list[Manifest], FakeExecutor]:
     def special(task: TrainTask) -> TrainOutcome | None:
         return failed(task, "nan") if (task.key.generation, task.key.member) == broken else None
 
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     executor = FakeExecutor(blobs, special)
-    run_population(one, executor, book, Watch())
+    run_population(round_spec, executor, round_journal, Watch())
     lease.release()
     return [Manifest.from_bytes(p.read_bytes()) for p in sorted(folder.rglob("generation-*.json"))], executor
 
@@ -82,10 +82,10 @@ def test_a_round_that_was_trained_again_counts_as_it_was_last(tmp_path: Path) ->
 def test_one_member_follows_a_schedule_to_its_end_and_the_result_is_where_it_ends(tmp_path: Path) -> None:
     steps = tuple({"x": x, "batch_size": 8.0} for x in (5.0, 1.0, 9.0))
     alone = spec().population.model_copy(update={"size": 1, "max_generations": 3, "replicas": 1})
-    one = replace(spec(), population=alone, schedule=steps)
-    book, blobs, lease = journal(tmp_path)
+    round_spec = replace(spec(), population=alone, schedule=steps)
+    round_journal, blobs, lease = journal(tmp_path)
     executor = FakeExecutor(blobs)
-    result = run_population(one, executor, book, Watch())
+    result = run_population(round_spec, executor, round_journal, Watch())
     lease.release()
     assert [task.hyperparameters for task in executor.tasks] == list(steps)
     assert [task.origins[0] is None for task in executor.tasks] == [True, False, False]

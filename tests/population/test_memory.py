@@ -18,13 +18,13 @@ def test_old_generations_are_outlines(tmp_path: Path, monkeypatch: pytest.Monkey
     commit = RoundJournal.commit
 
     def watched(self: RoundJournal, manifest: Manifest, history: Sequence[Manifest], *more: Any) -> None:
-        seen.append([len(one.members) for one in history])
+        seen.append([len(manifest.members) for manifest in history])
         commit(self, manifest, history, *more)
 
     monkeypatch.setattr(RoundJournal, "commit", watched)
     run_instantly(tmp_path, members=5, generations=6)
     assert seen == [[], [5], [5, 5], [5, 5, 5], [1, 5, 5, 5], [1, 1, 5, 5, 5]]
-    assert [len(one.members) for one in read_manifests(tmp_path / "rounds/0")] == [5] * 6
+    assert [len(manifest.members) for manifest in read_manifests(tmp_path / "rounds/0")] == [5] * 6
 
 
 def test_an_outline_knows_the_best_member_and_the_cost(tmp_path: Path) -> None:

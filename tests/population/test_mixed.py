@@ -13,12 +13,12 @@ from tests.population.fakes import FakeExecutor, FakeOptions, OtherOptions, Watc
 
 
 def run(folder: Path, seed: int = 3) -> tuple[list[Manifest], list[TrainTask]]:
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     objectives = {"fake": FakeOptions(), "other": OtherOptions()}
     mixed = replace(spec(size=7, generations=5, cutoff=0.3, seed=seed), objectives=objectives)
     executor = FakeExecutor(blobs)
     try:
-        run_population(mixed, executor, book, Watch())
+        run_population(mixed, executor, round_journal, Watch())
     finally:
         lease.release()
     paths = sorted((folder / "rounds/0").glob("generation-*.json"))
@@ -48,8 +48,8 @@ def test_a_copy_has_its_parents_objective_and_mutates_within_its_bounds(tmp_path
 
 
 def test_the_first_objective_draws_what_it_draws_alone(tmp_path: Path) -> None:
-    book, blobs, lease = journal(tmp_path / "alone")
-    run_population(spec(size=4, generations=1), FakeExecutor(blobs), book, Watch())
+    round_journal, blobs, lease = journal(tmp_path / "alone")
+    run_population(spec(size=4, generations=1), FakeExecutor(blobs), round_journal, Watch())
     lease.release()
     alone = Manifest.from_bytes((tmp_path / "alone/rounds/0/generation-0000.json").read_bytes())
     mixed, _ = run(tmp_path / "mixed")

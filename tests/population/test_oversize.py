@@ -19,9 +19,11 @@ def run(folder: Path, *, bad: tuple[int, ...] = (), die_at: tuple[int, str] | No
         broken = task.key.generation == 0 and task.key.member in bad
         return TrainOutcome(task.key, "nan", image_passes=task.image_passes) if broken else None
 
-    book, blobs, lease = journal(folder)
+    round_journal, blobs, lease = journal(folder)
     try:
-        run_population(spec(size=4, generations=3, oversize=2), FakeExecutor(blobs, special), book, Watch(die_at))
+        run_population(
+            spec(size=4, generations=3, oversize=2), FakeExecutor(blobs, special), round_journal, Watch(die_at)
+        )
     finally:
         lease.release()
     return [Manifest.from_bytes(content) for _, content in sorted(manifests(folder).items())]
@@ -35,21 +37,21 @@ def test_survivors() -> None:
 
 def test_the_best_half_of_the_first_generation_stays(tmp_path: Path) -> None:
     first, second, third = run(tmp_path)
-    assert [len(one.members) for one in (first, second, third)] == [8, 4, 4]
+    assert [len(manifest.members) for manifest in (first, second, third)] == [8, 4, 4]
     scores = {record.member: record.score or 0.0 for record in first.members}
     best = sorted(sorted(scores, key=lambda member: -scores[member])[:4])
-    assert [one.parent for one in first.next] == best
-    for one in first.next:
-        parent = first.members[one.parent or 0]
-        assert (one.operation, one.origins) == ("continue", parent.checkpoints)
-        assert one.hyperparameters == parent.hyperparameters
-    assert any(one.operation == "exploit" for one in second.next)
+    assert [assignment.parent for assignment in first.next] == best
+    for assignment in first.next:
+        parent = first.members[assignment.parent or 0]
+        assert (assignment.operation, assignment.origins) == ("continue", parent.checkpoints)
+        assert assignment.hyperparameters == parent.hyperparameters
+    assert any(assignment.operation == "exploit" for assignment in second.next)
     assert third.image_passes == (8 + 4 + 4) * 2 * 10
 
 
 def test_members_that_failed_start_again_only_if_too_few_are_left(tmp_path: Path) -> None:
     first, *_ = run(tmp_path, bad=(0, 1, 2, 3, 4))
-    assert [(one.operation, one.parent) for one in first.next] == [
+    assert [(assignment.operation, assignment.parent) for assignment in first.next] == [
         ("restart", None),
         ("continue", 5),
         ("continue", 6),

@@ -36,7 +36,7 @@ def rule(scores: list[float | None], cutoff: float = 0.2, generation: int = 0, s
 
 
 def replaced(decisions: list[Decision]) -> list[int]:
-    return [one.member for one in decisions if one.operation != "continue"]
+    return [decision.member for decision in decisions if decision.operation != "continue"]
 
 
 @pytest.mark.parametrize(
@@ -45,41 +45,41 @@ def replaced(decisions: list[Decision]) -> list[int]:
 def test_the_worst_are_replaced_by_the_best(size: int, cutoff: float, count: int) -> None:
     decisions = rule([float(i) for i in range(size)], cutoff)
     assert replaced(decisions) == list(range(count))
-    for one in decisions[:count]:
-        assert one.operation == "exploit"
-        assert one.parent is not None
-        assert one.parent >= size - count
+    for decision in decisions[:count]:
+        assert decision.operation == "exploit"
+        assert decision.parent is not None
+        assert decision.parent >= size - count
 
 
 def test_those_who_stay_are_untouched() -> None:
-    for one in rule([float(i) for i in range(10)])[2:]:
-        assert (one.operation, one.parent) == ("continue", one.member)
-        assert one.hyperparameters == {"lr": 1e-3 + one.member * 1e-5, "batch_size": 64.0, "fixed": 7.0}
+    for decision in rule([float(i) for i in range(10)])[2:]:
+        assert (decision.operation, decision.parent) == ("continue", decision.member)
+        assert decision.hyperparameters == {"lr": 1e-3 + decision.member * 1e-5, "batch_size": 64.0, "fixed": 7.0}
 
 
 def test_a_child_has_its_parents_values_times_a_factor_within_bounds() -> None:
     for generation in range(50):
-        for one in rule([0.0, 1.0, 2.0, 3.0, 4.0], generation=generation):
-            if one.operation == "exploit":
-                assert one.parent == 4
-                ratio = one.hyperparameters["lr"] / (1e-3 + 4e-5)
+        for decision in rule([0.0, 1.0, 2.0, 3.0, 4.0], generation=generation):
+            if decision.operation == "exploit":
+                assert decision.parent == 4
+                ratio = decision.hyperparameters["lr"] / (1e-3 + 4e-5)
                 assert any(ratio == pytest.approx(factor) for factor in FACTORS)
-                assert one.hyperparameters["batch_size"] in {128.0, 77.0, 51.0, 32.0}
-                assert one.hyperparameters["fixed"] == 7.0
+                assert decision.hyperparameters["batch_size"] in {128.0, 77.0, 51.0, 32.0}
+                assert decision.hyperparameters["fixed"] == 7.0
 
 
 @pytest.mark.parametrize("bad", [None, math.nan, math.inf, -math.inf])
 def test_a_member_without_a_finite_score_never_wins_and_is_always_replaced(bad: float | None) -> None:
     decisions = rule([bad, 0.5, bad, 0.4, bad, 0.3, bad])
     assert set(replaced(decisions)) == {0, 2, 4, 6}
-    assert {one.parent for one in decisions if one.operation == "exploit"} <= {1, 3}
+    assert {decision.parent for decision in decisions if decision.operation == "exploit"} <= {1, 3}
 
 
 def test_without_any_score_everyone_starts_afresh() -> None:
     decisions = rule([None, math.nan, None, None])
-    assert all(one.operation == "restart" and one.parent is None for one in decisions)
-    assert len({one.hyperparameters["lr"] for one in decisions}) == 4
-    assert all(one.hyperparameters["fixed"] == 7.0 for one in decisions)
+    assert all(decision.operation == "restart" and decision.parent is None for decision in decisions)
+    assert len({decision.hyperparameters["lr"] for decision in decisions}) == 4
+    assert all(decision.hyperparameters["fixed"] == 7.0 for decision in decisions)
 
 
 def test_equal_scores_are_ranked_by_index() -> None:
@@ -90,7 +90,11 @@ def test_equal_scores_are_ranked_by_index() -> None:
 
 def test_no_cutoff_is_random_search() -> None:
     assert replaced(rule([1.0, 2.0, 3.0, 4.0], cutoff=0)) == []
-    assert [one.operation for one in rule([1.0, math.nan, 3.0], cutoff=0)] == ["continue", "restart", "continue"]
+    assert [decision.operation for decision in rule([1.0, math.nan, 3.0], cutoff=0)] == [
+        "continue",
+        "restart",
+        "continue",
+    ]
 
 
 @given(
@@ -100,15 +104,15 @@ def test_no_cutoff_is_random_search() -> None:
 )
 def test_for_any_scores(scores: list[float | None], cutoff: float, generation: int) -> None:
     decisions = rule(scores, cutoff, generation)
-    assert [one.member for one in decisions] == list(range(len(scores)))
+    assert [decision.member for decision in decisions] == list(range(len(scores)))
     unusable = sum(score is None or not math.isfinite(score) for score in scores)
     count = min(math.ceil(cutoff * len(scores)), len(scores) // 2)
     assert len(replaced(decisions)) == max(count, unusable)
-    parents = {one.parent for one in decisions if one.operation == "exploit"}
+    parents = {decision.parent for decision in decisions if decision.operation == "exploit"}
     assert not parents & set(replaced(decisions))
-    for one in decisions:
+    for decision in decisions:
         for name, mutable in SPACE.items():
-            assert mutable.low <= one.hyperparameters[name] <= mutable.high
+            assert mutable.low <= decision.hyperparameters[name] <= mutable.high
 
 
 def test_the_same_seed_gives_the_same_decisions_and_another_does_not() -> None:
@@ -165,7 +169,7 @@ def test_selection_beats_random_search_at_equal_cost() -> None:
                 round_path="0",
                 generation=generation,
             )
-            members = [one.hyperparameters for one in decisions]
+            members = [decision.hyperparameters for decision in decisions]
         return found
 
     assert np.mean([best(0.2, seed) for seed in range(20)]) > np.mean([best(0.0, seed) for seed in range(20)])

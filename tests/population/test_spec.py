@@ -25,7 +25,7 @@ KINDS = ("exploit", "explore", "fitness", "objective", "network", "likelihood", 
 
 def with_component(kind: str, component: Component) -> RoundSpec:
     """Return a round that differs from others in one component alone."""
-    plain = spec()
+    plain = replace(spec(), supervision=SupervisionDigests("1" * 64, "2" * 64))
     options = BetaTCVAE.Options
     if kind in {"exploit", "explore"}:
         return replace(plain, population=plain.population.model_copy(update={kind: component}))

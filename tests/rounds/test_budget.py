@@ -61,7 +61,7 @@ def options(name: str, **values: object) -> ObjectiveOptions:
 
 
 def test_sections_say_the_largest_batch_and_whether_images_come_in_pairs() -> None:
-    sections = [options("betatcvae", batch_size=given) for given in (64, {"low": 16, "high": 128})]
+    sections = [options("betatcvae", batch_size=size) for size in (64, {"low": 16, "high": 128})]
     assert pass_cost(sections[:1]) == PassCost(64, False)
     assert pass_cost(sections[1:]) == PassCost(128, True)
     assert pass_cost(sections) == PassCost(128, True)
@@ -128,13 +128,13 @@ def test_without_labels_the_first_round_spends_the_rest(tmp_path: Path) -> None:
             if (getattr(event, "path", None), getattr(event, "generation", None)) == ("0", 4):
                 raise Crash
 
-    given = limited(100, "spend_budget=true")
-    result = run(tmp_path / "whole", Blind, None, *given)
+    overrides = limited(100, "spend_budget=true")
+    result = run(tmp_path / "whole", Blind, None, *overrides)
     assert result.last is result.first
     assert (result.image_passes, result.first.generations) == (UNIT * 96, 12)
     with pytest.raises(Crash):
-        run(tmp_path / "crashed", Blind, DiesLate(), *given)
-    run(tmp_path / "crashed", Blind, None, *given)
+        run(tmp_path / "crashed", Blind, DiesLate(), *overrides)
+    run(tmp_path / "crashed", Blind, None, *overrides)
     assert manifests(tmp_path / "crashed") == manifests(tmp_path / "whole")
 
 

@@ -41,22 +41,22 @@ def result(blobs: BlobStore, latents: int) -> RunResult:
 
 @pytest.mark.parametrize(("images", "latents", "scored"), [(60, 3, True), (25, 26, False)])
 def test_what_more_latents_than_images_leave_to_score(tmp_path: Path, images: int, latents: int, scored: bool) -> None:
-    seen = np.random.default_rng(0).integers(0, 255, (images, *SHAPE), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (images, *SHAPE), dtype=np.uint8)
     blobs = BlobStore(tmp_path)
     config = load_config(None, ["population.fitness.information_threshold=0", "rounds.information_threshold=1e-9"])
-    found = score_held_out(config, result(blobs, latents), blobs, seen, np.arange(images))
-    assert found is not None
-    assert found["num_images"] == images
-    assert found["error"] > 0
-    assert (found["udr"] is not None) == scored
-    assert (found["leaf_mig"] is not None) == scored
+    scores = score_held_out(config, result(blobs, latents), blobs, pixels, np.arange(images))
+    assert scores is not None
+    assert scores["num_images"] == images
+    assert scores["error"] > 0
+    assert (scores["udr"] is not None) == scored
+    assert (scores["leaf_mig"] is not None) == scored
 
 
 def test_a_few_images_are_not_scored(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path)
-    seen = np.zeros((30, *SHAPE), dtype=np.uint8)
-    assert score_held_out(load_config(None, []), result(blobs, 3), blobs, seen, np.arange(19)) is None
-    assert score_held_out(load_config(None, []), result(blobs, 3), blobs, seen, None) is None
+    pixels = np.zeros((30, *SHAPE), dtype=np.uint8)
+    assert score_held_out(load_config(None, []), result(blobs, 3), blobs, pixels, np.arange(19)) is None
+    assert score_held_out(load_config(None, []), result(blobs, 3), blobs, pixels, None) is None
 
 
 IMAGES, POINTS = 300, 100
@@ -70,14 +70,14 @@ def test_the_images_of_the_final_round_give_its_interval(tmp_path: Path, monkeyp
     config = load_config(None, [f"final.fitness.points={POINTS}", "seed=5"])
     level = LeafLevel("0", np.arange(IMAGES), (0, 1), values, none.astype(np.int64), none, "")
     run = replace(result(blobs, 3), leaf_runs=(LeafRun(1, (level,), "ended"),))
-    seen: list[float] = []
+    statistics: list[float] = []
 
     def watch(score: float, statistic: Any, sizes: list[int], **_: object) -> None:
         assert sizes == [POINTS]
-        seen.append(statistic([np.arange(POINTS)], 0))
+        statistics.append(statistic([np.arange(POINTS)], 0))
 
     monkeypatch.setattr(evaluation, "interval_over_points", watch)
     evaluation._interval_of_final(config, run, blobs, images)
     drawn = np.sort(Streams(5).generator("final", 1, "0").choice(IMAGES, size=POINTS, replace=False))
     codes = LatentModel.from_checkpoint(checkpoint(0, 3)).encode(images[drawn])
-    assert seen == [float(leaf_runs_mig([[(codes, values[drawn])]], bins=config.final.fitness.bins).score)]
+    assert statistics == [float(leaf_runs_mig([[(codes, values[drawn])]], bins=config.final.fitness.bins).score)]

@@ -54,8 +54,8 @@ def run(
     folder = create_run(config, "tiny", root, "tiny") if not (root / "tiny").exists() else None
     folder = folder or RunFolder(root / "tiny")
     outcome = api.execute(api.prepare(folder), watch or Watch(), api.InProcess())
-    found = sorted((name, one) for name, one in manifests(folder.path).items() if "final" in name)
-    return outcome, [Manifest.from_bytes(one) for _, one in found], folder.path
+    final_manifests = sorted((name, content) for name, content in manifests(folder.path).items() if "final" in name)
+    return outcome, [Manifest.from_bytes(content) for _, content in final_manifests], folder.path
 
 
 @pytest.mark.slow

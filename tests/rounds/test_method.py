@@ -40,14 +40,14 @@ class Oracle(FakeExecutor):
             np.arange(len(self.factors)) if task.subset is None else self.blobs.get_array(task.subset).astype(np.int64)
         )
         truth = self.factors[images]
-        known = [k for k in range(truth.shape[1]) if len(np.unique(truth[:, k])) > 1][: self.revealed]
+        learned = [k for k in range(truth.shape[1]) if len(np.unique(truth[:, k])) > 1][: self.revealed]
         noise = np.random.default_rng(len(images)).normal(size=truth.shape)
-        codes = np.where(np.isin(np.arange(truth.shape[1]), known), truth + self.noise * noise, noise)
+        codes = np.where(np.isin(np.arange(truth.shape[1]), learned), truth + self.noise * noise, noise)
         log_sigma = np.full(codes.shape, np.log(0.2))
         return EncodeOutcome(
             self.blobs.put_array(codes.astype(np.float32)),
             self.blobs.put_array(log_sigma.astype(np.float32)),
-            tuple(3.0 if k in known else 0.01 for k in range(truth.shape[1])),
+            tuple(3.0 if k in learned else 0.01 for k in range(truth.shape[1])),
         )
 
 

@@ -43,7 +43,7 @@ def test_all_factors_are_recovered_in_three_levels(tmp_path: Path, oracle: type[
         for above, below in zip(leaf.levels, leaf.levels[1:], strict=False):
             frozen = oracle.factors[below.images][:, list(above.latents)]
             assert np.all(frozen == frozen[0])
-    levels = [[(oracle.factors[one.images], one.codes) for one in leaf.levels] for leaf in result.leaf_runs]
+    levels = [[(oracle.factors[level.images], level.codes) for level in leaf.levels] for leaf in result.leaf_runs]
     assert leaf_runs_mig(levels).score > 0.8
 
 
@@ -69,7 +69,7 @@ def test_a_deeper_round_without_agreement_stops(tmp_path: Path) -> None:
         def score(self, task: ScoreTask) -> list[MemberScore]:
             scores = super().score(task)
             low = task.round.startswith("0/leaf2")
-            return [MemberScore(one.member, 0.01, (0.01, 0.01)) for one in scores] if low else scores
+            return [MemberScore(score.member, 0.01, (0.01, 0.01)) for score in scores] if low else scores
 
     result = run(tmp_path, Disagreeing)
     assert reasons(tmp_path) == ["the greatest depth, 2, is reached", "round 0/leaf2/1 learned nothing"]

@@ -40,8 +40,8 @@ def test_a_ring_is_found_and_nothing_else() -> None:
 @pytest.mark.parametrize("method", ["density", "gaps"])
 def test_the_angle_has_the_levels(method: str) -> None:
     codes, level = ring(0.02)
-    found = Ring.of(codes, (1, 3))
-    turns, noise = found.angle(codes), found.noise(np.array([0.05, 0.04, 1, 0.02]))
+    circle = Ring.of(codes, (1, 3))
+    turns, noise = circle.angle(codes), circle.noise(np.array([0.05, 0.04, 1, 0.02]))
     assert 0.01 < noise < 0.04
     segments = SEGMENTATIONS[method]().segment(turns, noise, several=True)
     assert len(segments) >= (LEVELS if method == "density" else LEVELS - 4)
@@ -65,10 +65,10 @@ def test_a_scale_assigns_the_segments_that_it_was_made_of(method: str) -> None:
     rng = np.random.default_rng(0)
     level = rng.integers(8, size=4000)
     codes = (level + 0.05 * rng.standard_normal(4000)).reshape(-1, 1)
-    found = SEGMENTATIONS[method]().segment(codes[:, 0], 0.05, several=True)
-    scale = Scale.of((0,), codes[:, 0], found, 0.05, None)
+    cut = SEGMENTATIONS[method]().segment(codes[:, 0], 0.05, several=True)
+    scale = Scale.of((0,), codes[:, 0], cut, 0.05, None)
     segments, confidence = scale.assign(codes)
-    inner = {item.low: item for item in found}
+    inner = {item.low: item for item in cut}
     for number, low in enumerate(sorted(inner)):
         assert np.array_equal(np.flatnonzero(segments == number), inner[low].members)
     assert np.all(confidence[segments >= 0] > 0.99)

@@ -19,10 +19,10 @@ GAPS, DENSITY, MIXTURE, QUANTILE = Gaps(), Density(), Mixture(), Quantile()
 BY_GAPS, BY_DENSITY = RoundsConfig(segmentation=GAPS), RoundsConfig(segmentation=DENSITY)
 
 
-def levels(count: int, each: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def levels(count: int, repeats: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return codes of `count` equally spaced levels with noise (standard deviation in gaps), and the levels."""
     rng = np.random.default_rng(seed)
-    truth = rng.permutation(np.repeat(np.arange(count), each))
+    truth = rng.permutation(np.repeat(np.arange(count), repeats))
     return truth + noise * np.clip(rng.standard_normal(len(truth)), -3, 3), truth
 
 
@@ -69,7 +69,9 @@ def test_a_mixture_leaves_codes_without_levels_whole(seed: int) -> None:
 def test_a_mixture_sees_levels_of_unequal_width_and_size() -> None:
     rng = np.random.default_rng(0)
     codes = np.concatenate([rng.normal(0, 0.05, 900), rng.normal(1, 0.2, 300), rng.normal(3, 0.4, 1200)])
-    sizes = [len(item.members) for item in sorted(MIXTURE.segment(codes, 0.05, several=True), key=lambda one: one.low)]
+    sizes = [
+        len(item.members) for item in sorted(MIXTURE.segment(codes, 0.05, several=True), key=lambda item: item.low)
+    ]
     assert len(sizes) == 3
     assert np.abs(np.array(sizes) - [900, 300, 1200]).max() <= 5
 
@@ -85,8 +87,8 @@ def test_quantiles_are_parts_of_equal_size() -> None:
 
 def test_gaps_alone_cut_continuous_codes_too() -> None:
     """The weakness of the published rule: among many random codes some gap is always large."""
-    found = [GAPS.segment(np.random.default_rng(seed).uniform(size=3000), 0, several=True) for seed in range(20)]
-    assert sum(bool(segments) for segments in found) >= 5
+    cuts = [GAPS.segment(np.random.default_rng(seed).uniform(size=3000), 0, several=True) for seed in range(20)]
+    assert sum(bool(segments) for segments in cuts) >= 5
 
 
 @pytest.mark.parametrize("rule", [GAPS, DENSITY, MIXTURE], ids=["gaps", "density", "mixture"])
@@ -109,9 +111,9 @@ def test_cleaner_segments_come_first() -> None:
     rng = np.random.default_rng(0)
     spread = [0.01, 0.2, 0.05, 0.1, 0.01]
     codes = np.concatenate([i + width * rng.uniform(-1, 1, 500) for i, width in enumerate(spread)])
-    found = GAPS.segment(codes, 0, several=False)
-    assert round(found[0].low) == 2
-    assert [item.score for item in found] == sorted((item.score for item in found), reverse=True)
+    segments = GAPS.segment(codes, 0, several=False)
+    assert round(segments[0].low) == 2
+    assert [item.score for item in segments] == sorted((item.score for item in segments), reverse=True)
 
 
 def grid(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

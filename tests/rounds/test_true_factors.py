@@ -52,13 +52,13 @@ def model(latents: int = 3) -> LatentModel:
 
 def test_a_number_of_each_image_and_a_partial_label_are_no_factors() -> None:
     data, trained = Squares(100), model()
-    found = compare_with_factors(trained, data)
-    assert found is not None
-    assert [row["factor"] for row in found["per_factor"]] == ["size"]
+    comparison = compare_with_factors(trained, data)
+    assert comparison is not None
+    assert [row["factor"] for row in comparison["per_factor"]] == ["size"]
     everything = np.arange(100)
     expected = mig(trained.encode(data.images(everything)), data.factors(everything)[:, :1]).score
-    assert found["mig"] == pytest.approx(expected)
-    assert found["points"] == 100
+    assert comparison["mig"] == pytest.approx(expected)
+    assert comparison["points"] == 100
 
 
 @pytest.mark.parametrize(("length", "latents"), [(19, 3), (25, 26)])
@@ -68,7 +68,7 @@ def test_too_few_images_are_not_compared(length: int, latents: int) -> None:
 
 def test_many_images_are_read_a_few_at_a_time() -> None:
     data = Squares(2 * READ + 10)
-    found = compare_with_factors(model(), data)
-    assert found is not None
-    assert found["points"] == len(data)
+    comparison = compare_with_factors(model(), data)
+    assert comparison is not None
+    assert comparison["points"] == len(data)
     assert data.asked == READ

@@ -72,7 +72,7 @@ def test_a_sweep_removes_what_killed_drivers_left_and_nothing_that_is_named(tmp_
     orphan, spared, named = blobs.put(b"orphan"), blobs.put(b"spared"), blobs.put(b"named")
     (tmp_path / "rounds.jsonl").write_text(json.dumps({"event": "finished", "best": {"checkpoint": named}}))
     (tmp_path / "blobs" / ".pbt-disent-torn.tmp").write_bytes(b"half")
-    assert round_journal.sweep([spared]) == len(b"orphan")
+    assert round_journal.collect_garbage([spared]) == len(b"orphan")
     assert blobs.digests() == digests | {spared, named}
     assert orphan not in blobs
     assert not list(tmp_path.rglob(".pbt-disent-*.tmp"))

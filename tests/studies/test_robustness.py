@@ -12,7 +12,7 @@ from pbt_disent.models.contract import Batch
 from pbt_disent.population.events import Observers
 from pbt_disent.store.log import AppendOnlyLog
 from pbt_disent.store.runs import create_run
-from pbt_disent.training.group import Group
+from pbt_disent.training.loop import ReplicaGroup
 from pbt_disent.types import Json
 from studies.cli import main
 from studies.robustness import Hypothesis, cell_config, draw_figure, format_table, run_cell
@@ -100,15 +100,15 @@ def test_the_incomplete_world_misses_thirty_percent_and_has_two_correlated_facto
 @pytest.mark.slow
 def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = 0
-    step = Group.step
+    step = ReplicaGroup.step
 
-    def counting(self: Group, batch: Batch, number: int) -> None:
+    def counting(self: ReplicaGroup, batch: Batch, number: int) -> None:
         nonlocal counted
         before = self.passes
         step(self, batch, number)
         counted += self.passes - before
 
-    monkeypatch.setattr(Group, "step", counting)
+    monkeypatch.setattr(ReplicaGroup, "step", counting)
     paid = {}
     for arm in EQUAL:
         counted = 0

@@ -4,8 +4,7 @@ import pytest
 
 from pbt_disent.population.events import RoundStarted
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Assignment, Manifest, MemberRecord, member_interval, score_text
 from pbt_disent.tracking.records import finished_record, generation_record, trace_origins, varying_hyperparameters
 from pbt_disent.tracking.round_page import round_note
 from tests.simulated import simulate

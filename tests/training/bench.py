@@ -11,7 +11,7 @@ import numpy as np
 from pbt_disent import data
 from pbt_disent.data.storage import materialise
 from pbt_disent.store.blobs import BlobStore
-from pbt_disent.training.tasks import TaskKey, TrainTask, WorkerContext
+from pbt_disent.training.tasks import SupervisionDigests, TaskKey, TrainTask, WorkerContext
 from pbt_disent.types import UInt8Array
 from tests.objectives import options_of
 
@@ -39,13 +39,20 @@ class Bench:
 
 
 def make_bench(folder: Path, objective: str, **settings: Any) -> Bench:
-    """Return a bench for an objective with 3 latents, its hyperparameters in the middle of their ranges."""
+    """Return a bench for an objective with 3 latents, its hyperparameters in the middle of their ranges.
+
+    Labels and partners are random, where the objective needs them.
+    """
     world = data.load("sprites", size=32, grid=GRID)
     stored = materialise(world, folder / "images")
     needed = {"classes": [6]} if objective == "ssdgm" else {}
-    chosen = {"latents": 3, "batch_size": 32, **needed, **settings}
-    options = options_of(objective, world.shape, **chosen)
-    blobs = BlobStore(folder / "blobs")
+    options = options_of(objective, world.shape, **{"latents": 3, "batch_size": 32, **needed, **settings})
+    blobs, rng = BlobStore(folder / "blobs"), np.random.default_rng(0)
+    labels = partners = None
+    if "labels" in options.needs:
+        labels = blobs.put_array(rng.integers(-1, 6, (200, 1)))
+    if "partner" in options.needs:
+        partners = blobs.put_array(rng.integers(0, 200, (200, 4)))
     task = TrainTask(
         key=TaskKey("0", 0, 0, (0, 1)),
         seed=1,
@@ -55,6 +62,7 @@ def make_bench(folder: Path, objective: str, **settings: Any) -> Bench:
         image_passes=150,
         subset=None,
         probe=blobs.put_array(np.arange(0, 200, 4)),
+        supervision=SupervisionDigests(labels, partners),
     )
     context = WorkerContext(str(blobs.root), str(stored.folder))
     return Bench(context, blobs, np.array(stored.array), task)

@@ -1,4 +1,4 @@
-"""Training on a GPU: recorded steps, resident images, stacks and checkpoints give what plain steps give."""
+"""Training on a GPU: captured steps, images in its memory, stacks and checkpoints give what plain steps give."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pbt_disent.models.contract import OBJECTIVES
-from pbt_disent.training import replaying, resident
+from pbt_disent.training import gpu
 from pbt_disent.training.member import Trainer
-from pbt_disent.training.tasks import SupervisionDigests, TrainOutcome
+from pbt_disent.training.tasks import TrainOutcome
 from tests.conftest import missing
 from tests.training.bench import Bench, make_bench
 
@@ -30,51 +30,47 @@ LOW = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def gpu() -> None:
+def require_gpu() -> None:
     if not torch.cuda.is_available():
         missing("gpu", "no GPU")
 
 
 def on_gpu(folder: Path, objective: str, **settings: Any) -> Bench:
-    """Return a bench on the GPU: two replicas, 60 steps of 32 images, with labels and partners where asked for."""
+    """Return a bench on the GPU: two replicas, 60 steps of 32 images."""
     bench = make_bench(folder, objective, **{"lr": LOW, **SETTINGS.get(objective, {}), **settings})
-    rng = np.random.default_rng(0)
-    labels = partners = None
-    if "labels" in OBJECTIVES.options(objective).needs:
-        labels = bench.blobs.put_array(rng.integers(-1, 6, (200, 1)))
-    if "partner" in OBJECTIVES.options(objective).needs:
-        partners = bench.blobs.put_array(rng.integers(0, 200, (200, 4)))
-    task = replace(bench.task, image_passes=IMAGE_PASSES, supervision=SupervisionDigests(labels, partners))
+    task = replace(bench.task, image_passes=IMAGE_PASSES)
     return replace(bench, context=replace(bench.context, device="cuda"), task=task)
 
 
-def assert_same(bench: Bench, one: TrainOutcome, other: TrainOutcome, tolerance: float = 1e-3) -> None:
-    assert one.status == other.status == "ok", one.error or other.error
-    assert one.image_passes == other.image_passes > 0
-    for terms, expected in zip(one.losses, other.losses, strict=True):
+def assert_same(bench: Bench, outcome: TrainOutcome, reference: TrainOutcome, tolerance: float = 1e-3) -> None:
+    assert outcome.status == reference.status == "ok", outcome.error or reference.error
+    assert outcome.image_passes == reference.image_passes > 0
+    for terms, expected in zip(outcome.losses, reference.losses, strict=True):
         assert terms == pytest.approx(expected, rel=tolerance, abs=tolerance)
-    assert one.codes is not None
-    assert other.codes is not None
-    codes = bench.blobs.get_array(other.codes)
-    np.testing.assert_allclose(bench.blobs.get_array(one.codes), codes, atol=10 * tolerance * codes.std())
+    assert outcome.codes is not None
+    assert reference.codes is not None
+    codes = bench.blobs.get_array(reference.codes)
+    np.testing.assert_allclose(bench.blobs.get_array(outcome.codes), codes, atol=10 * tolerance * codes.std())
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
-def test_recorded_steps_are_the_same_steps(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_steps_are_the_same_steps(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = on_gpu(tmp_path, name)
-    records: list[int] = []
-    record = replaying._Steps._record
-    monkeypatch.setattr(replaying._Steps, "_record", lambda self, step: (records.append(step), record(self, step))[1])
-    recorded = Trainer(bench.context).train(bench.task)
-    assert len(records) == (name not in ("ssdgm", "strkm")), "one recording for both replicas, where there can be one"
-    monkeypatch.setattr(replaying, "WORTH", IMAGE_PASSES)
+    captures: list[int] = []
+    capture = gpu._GraphedSteps._capture
+    monkeypatch.setattr(
+        gpu._GraphedSteps, "_capture", lambda self, step: (captures.append(step), capture(self, step))[1]
+    )
+    captured = Trainer(bench.context).train(bench.task)
+    assert len(captures) == (name not in ("ssdgm", "strkm")), "one capture for both replicas, where there can be one"
+    monkeypatch.setattr(gpu, "MIN_STEPS", IMAGE_PASSES)
     plain = Trainer(bench.context).train(bench.task)
-    assert len(records) <= 1, "the second time nothing is recorded"
-    assert_same(bench, recorded, plain)
+    assert len(captures) <= 1, "the second time nothing is captured"
+    assert_same(bench, captured, plain)
 
 
 @pytest.mark.parametrize("name", ["betatcvae", "factorvae", "adagvae", "strkm"])
-def test_a_stack_is_recorded_too(tmp_path: Path, name: str) -> None:
+def test_a_stack_is_captured_too(tmp_path: Path, name: str) -> None:
     bench = on_gpu(tmp_path, name)
     stacked = Trainer(replace(bench.context, stacked=True)).train(bench.task)
     assert_same(bench, stacked, Trainer(bench.context).train(bench.task), tolerance=5e-3)
@@ -83,20 +79,21 @@ def test_a_stack_is_recorded_too(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["betatcvae", "adagvae", "ssdgm"])
 def test_images_on_the_gpu_are_those_on_the_host(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = on_gpu(tmp_path, name)
-    there = Trainer(bench.context).train(bench.task)
-    monkeypatch.setattr(resident, "SHARE_OF_FREE", 0)
-    assert resident.ResidentImages.load(bench.images, "cuda") is None
-    assert_same(bench, there, Trainer(bench.context).train(bench.task))
+    outcome = Trainer(bench.context).train(bench.task)
+    monkeypatch.setattr(gpu, "MAX_MEMORY_SHARE", 0)
+    assert gpu.DeviceImages.load(bench.images, "cuda") is None
+    assert_same(bench, outcome, Trainer(bench.context).train(bench.task))
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_a_generation_goes_on_from_the_other_kind_of_machine(tmp_path: Path, stacked: bool) -> None:
     bench = on_gpu(tmp_path, "betatcvae")
-    gpu = Trainer(replace(bench.context, stacked=stacked))
-    cpu = Trainer(replace(bench.context, device="cpu"))
-    for one, other in ((gpu, cpu), (cpu, gpu), (gpu, gpu)):
-        first = one.train(bench.task)
-        second = other.train(bench.after(first.checkpoints))
+    on_gpu_trainer = Trainer(replace(bench.context, stacked=stacked))
+    on_cpu_trainer = Trainer(replace(bench.context, device="cpu"))
+    pairs = ((on_gpu_trainer, on_cpu_trainer), (on_cpu_trainer, on_gpu_trainer), (on_gpu_trainer, on_gpu_trainer))
+    for trainer, following in pairs:
+        first = trainer.train(bench.task)
+        second = following.train(bench.after(first.checkpoints))
         assert second.status == "ok"
         assert second.losses[0]["loss"] < first.losses[0]["loss"]
 
@@ -107,7 +104,7 @@ def test_the_same_task_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stacked", [False, True])
-def test_bf16_is_recorded_too(tmp_path: Path, stacked: bool) -> None:
+def test_bf16_is_captured_too(tmp_path: Path, stacked: bool) -> None:
     bench = on_gpu(tmp_path, "betatcvae")
     rough = Trainer(replace(bench.context, stacked=stacked, bf16=True)).train(bench.task)
     exact = Trainer(bench.context).train(bench.task)

@@ -26,7 +26,7 @@ import pickle, sys
 import numpy as np
 from pbt_disent.data import StoredImages
 from pbt_disent.models.encoding import to_unit
-from pbt_disent.training.batches import batches
+from pbt_disent.training.loop import batches
 from pbt_disent.training.member import Trainer
 from tests.memory import private_bytes
 

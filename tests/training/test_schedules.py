@@ -12,7 +12,7 @@ import torch
 from pbt_disent.models import build
 from pbt_disent.models.contract import Batch
 from pbt_disent.training.checkpoint import dump
-from pbt_disent.training.group import Group, Replica
+from pbt_disent.training.loop import Replica, ReplicaGroup
 from pbt_disent.training.member import Trainer
 from pbt_disent.training.schedules import SCHEDULES, Constant, Cosine
 from tests.objectives import options_of
@@ -49,7 +49,9 @@ def test_constant_is_one_for_ever() -> None:
     assert {name for name in SCHEDULES if SCHEDULES[name].is_constant} == {"constant"}
 
 
-def group_of(bench: Bench, *, stacked: bool = False, objective: str = "betatcvae", schedule: object = None) -> Group:
+def group_of(
+    bench: Bench, *, stacked: bool = False, objective: str = "betatcvae", schedule: object = None
+) -> ReplicaGroup:
     """Return two replicas on the CPU whose learning rates follow a schedule, in float64: Adam magnifies rounding."""
     options = options_of(objective, SHAPE, latents=3, batch_size=32, lr_schedule=schedule or COSINE)
     replicas = []
@@ -57,10 +59,10 @@ def group_of(bench: Bench, *, stacked: bool = False, objective: str = "betatcvae
         model = build(options, options.defaults, SHAPE, 200, generator=torch.Generator().manual_seed(seed))
         model.double().train()
         replicas.append(Replica(model, model.optimizers(), torch.Generator().manual_seed(seed)))
-    return Group(replicas, replace(bench.context, stacked=stacked))
+    return ReplicaGroup(replicas, replace(bench.context, stacked=stacked))
 
 
-def rates(group: Group) -> list[float]:
+def rates(group: ReplicaGroup) -> list[float]:
     return [float(part["lr"]) for optimizer in group.optimizers for part in optimizer.param_groups]
 
 

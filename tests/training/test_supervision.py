@@ -50,7 +50,7 @@ def test_partners_come_from_the_table(bench: Bench) -> None:
     assert used == {1, 2}
 
 
-def given(bench: Bench, labels: np.ndarray) -> TrainTask:
+def with_labels(bench: Bench, labels: np.ndarray) -> TrainTask:
     """Return the task of the bench with labels to learn from."""
     return replace(bench.task, supervision=SupervisionDigests(labels=bench.blobs.put_array(labels)))
 
@@ -67,10 +67,19 @@ def test_weak_supervision_trains(tmp_path: Path) -> None:
 def test_missing_or_misshapen_supervision_is_refused_at_the_start(tmp_path: Path) -> None:
     bench = make_bench(tmp_path, "adagvae")
     with pytest.raises(UserError, match="objective adagvae: needs partners"):
-        Trainer(bench.context).train(bench.task)
+        Trainer(bench.context).train(replace(bench.task, supervision=NO_SUPERVISION))
     digest = bench.blobs.put_array(np.zeros((7, 1), dtype=np.int64))
     with pytest.raises(UserError, match="one row for each of 200 images"):
         Trainer(bench.context).train(replace(bench.task, supervision=SupervisionDigests(partners=digest)))
+
+
+def test_objectives_with_other_needs_learn_from_the_same_supervision(tmp_path: Path) -> None:
+    bench, pairs = make_bench(tmp_path, "ssdgm"), make_bench(tmp_path, "adagvae")
+    supervision = SupervisionDigests(bench.task.supervision.labels, pairs.task.supervision.partners)
+    trainer = Trainer(bench.context)
+    for task in (bench.task, pairs.task):
+        outcome = trainer.train(replace(task, supervision=supervision))
+        assert outcome == Trainer(bench.context).train(task)
 
 
 def test_labels_that_are_not_declared_are_refused(tmp_path: Path) -> None:
@@ -80,9 +89,9 @@ def test_labels_that_are_not_declared_are_refused(tmp_path: Path) -> None:
         (np.full((200, 1), 6), "class 6 of label 0: must be below 6"),
     ):
         with pytest.raises(UserError, match=message):
-            Trainer(bench.context).train(given(bench, labels))
+            Trainer(bench.context).train(with_labels(bench, labels))
     known = keep_labels(np.arange(200)[:, None] % 6, 0.2, np.random.default_rng(0))
-    outcome = Trainer(bench.context).train(given(bench, known))
+    outcome = Trainer(bench.context).train(with_labels(bench, known))
     assert outcome.status == "ok"
 
 

@@ -73,5 +73,10 @@ class Explore(Component):
     """Whether it learns from all generations so far; then these are kept in memory."""
 
     def explore(self, offspring: Sequence[Offspring], context: ExploreContext) -> list[Hyperparameters]:
-        """Return the values of each copy, in order: every searched one within its bounds, every other unchanged."""
+        """Return the values of each copy, in order: every searched one within its bounds, every other unchanged.
+
+        Args:
+            offspring: The copies.
+            context: What all copies of the generation share.
+        """
         raise NotImplementedError

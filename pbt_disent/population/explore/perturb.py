@@ -50,8 +50,8 @@ def _moved(before: float, declared: Hyperparameter, factor: float) -> float:
         return declared.clip(before)
     direction = int(math.copysign(1, factor - 1))
     if declared.choices:
-        last, place = len(declared.choices) - 1, declared.choices.index(declared.clip(before))
-        following = place + direction if 0 <= place + direction <= last else place - direction
+        last, index = len(declared.choices) - 1, declared.choices.index(declared.clip(before))
+        following = index + direction if 0 <= index + direction <= last else index - direction
         return declared.choices[min(max(following, 0), last)]
     after = declared.clip(before * factor)
     return declared.clip(before + direction) if declared.integer and after == before else after

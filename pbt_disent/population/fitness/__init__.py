@@ -40,7 +40,13 @@ class MemberCodes:
 
 @dataclass(frozen=True)
 class MemberScore:
-    """The fitness of a member and of each of its replicas, higher is better."""
+    """The fitness of a member, higher is better.
+
+    Args:
+        member: The index of the member.
+        score: The fitness of the member.
+        replica_scores: The fitness of each of its replicas.
+    """
 
     member: int
     score: float

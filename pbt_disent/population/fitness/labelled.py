@@ -24,7 +24,12 @@ class LabelledFitness(Fitness):
     points: int = Field(10_000, ge=100, description="The number of labelled images that score a member, at most.")
 
     def metric(self, codes: FloatArray, factors: IntArray) -> float:
-        """Return the score of codes (N, Z) on factors (N, K) that all vary."""
+        """Return the score of one replica.
+
+        Args:
+            codes: The codes of the probe images, (N, Z).
+            factors: The factors of the probe images, (N, K), all of which vary.
+        """
         raise NotImplementedError
 
     def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:

@@ -70,7 +70,12 @@ class UDRFitness(Fitness):
         return scores
 
     def rank(self, codes: FloatArray, information: FloatArray) -> UDR:
-        """Return the published UDR of models with codes (M, N, Z) and information (M, Z)."""
+        """Return the published UDR of models.
+
+        Args:
+            codes: The codes of the probe images, (M, N, Z).
+            information: The information of each latent in nats, (M, Z).
+        """
         return udr(
             codes,
             information,
@@ -91,10 +96,10 @@ class UDRFitness(Fitness):
         return [
             MemberScore(
                 member.member,
-                float(against.member_scores[place]),
-                tuple(float(score) for score in against.model_scores[owner == place]),
+                float(against.member_scores[index]),
+                tuple(float(score) for score in against.model_scores[owner == index]),
             )
-            for place, member in enumerate(members)
+            for index, member in enumerate(members)
         ]
 
     def _weighted(self, ranking: UDR) -> UDR:

@@ -1,15 +1,16 @@
-"""UDR as a fitness: what its options prefer, on constructed members."""
+"""What members are ranked by: what the options of UDR prefer, and that true factors beat mixed ones by every metric."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pbt_disent.metrics import udr
+from pbt_disent.metrics import mig, udr
 from pbt_disent.population.fitness import FITNESS, MemberCodes, MemberScore
 
 POINTS, LATENTS = 400, 6
 FACTORS = np.random.default_rng(0).standard_normal((POINTS, LATENTS))
+ROTATION = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
 
 
 def member(number: int, models: list[np.ndarray], learned: int) -> MemberCodes:
@@ -45,7 +46,7 @@ def test_single_models_are_ranked_by_the_population(weight: str) -> None:
     mixed = [FACTORS @ np.linalg.qr(rng.standard_normal((LATENTS, LATENTS)))[0] for _ in range(2)]
     good = [FACTORS[:, rng.permutation(LATENTS)] * rng.choice([-1, 1], LATENTS) for _ in range(3)]
     members = [member(index, [codes], LATENTS) for index, codes in enumerate([*mixed, *good])]
-    scores = [one.score for one in rank(members, against="population", weight=weight)]
+    scores = [score.score for score in rank(members, against="population", weight=weight)]
     assert min(scores[2:]) > max(scores[:2]) + 0.2
 
 
@@ -53,3 +54,22 @@ def test_members_of_different_size_are_not_compared() -> None:
     other = MemberCodes(1, FACTORS[None, :, :3].astype(np.float32), np.full((1, 3), 2.0))
     with pytest.raises(ValueError, match="different numbers of latents"):
         rank([member(0, [FACTORS], LATENTS), other], against="population")
+
+
+@pytest.mark.parametrize("metric", ["mig", "nmig", "dci"])
+def test_aligned_codes_rank_first_by_labels(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.column_stack([rng.integers(4, size=600), rng.integers(5, size=600), np.zeros(600, dtype=np.int64)])
+    aligned = labels[:, :2] + 0.05 * rng.standard_normal((600, 2))
+    codes = [np.stack([aligned, aligned @ ROTATION]), np.stack([aligned @ ROTATION] * 2)]
+    members = [MemberCodes(i, replicas.astype(np.float32), np.ones((2, 2))) for i, replicas in enumerate(codes)]
+    probe_labels = [[(np.arange(600), labels)]]
+    first, second = FITNESS[metric]().score(members, probe_labels)
+    assert first.replica_scores[0] > first.replica_scores[1] + 0.2
+    assert first.score == pytest.approx(np.mean(first.replica_scores))
+    assert first.score > second.score
+    assert ("bins" in FITNESS[metric].model_fields) == (metric != "dci")
+    if metric != "dci":
+        assert FITNESS[metric].model_validate({"bins": 2}).score(members, probe_labels)[0].score != first.score
+    if metric == "mig":
+        assert first.replica_scores[0] == pytest.approx(mig(codes[0][0].astype(np.float32), labels[:, :2]).score)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pbt_disent.training.batches import batches
+from pbt_disent.training.loop import batches
 
 
 def test_each_image_once_per_epoch() -> None:
@@ -24,5 +24,5 @@ def test_indices_are_drawn_as_given() -> None:
 
 
 def test_same_stream_same_batches() -> None:
-    one, two = (list(batches(50, 8, 20, np.random.default_rng(3))) for _ in range(2))
-    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    first, second = (list(batches(50, 8, 20, np.random.default_rng(3))) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))

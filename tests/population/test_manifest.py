@@ -13,8 +13,7 @@ from pbt_disent.cli.live import summarize
 from pbt_disent.population.fitness.labelled import MIGFitness
 from pbt_disent.population.fitness.leaf_mig import LeafMIGFitness
 from pbt_disent.population.fitness.udr import UDRFitness
-from pbt_disent.population.manifest import Manifest
-from pbt_disent.population.uncertainty import member_interval, score_text
+from pbt_disent.population.manifest import Manifest, member_interval, score_text
 from pbt_disent.report.page_rounds import population_context, round_tree
 from pbt_disent.report.run_view import RoundView, RunView
 from tests.simulated import simulate
@@ -39,7 +38,7 @@ def manifest() -> Manifest:
 
 def test_the_spread_is_that_of_all_members(manifest: Manifest) -> None:
     found = member_interval(manifest, manifest.best, LeafMIGFitness())
-    error = np.sqrt(np.mean([np.var(one, ddof=1) for one in SCORES.values()]) / 3)
+    error = np.sqrt(np.mean([np.var(scores, ddof=1) for scores in SCORES.values()]) / 3)
     assert found is not None
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 6, loc=0.8, scale=error))
 

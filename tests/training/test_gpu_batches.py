@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pbt_disent.models.contract import OBJECTIVES
-from pbt_disent.training.resident import ResidentImages
+from pbt_disent.training.gpu import DeviceImages
 from pbt_disent.training.supervision import Supervision
 from tests.training.bench import Bench, make_bench
 
@@ -18,8 +18,8 @@ LABELS = np.arange(400).reshape(200, 2) - 1
 PARTNERS = np.stack([(np.arange(200) + shift) % 200 for shift in (1, 2, 7)], axis=1)
 
 
-def same(one: Tensor | None, other: Tensor | None) -> bool:
-    return (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other))
+def same(first: Tensor | None, second: Tensor | None) -> bool:
+    return (first is None) == (second is None) and (first is None or second is None or torch.equal(first, second))
 
 
 @pytest.mark.parametrize("labels", [None, LABELS])
@@ -29,16 +29,16 @@ def test_the_batches_of_the_host_in_the_same_order(
 ) -> None:
     supervision = Supervision(labels, partners)
     order = [np.random.default_rng(step).permutation(200)[:32] for step in range(4)]
-    feed = ResidentImages(torch.from_numpy(bench.images)).feed(supervision, order, np.random.default_rng(3))
+    batches = DeviceImages(torch.from_numpy(bench.images)).batches(supervision, order, np.random.default_rng(3))
     pairing = np.random.default_rng(3)
-    for step, chosen in enumerate(order):
-        mine = feed.batch(torch.tensor([step]))
-        theirs = supervision.batch(bench.images, chosen, "cpu", pairing)
-        assert torch.equal(mine.images, theirs.images)
-        assert same(mine.labels, theirs.labels)
-        assert same(mine.label_mask, theirs.label_mask)
-        assert same(mine.partner, theirs.partner)
-        assert mine.num_images == theirs.num_images == feed.num_images
+    for step, indices in enumerate(order):
+        gathered = batches.batch(torch.tensor([step]))
+        expected = supervision.batch(bench.images, indices, "cpu", pairing)
+        assert torch.equal(gathered.images, expected.images)
+        assert same(gathered.labels, expected.labels)
+        assert same(gathered.label_mask, expected.label_mask)
+        assert same(gathered.partner, expected.partner)
+        assert gathered.num_images == expected.num_images == batches.num_images
 
 
 CAPTURABLE: list[tuple[str, dict[str, object], Callable[[int], bool]]] = [
@@ -53,7 +53,7 @@ CAPTURABLE: list[tuple[str, dict[str, object], Callable[[int], bool]]] = [
 
 
 @pytest.mark.parametrize(("name", "settings", "expected"), CAPTURABLE)
-def test_a_step_is_recorded_only_where_all_later_ones_are_the_same(
+def test_a_step_is_captured_only_where_all_later_ones_are_the_same(
     tmp_path_factory: pytest.TempPathFactory, name: str, settings: dict[str, object], expected: Callable[[int], bool]
 ) -> None:
     bench = make_bench(tmp_path_factory.mktemp(name), name, **settings)
