@@ -3,9 +3,9 @@
 A member that has trained is scored and judged at once, against what the others have reached by then, and starts its
 next turn while they still train. So no worker waits for the slowest; but who is compared with whom depends on time, and
 the same seed does not give the same lineage. What is kept is that a run can go on after a crash: as many turns as there
-are members make a *window*, which is committed as a generation is. Its manifest holds where each member stands, which
+are members make a *window*, which is committed as a generation is. Its manifest holds the state of each member, which
 turns were overtaken within it, and what each member is training; a crash costs the turns since the last one. The first
-window is one turn of each member: before all have been seen, nobody can be among the worst.
+window is one turn of each member: before all have a score, none of them can be among the worst.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Members:
         ended: list[tuple[MemberRecord, Source]] = []
         obsolete: set[str] = set()
         while len(ended) < spec.population.size:
-            assert self._running, "turns are left and nobody plays"
+            assert self._running, "turns are left and no member trains"
             done, _ = wait(self._running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in list(done)[: spec.population.size - len(ended)]:
                 member = self._running.pop(future)
@@ -109,7 +109,7 @@ class _Members:
         self._running[self._threads.submit(turn)] = member
 
     def _judge(self, member: int, turn: Turn) -> MemberRecord:
-        """Put a member's result beside those of the others, and plan its next turn."""
+        """Record a member's result, and plan its next turn by comparison with the others."""
         outcomes, score = turn
         for outcome in outcomes:
             self._observer.notify(TaskDone(self._spec.path, self._turns[member], outcome.image_passes))

@@ -30,7 +30,7 @@ MAX_OBSERVATIONS = 200
 """The number of observations that count, the last ones."""
 
 RANDOM_CANDIDATES, LOCAL_CANDIDATES, LOCAL_WIDTH = 2000, 500, 0.05
-"""Candidates for a copy: so many all over the unit cube, then so many around the best of those, and how far."""
+"""The number of candidates for a copy all over the unit cube, then around the best of those, and how far from it."""
 
 BOUND_OFFSET, BOUND_GROWTH = 0.2, 0.4
 """The bound lies sqrt(0.2 + max(0, ln(0.4 N))) deviations above the mean, as in the authors' code."""

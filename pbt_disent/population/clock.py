@@ -2,15 +2,15 @@
 
 The rows of ``clock.jsonl`` are events with a time, in seconds since 1970:
 
-    opened                                                       a process has taken the run up
+    opened                                                       a process starts to work on the run
     began       path                                             a round begins, or goes on
     beat        path generation image_passes                     the image passes paid in a generation so far
     generation  path generation image_passes training all        a generation was committed
     ended       path                                             the round has ended
-    closed                                                       the process has let the run go
+    closed                                                       the process ends its work
 
 `image_passes` and the seconds in `training` and in `all` are those of one generation of one round, whatever other
-rounds run beside it. Nothing depends on this file but the reports of time and waste.
+rounds run at the same time. Nothing depends on this file but the reports of time and waste.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Clock:
         self._current: dict[str, _GenerationTimes] = {}
 
     def __enter__(self) -> Self:
-        """Note that a process has taken the run up."""
+        """Note that a process starts to work on the run."""
         self._write("opened")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Note that it has let it go."""
+        """Note that it ends its work."""
         self._write("closed")
 
     def notify(self, event: Event) -> None:
@@ -131,15 +131,15 @@ class RunUsage:
     """The time and the image passes that a run has taken so far.
 
     Args:
-        seconds: The seconds in which a process was at work on it, as far as known.
-        processes: The number of processes that were, one after the other.
+        seconds: The seconds in which a process worked on it, as far as known.
+        processes: The number of processes that worked on it, one after the other.
         rounds: The committed generations of each round, by path.
         active_seconds: The seconds in which one or more rounds were under way.
         overlap_seconds: The seconds by which the rounds together took longer than that, as they ran side by side.
         lost_seconds: The seconds in generations that a stop or a crash kept from being committed, added up over rounds.
         lost_image_passes: The image passes in those, as far as they were noted.
         current: The image passes in the generation that is under way, for each round that is.
-        opened: The time at which the process that is at work took the run up, or None if none is.
+        opened: The time at which the process that works on it now started, or None if no process does.
     """
 
     seconds: float = 0.0

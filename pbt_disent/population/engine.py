@@ -73,7 +73,7 @@ class PopulationResult:
 
 
 def run_population(spec: RoundSpec, executor: Executor, journal: RoundJournal, observer: Observer) -> PopulationResult:
-    """Run a round to its end, from wherever its journal stands.
+    """Run a round to its end, going on behind the last generation in its journal.
 
     Args:
         spec: The round.

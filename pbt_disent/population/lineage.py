@@ -152,7 +152,7 @@ def winners_schedule(rows: Iterable[Json], path: str | None = None) -> WinnersSc
         path: The path of the round; the default is the last one in the log.
 
     Raises:
-        UserError: There is no such round, or nobody in it ever had a score.
+        UserError: There is no such round, or no member of it ever had a score.
     """
     rows = list(rows)
     finished = list(dict.fromkeys(row["round"] for row in rows if row.get("event") == "finished"))

@@ -70,7 +70,7 @@ def calibrate(
         seconds: The number of seconds to measure for.
         hyperparameters: The values of all of its hyperparameters; the default is their defaults.
         replicas: The number of replicas that train in one task.
-        supervision: What the objective learns from beside the images.
+        supervision: What the objective learns from in addition to the images.
     """
     trainer, blobs = Trainer(context), BlobStore(context.store)
     hyperparameters = hyperparameters or objective.defaults
@@ -112,7 +112,7 @@ def choose_stacked(
         objectives: The options of the objectives; the first one is measured.
         num_images: The number of images of the set.
         replicas: The number of replicas of a member.
-        supervision: What the objectives learn from beside the images.
+        supervision: What the objectives learn from in addition to the images.
         seconds: The number of seconds to measure for, where that is needed.
 
     Raises:

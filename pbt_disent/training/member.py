@@ -182,7 +182,7 @@ class Trainer:
             yield to_unit(self._images[sample[start : start + batch_size]], self._context.device)
 
     def _supervision(self, options: ObjectiveOptions, digests: SupervisionDigests) -> Supervision:
-        """Return what the objective of a task learns from beside the images, read once."""
+        """Return what the objective of a task learns from in addition to the images, read once."""
         if not options.needs:
             return Supervision()
         key = digests, options.needs

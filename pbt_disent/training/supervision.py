@@ -1,4 +1,4 @@
-"""What some objectives learn from beside the images: labels of some of them, or pairs of images that share factors.
+"""The supervision of a run, for objectives that need it: labels of some images, or pairs of images that share factors.
 
 Which of a set's known factors are used is decided once, before training; workers read the arrays by their digests.
 """

@@ -1,4 +1,4 @@
-"""The messages between the engine and whatever trains: a task is all that its result depends on.
+"""The messages between the engine and the workers: a task is all that its result depends on.
 
 `train(task)` is a pure function of the task and of the blobs that it names, so a task can be run again, anywhere,
 at any time, with the same result. Tasks and outcomes are small: tensors and arrays travel as blob digests.
@@ -50,7 +50,7 @@ class TaskKey:
 
 @dataclass(frozen=True)
 class SupervisionDigests:
-    """What an objective learns from beside the images, where it needs that.
+    """The supervision of a run: what objectives learn from in addition to the images, where they need that.
 
     Args:
         labels: The digest of an int64 array (N, L) of class ids, -1 where one is not known, or None.
@@ -105,7 +105,7 @@ class TrainTask:
             a partner that comes with an image does not count here.
         subset: The digest of an int64 index array into the images, or None for all of them.
         probe: The digest of the int64 index array of the images to encode afterwards.
-        supervision: What the objective learns from beside the images.
+        supervision: What the objective learns from in addition to the images.
 
     Raises:
         UserError: The objective needs labels or pairs, and there are none.
