@@ -20,19 +20,19 @@ def accelerated(objective: nn.Module, device: str, *, bf16: bool, compiled: bool
     Parameters, losses and all that lies between networks stay in float32; checkpoints are not touched.
 
     Args:
-        objective: its child modules that can be called are its networks.
-        device: ``cpu`` or ``cuda``.
-        bf16: whether matrix products and convolutions are taken in bfloat16 (`torch.autocast`).
-        compiled: whether `torch.compile` is used.
+        objective: The objective; its child modules that can be called are its networks.
+        device: The kind of device, ``cpu`` or ``cuda``.
+        bf16: Whether matrix products and convolutions are taken in bfloat16 (`torch.autocast`).
+        compiled: Whether the networks are compiled (`torch.compile`).
     """
-    networks = [part for part in objective.children() if type(part).forward is not nn.Module.forward]
+    networks = [child for child in objective.children() if type(child).forward is not nn.Module.forward]
     with contextlib.ExitStack() as undo:
-        for part in networks if bf16 or compiled else []:
-            for norm in part.modules() if bf16 else []:
+        for network in networks if bf16 or compiled else []:
+            for norm in network.modules() if bf16 else []:
                 if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
                     _replace_forward(norm, _in_float32(norm.forward), undo)
-            forward: Callable[..., Any] = torch.compile(part.forward) if compiled else part.forward
-            _replace_forward(part, _in_bf16(forward, device) if bf16 else forward, undo)
+            forward: Callable[..., Any] = torch.compile(network.forward) if compiled else network.forward
+            _replace_forward(network, _in_bf16(forward, device) if bf16 else forward, undo)
         yield
 
 
@@ -42,7 +42,7 @@ def _replace_forward(module: nn.Module, forward: Callable[..., Any], undo: conte
 
 
 def _in_float32(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Batch norm takes no mixed types under `torch.vmap`, and autocast leaves its input as it is."""
+    """Convert the input: batch norm takes no mixed types under `torch.vmap`, and autocast leaves its input as it is."""
     return lambda features: forward(features.float())
 
 

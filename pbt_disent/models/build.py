@@ -9,7 +9,6 @@ from torch import nn
 
 from pbt_disent.models.contract import OBJECTIVES, Objective, ObjectiveOptions
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.layers import channels_last
 from pbt_disent.types import Hyperparameters
 
 __all__ = ["build", "initialise"]
@@ -24,8 +23,6 @@ def build(
     generator: torch.Generator | None = None,
 ) -> Objective:
     """Build an objective; torch's global random state is left as it was.
-
-    Convolution weights are laid out channels-last, which suits the convolutions of CPUs.
 
     >>> options = OBJECTIVES.options("betavae")(latents=3).resolve((1, 32, 32))
     >>> model = build(options, options.defaults, (1, 32, 32), 1000, generator=torch.Generator().manual_seed(0))
@@ -43,9 +40,6 @@ def build(
         objective = OBJECTIVES[options.name](options, hyperparameters, image_shape, dataset_size)
     if generator is not None:
         initialise(objective, generator)
-    for parameter in objective.parameters():
-        if parameter.dim() == 4:
-            parameter.data = channels_last(parameter.data)
     return objective
 
 

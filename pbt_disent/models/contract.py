@@ -59,7 +59,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A scalar to minimise and the detached scalars that explain it (nats per image unless named otherwise)."""
+    """A scalar to minimise, and what explains it.
+
+    Args:
+        loss: The scalar that is minimised.
+        terms: The detached scalars that explain the loss by name, in nats per image unless named otherwise.
+    """
 
     loss: Tensor
     terms: dict[str, Tensor]
@@ -67,7 +72,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Representation:
-    """What an encoder says about a batch.
+    """The codes of a batch and what the encoder says about them.
 
     Args:
         mean: The posterior means, which are the codes, (B, Z).
@@ -90,7 +95,22 @@ def hyperparameter(
     optional: bool = False,
     description: str,
 ) -> Any:
-    """Declare a hyperparameter of an objective, as a field of its options; see `pbt_disent.config.Hyperparameter`."""
+    """Declare a hyperparameter of an objective, as a field of its options.
+
+    >>> class Options(ObjectiveOptions):
+    ...     beta: Hyperparameter = hyperparameter(4, 1, 500, description="The weight of the KL divergence.")
+    >>> Options().defaults
+    {'lr': 0.001, 'batch_size': 128.0, 'beta': 4.0}
+
+    Args:
+        default: The value where a config gives none.
+        low: The lowest value that a search may take.
+        high: The highest value that a search may take.
+        log: Whether the search goes by the logarithm of the value.
+        integer: Whether the value is a whole number.
+        optional: Whether the value may be fixed at 0, which takes its term out of the loss.
+        description: A sentence that says what the value is.
+    """
     declared = Hyperparameter(default=default, low=low, high=high, log=log, integer=integer, optional=optional)
     return Field(declared, description=description)
 
@@ -195,6 +215,13 @@ class ObjectiveOptions(Component):
 class Objective(nn.Module):
     """Base class of every objective. A subclass declares its options in a nested class ``Options``.
 
+    >>> from pbt_disent.models import build
+    >>> options = OBJECTIVES.options("betavae")(latents=2).resolve((1, 32, 32))
+    >>> objective = build(options, options.defaults, (1, 32, 32), 1000, generator=torch.Generator().manual_seed(0))
+    >>> losses = objective.losses(Batch(torch.zeros(8, 1, 32, 32)), 0, torch.Generator().manual_seed(0))
+    >>> sorted(losses["model"].terms)
+    ['elbo', 'kl', 'reconstruction']
+
     Args:
         options: The options, as `ObjectiveOptions.resolve` returns them.
         hyperparameters: This member's values, one for each hyperparameter that the options declare.
@@ -227,7 +254,13 @@ class Objective(nn.Module):
         return True
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
-        """Return, for each optimiser name, what it minimises on this batch at this step of the member's life."""
+        """Return what each optimiser minimises on a batch, by the optimiser's name.
+
+        Args:
+            batch: The batch.
+            step: The number of steps that the member has taken in its life, its ancestors' included.
+            generator: The random stream of all that is drawn.
+        """
         raise NotImplementedError
 
     def forward(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
@@ -244,7 +277,11 @@ class Objective(nn.Module):
         """
 
     def represent(self, images: Tensor) -> Representation:
-        """Encode (B, C, H, W) images in 0 to 1; the module is in evaluation mode."""
+        """Encode images; the module is in evaluation mode.
+
+        Args:
+            images: The images, (B, C, H, W) in 0 to 1.
+        """
         raise NotImplementedError
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -261,6 +298,13 @@ OBJECTIVES: Registry[type[Objective]] = Registry("objective", "pbt_disent.models
 
 def load_options(name: str, settings: Json) -> ObjectiveOptions:
     """Return the options of an objective from its name and its settings, as a checkpoint holds them.
+
+    >>> load_options("betavae", {"latents": 3}).latents
+    3
+
+    Args:
+        name: The name of the objective.
+        settings: Options by name; the others have their defaults.
 
     Raises:
         UserError: There is no such objective.

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from pbt_disent.models.contract import Objective
 from pbt_disent.models.export import frozen_copy
 from pbt_disent.models.latent_model import LatentModel
-from pbt_disent.models.networks.layers import ClassUnits
+from pbt_disent.models.objectives.ssdgm import ClassUnits
 from pbt_disent.types import Json
 
 __all__ = ["MAX_BYTES", "MAX_MULTIPLICATIONS", "DecoderProgram", "decoder_program"]

@@ -14,33 +14,36 @@ from torch import Tensor
 
 __all__ = ["Generators", "normal", "uniform"]
 
-Kind = Literal["normal", "uniform"]
+Distribution = Literal["normal", "uniform"]
 
 
 class Generators(torch.Generator):
     """Stands for the generators of k stacked models, wherever one generator is asked for.
 
     Attributes:
-        each: one for each model, in order.
+        members: The generator of each model, in order.
     """
 
-    each: tuple[torch.Generator, ...]
+    members: tuple[torch.Generator, ...]
 
     @classmethod
-    def of(cls, each: Sequence[torch.Generator]) -> Generators:
-        """Let one generator, which is never drawn from, stand for others, one for each model."""
+    def of(cls, members: Sequence[torch.Generator]) -> Generators:
+        """Let one generator, which is never drawn from, stand for those of k models."""
         generators = cls()
-        generators.each = tuple(each)
+        generators.members = tuple(members)
         return generators
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
     """Draw from N(0, 1).
 
+    >>> normal((2,), torch.Generator().manual_seed(0), torch.zeros(()))
+    tensor([ 1.5410, -0.2934])
+
     Args:
-        shape: of what is drawn, for one model.
-        generator: of one model, or `Generators`.
-        like: gives type and device; a tensor that depends on the model's parameters.
+        shape: The shape of what is drawn, for one model.
+        generator: The generator of one model, or `Generators`.
+        like: A tensor with the type and device of the result, which depends on the model's parameters.
     """
     return _draw("normal", shape, generator, like)
 
@@ -50,18 +53,18 @@ def uniform(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> T
     return _draw("uniform", shape, generator, like)
 
 
-def _draw(kind: Kind, shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+def _draw(distribution: Distribution, shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
     if isinstance(generator, Generators):
-        return _draw_for_each(like, kind, tuple(shape), generator)
-    draw = torch.randn if kind == "normal" else torch.rand
+        return _draw_for_each(like, distribution, tuple(shape), generator)
+    draw = torch.randn if distribution == "normal" else torch.rand
     return draw(tuple(shape), generator=generator, device=like.device, dtype=like.dtype)
 
 
 class _DrawForEach(torch.autograd.Function):
-    """The way out of `torch.vmap`: its rule for this function sees all models at once."""
+    """The way out of `torch.vmap`: its rule for this function gets all models at once."""
 
     @staticmethod
-    def forward(like: Tensor, kind: Kind, shape: tuple[int, ...], generators: Generators) -> Tensor:
+    def forward(like: Tensor, distribution: Distribution, shape: tuple[int, ...], generators: Generators) -> Tensor:
         raise RuntimeError("numbers for several models can only be drawn where the models are stacked")
 
     @staticmethod
@@ -70,9 +73,14 @@ class _DrawForEach(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, dims: tuple[Any, ...], like: Tensor, kind: Kind, shape: tuple[int, ...], generators: Generators
+        info: Any,
+        dims: tuple[Any, ...],
+        like: Tensor,
+        distribution: Distribution,
+        shape: tuple[int, ...],
+        generators: Generators,
     ) -> tuple[Tensor, int]:
-        return torch.stack([_draw(kind, shape, one, like) for one in generators.each]), 0
+        return torch.stack([_draw(distribution, shape, generator, like) for generator in generators.members]), 0
 
 
-_draw_for_each: Callable[[Tensor, Kind, tuple[int, ...], Generators], Tensor] = _DrawForEach.apply
+_draw_for_each: Callable[[Tensor, Distribution, tuple[int, ...], Generators], Tensor] = _DrawForEach.apply

@@ -24,77 +24,89 @@ class Stacked(Objective):
     Optimisers are those of one replica, over the stacked parameters.
 
     Args:
-        replicas: of one member, so with the same settings and hyperparameters; left as they are.
+        replicas: The replicas of one member, with the same settings and hyperparameters; they are left as they are.
     """
 
     def __init__(self, replicas: Sequence[Objective]) -> None:
         first = replicas[0]
         super().__init__(first.options, first.values, first.image_shape, first.dataset_size)
-        self.one = deepcopy(first)
+        self.template = deepcopy(first)
         states = [replica.state_dict() for replica in replicas]
         for name, tensor in self._state().items():
             tensor.data = torch.stack([state[name] for state in states])
-        for part in self.one.modules():
-            if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-                vars(part)["forward"] = _without_cudnn(part.forward)
+        for module in self.template.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                vars(module)["forward"] = _without_cudnn(module.forward)
 
     def _state(self) -> dict[str, Tensor]:
-        """The tensors with a replica axis. Buffers that are no part of a checkpoint are constants, and have none."""
-        return dict(self.one.state_dict(keep_vars=True))
+        """Return the tensors with a replica axis; buffers that are no part of a checkpoint are constants without it."""
+        return dict(self.template.state_dict(keep_vars=True))
 
     def is_capturable(self, step: int) -> bool:
-        """Return what each of them says."""
-        return self.one.is_capturable(step)
+        """Return what each of the replicas returns."""
+        return self.template.is_capturable(step)
 
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return losses and terms (k,) of all replicas; optimisers that shared a loss still do.
 
         Args:
-            batch: seen by every replica.
-            step: of the member's life.
-            generator: `pbt_disent.models.noise.Generators`, one for each replica.
+            batch: The batch of every replica.
+            step: The step of the member's life.
+            generator: The `pbt_disent.models.noise.Generators`, with one generator for each replica.
         """
-        owner: dict[str, str] = {}
+        owners: dict[str, str] = {}
 
-        def one(state: dict[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
-            parts: dict[str, LossTerms] = functional_call(self.one, state, (batch, step, generator))
+        def replica_losses(state: dict[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+            losses: dict[str, LossTerms] = functional_call(self.template, state, (batch, step, generator))
             first: dict[int, str] = {}
-            owner.update({name: first.setdefault(id(part.loss), name) for name, part in parts.items()})
-            return {name: (part.loss, part.terms) for name, part in parts.items()}
+            owners.update({name: first.setdefault(id(part.loss), name) for name, part in losses.items()})
+            return {name: (part.loss, part.terms) for name, part in losses.items()}
 
-        seen = torch.vmap(one)(self._state())
-        return {name: LossTerms(seen[owner[name]][0], terms) for name, (_, terms) in seen.items()}
+        stacked = torch.vmap(replica_losses)(self._state())
+        return {name: LossTerms(stacked[owners[name]][0], terms) for name, (_, terms) in stacked.items()}
 
     def optimizers(self) -> Optimizers:
         """Return the member's optimisers over the stacked parameters."""
-        return self.one.optimizers()
+        return self.template.optimizers()
 
-    def gather(self, own: Optimizers, replicas: Sequence[Optimizers]) -> None:
-        """Stack the state of the replicas' optimisers, such as a checkpoint brought, into that of its own.
+    def gather(self, stacked: Optimizers, replicas: Sequence[Optimizers]) -> None:
+        """Stack the state of the replicas' optimisers, such as a checkpoint brought.
+
+        Args:
+            stacked: The optimisers of this objective, whose state is overwritten.
+            replicas: The optimisers of each replica.
 
         Raises:
-            ValueError: the replicas have not taken the same number of steps.
+            ValueError: The replicas have not taken the same number of steps.
         """
-        for kind, optimizer in own.items():
-            each = [_parameters(replica[kind]) for replica in replicas]
-            for place, parameter in enumerate(_parameters(optimizer)):
-                states = [replicas[i][kind].state[parameters[place]] for i, parameters in enumerate(each)]
+        for name, optimizer in stacked.items():
+            replica_parameters = [_parameters(optimizers[name]) for optimizers in replicas]
+            for index, parameter in enumerate(_parameters(optimizer)):
+                states = [
+                    optimizers[name].state[parameters[index]]
+                    for optimizers, parameters in zip(replicas, replica_parameters, strict=True)
+                ]
                 if any(float(state["step"]) != float(states[0]["step"]) for state in states if state):
                     raise ValueError("replicas that have taken different numbers of steps cannot be stacked")
                 for key, value in states[0].items():
-                    stacked = value if key == "step" else torch.stack([state[key] for state in states])
-                    optimizer.state[parameter][key] = stacked
+                    values = value if key == "step" else torch.stack([state[key] for state in states])
+                    optimizer.state[parameter][key] = values
 
-    def scatter(self, own: Optimizers, replicas: Sequence[tuple[Objective, Optimizers]]) -> None:
-        """Write parameters, buffers and the state of its optimisers back into the replicas."""
+    def scatter(self, stacked: Optimizers, replicas: Sequence[tuple[Objective, Optimizers]]) -> None:
+        """Write parameters, buffers and the state of optimisers back into the replicas.
+
+        Args:
+            stacked: The optimisers of this objective.
+            replicas: Each replica and its optimisers, which are changed in place.
+        """
         state = self._state()
         for index, (objective, optimizers) in enumerate(replicas):
             objective.load_state_dict({name: tensor.detach()[index] for name, tensor in state.items()})
-            for kind, optimizer in own.items():
-                pairs = zip(_parameters(optimizer), _parameters(optimizers[kind]), strict=True)
-                for stacked, parameter in pairs:
-                    for key, value in optimizer.state[stacked].items():
-                        optimizers[kind].state[parameter][key] = value if key == "step" else value[index]
+            for name, optimizer in stacked.items():
+                pairs = zip(_parameters(optimizer), _parameters(optimizers[name]), strict=True)
+                for source, target in pairs:
+                    for key, value in optimizer.state[source].items():
+                        optimizers[name].state[target][key] = value if key == "step" else value[index]
 
 
 def _without_cudnn(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

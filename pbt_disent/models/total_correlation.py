@@ -148,6 +148,9 @@ def _log_sums(z: Tensor, mean: Tensor, log_sigma: Tensor, weights: Tensor | None
 class _LogSums(torch.autograd.Function):
     """`_log_sums` with the gradients written by hand; it has no second derivatives.
 
+    With automatic differentiation a training step at 32x32 takes 2.0 times as long in batches of 1024, 1.14 times in
+    batches of 256, and as long in batches of 64 (one thread of a CPU).
+
     Its tensors have the shape (Z, m, i), so that sums over m add up whole rows. Beside the two results it returns each
     term's share of its sum, (Z, m, i) and (m, i), for the way back.
     """

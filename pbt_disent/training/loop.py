@@ -149,7 +149,7 @@ class ReplicaGroup:
         context = self._context
         with contextlib.ExitStack() as stack:
             for replica in self._trained:
-                model = replica.objective.one if isinstance(replica.objective, Stacked) else replica.objective
+                model = replica.objective.template if isinstance(replica.objective, Stacked) else replica.objective
                 stack.enter_context(accelerated(model, context.device, bf16=context.bf16, compiled=context.compiled))
             yield
         for trained in self._trained:

@@ -1,4 +1,4 @@
-"""Networks: shapes, choice by size, the fast last layer, first weights."""
+"""Networks: shapes, choice by size, the layers of one pixel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 from pbt_disent.errors import UserError
 from pbt_disent.models.build import initialise
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.layers import FromPixel, ToImage, ToPixel
+from pbt_disent.models.networks.conv import FromPixel, ToPixel
 from tests.objectives import options_of
 
 PLAIN = sorted(set(NETWORKS) - {"auto", "ladder"})
@@ -65,25 +65,6 @@ def test_auto_hands_its_width_on() -> None:
     assert resolved("auto", (1, 32, 32), width=5).width == 5
     assert resolved("auto", (1, 32, 32)).width == 16
     assert resolved("auto", (1, 64, 64)).width == 32
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_last_layer_is_the_transposed_convolution(layout: torch.memory_format) -> None:
-    generator = torch.Generator().manual_seed(0)
-    layer = ToImage(6, 3).double()
-    initialise(layer, generator)
-    assert layer.bias is not None
-    features = torch.randn(4, 6, 5, 7, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
-    features.requires_grad_()
-    out = torch.randn(4, 3, 10, 14, generator=generator, dtype=torch.float64)
-    inputs = [features, layer.weight, layer.bias]
-    fast = layer(features)
-    plain = functional.conv_transpose2d(features, layer.weight, layer.bias, stride=2, padding=1)
-    torch.testing.assert_close(fast, plain)
-    for ours, theirs in zip(
-        torch.autograd.grad(fast, inputs, out), torch.autograd.grad(plain, inputs, out), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("side", [1, 4])

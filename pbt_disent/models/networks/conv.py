@@ -10,12 +10,56 @@ from itertools import pairwise
 from typing import ClassVar
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.layers import FromPixel, ToImage, ToPixel
 
-__all__ = ["PaperConvolutions", "SmallConvolutions"]
+__all__ = ["FromPixel", "PaperConvolutions", "SmallConvolutions", "ToPixel"]
+
+
+class ToPixel(nn.Conv2d):
+    """Convolution whose kernel covers the map: (B, channels, side, side) -> (B, out, 1, 1), as a matrix product.
+
+    With torch's own convolutions in the place of this layer and of `FromPixel` a training step of a beta-TCVAE at 64x64
+    takes 1.19 (one model) and 1.23 times (five models) as long, on one thread of a CPU, in batches of 64.
+
+    Args:
+        channels: The number of channels of the map.
+        out: The number of channels of the pixel.
+        side: The height and width of the map.
+        bias: Whether a bias is added.
+    """
+
+    def __init__(self, channels: int, out: int, side: int, *, bias: bool = True) -> None:
+        super().__init__(channels, out, side, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the pixel, (B, out, 1, 1)."""
+        pixel = _rows(features) @ _rows(self.weight).mT
+        return (pixel if self.bias is None else pixel + self.bias)[:, :, None, None]
+
+
+class FromPixel(nn.ConvTranspose2d):
+    """Transposed convolution of a pixel: (B, channels, 1, 1) -> (B, out, side, side), a matrix product; see `ToPixel`.
+
+    Args:
+        channels: The number of channels of the pixel.
+        out: The number of channels of the map.
+        side: The height and width of the map.
+    """
+
+    def __init__(self, channels: int, out: int, side: int) -> None:
+        super().__init__(channels, out, side, bias=False)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return the map, (B, out, side, side), in channels-last memory."""
+        pixels = features.flatten(1) @ _rows(self.weight)
+        return pixels.view(-1, *self.kernel_size, self.out_channels).movedim(-1, 1)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H * W * C)."""
+    return maps.movedim(1, -1).flatten(1)
 
 
 def _norm(channels: int) -> list[nn.Module]:
@@ -32,7 +76,7 @@ def _up(widths: list[int]) -> list[nn.Module]:
     hidden = [
         layer for a, b in pairwise(widths[:-1]) for layer in (nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *_norm(b))
     ]
-    return [*hidden, ToImage(widths[-2], widths[-1])]
+    return [*hidden, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1)]
 
 
 class _Convolutions(Network):

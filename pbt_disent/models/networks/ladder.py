@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from pbt_disent.errors import UserError
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.layers import ToImage
 
-__all__ = ["Ladder", "LadderDecoder", "LadderEncoder", "most_levels"]
+__all__ = ["Ladder", "LadderDecoder", "LadderEncoder", "max_levels"]
 
 UNITS = 8
 """Units of the fully connected layers, as a multiple of the width."""
@@ -37,8 +36,12 @@ class Ladder(Network):
         raise UserError("objective.network=ladder", "is made for provlae alone", "use objective.network=auto")
 
 
-def most_levels(image_shape: ImageShape) -> int:
-    """Return how many levels images of this shape (C, H, W) can have: each halves them, and a head once more."""
+def max_levels(image_shape: ImageShape) -> int:
+    """Return how many levels images of this shape (C, H, W) can have: each halves them, and its head once more.
+
+    >>> max_levels((1, 32, 32)), max_levels((1, 30, 30))
+    (4, 0)
+    """
     _, height, width = image_shape
     levels = 0
     while height == width and height % 2 ** (levels + 2) == 0:
@@ -54,10 +57,10 @@ class LadderEncoder(nn.Module):
     """(B, C, H, W) -> means and log standard deviations, (B, levels * dims) each.
 
     Args:
-        image_shape: (C, H, W).
-        levels: number of levels, L.
-        dims: latents of each level.
-        width: channels of every convolution.
+        image_shape: The shape (C, H, W) of an image.
+        levels: The number of levels, L.
+        dims: The number of latents of each level.
+        width: The number of channels of every convolution.
     """
 
     def __init__(self, image_shape: ImageShape, levels: int, dims: int, width: int) -> None:
@@ -73,7 +76,12 @@ class LadderEncoder(nn.Module):
         self.trunk, self.heads = nn.ModuleList(trunk), nn.ModuleList(heads)
 
     def forward(self, images: Tensor, gates: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Encode; the gate of a level (deepest first) multiplies what its head sees."""
+        """Return the means and log standard deviations of (B, C, H, W) images.
+
+        Args:
+            images: The images in 0 to 1.
+            gates: The gate of each level, deepest first; it multiplies the input of the level's head.
+        """
         means: list[Tensor] = []
         log_sigmas: list[Tensor] = []
         hidden = images
@@ -89,10 +97,10 @@ class LadderDecoder(nn.Module):
     """(B, levels * dims) -> (B, C, H, W) logits.
 
     Args:
-        image_shape: (C, H, W).
-        levels: number of levels, L.
-        dims: latents of each level.
-        width: channels of every transposed convolution.
+        image_shape: The shape (C, H, W) of an image.
+        levels: The number of levels, L.
+        dims: The number of latents of each level.
+        width: The number of channels of every transposed convolution.
     """
 
     def __init__(self, image_shape: ImageShape, levels: int, dims: int, width: int) -> None:
@@ -106,13 +114,19 @@ class LadderDecoder(nn.Module):
             inputs.append(nn.Sequential(*dense, nn.Unflatten(1, (width, side, side))))
             ups.append(nn.Sequential(nn.ConvTranspose2d(width if deepest else 2 * width, width, 4, 2, 1), nn.ELU()))
         self.inputs, self.ups = nn.ModuleList(inputs), nn.ModuleList(ups)
-        self.last = ToImage(width, image_shape[0])
+        self.last = nn.ConvTranspose2d(width, image_shape[0], 4, 2, 1)
 
     def forward(self, z: Tensor, gates: Sequence[float]) -> Tensor:
-        """Decode; the gate of a level (deepest first) multiplies what it contributes, 0 cuts it off."""
+        """Return the logits (B, C, H, W) of codes.
+
+        Args:
+            z: The codes, (B, levels * dims), the latents of the deepest level first.
+            gates: The gate of each level, deepest first; it multiplies what the level contributes, and 0 cuts it off.
+        """
         hidden: Tensor | None = None
-        for part, given, up, gate in zip(torch.split(z, self.dims, 1), self.inputs, self.ups, gates, strict=True):
-            contribution = given(part)
+        codes = torch.split(z, self.dims, 1)
+        for code, dense, up, gate in zip(codes, self.inputs, self.ups, gates, strict=True):
+            contribution = dense(code)
             if gate != 1:
                 contribution = gate * contribution
             hidden = up(contribution if hidden is None else torch.cat([contribution, hidden], 1))

@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import nn
 
 from pbt_disent.models.networks import NETWORKS, ImageShape, Network
-from pbt_disent.models.networks.layers import ToImage
 
 __all__ = ["RKM"]
 
@@ -63,5 +62,5 @@ class RKM(Network):
             nn.LeakyReLU(0.2),
             nn.ConvTranspose2d(2 * width, width, 4, 2, 1),
             nn.LeakyReLU(0.2),
-            ToImage(width, channels),
+            nn.ConvTranspose2d(width, channels, 4, 2, 1),
         )

@@ -15,7 +15,7 @@ __all__ = ["AdaGVAE", "kl_between", "share"]
 
 
 def kl_between(mean: Tensor, log_sigma: Tensor, other_mean: Tensor, other_log_sigma: Tensor) -> Tensor:
-    """KL(N(mean, sigma^2) || N(other mean, other sigma^2)), element by element."""
+    """Return KL(N(mean, sigma^2) || N(other mean, other sigma^2)) in nats, element by element."""
     spread = torch.exp(2 * (log_sigma - other_log_sigma))
     distance = (mean - other_mean) * torch.exp(-other_log_sigma)
     return 0.5 * (spread + distance * distance - 1) + other_log_sigma - log_sigma
@@ -24,20 +24,20 @@ def kl_between(mean: Tensor, log_sigma: Tensor, other_mean: Tensor, other_log_si
 def share(mean: Tensor, log_sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Average the posteriors of the two images of each pair in the latents that they are taken to share.
 
-    Those are the latents whose KL lies below the middle between the pair's smallest and largest. Means and
-    variances are averaged.
+    Those are the latents whose KL lies below the middle between the pair's smallest and largest (arXiv 2002.02886,
+    section 4). Means and variances are averaged.
 
     Args:
-        mean: (2B, Z), first images first.
-        log_sigma: (2B, Z).
+        mean: The posterior means, (2B, Z), those of the first images of all pairs first.
+        log_sigma: The logarithms of the posterior standard deviations, (2B, Z), in the same order.
 
     Returns:
-        Mean (2B, Z), log sigma (2B, Z), and which latents are shared (B, Z).
+        The averaged means (2B, Z) and log standard deviations (2B, Z), and which latents are shared (B, Z).
     """
     (first, second), (log_first, log_second) = mean.chunk(2), log_sigma.chunk(2)
-    distance = kl_between(first, log_first, second, log_second).detach()
-    middle = 0.5 * (distance.amin(1, keepdim=True) + distance.amax(1, keepdim=True))
-    shared = distance < middle
+    divergence = kl_between(first, log_first, second, log_second).detach()
+    threshold = 0.5 * (divergence.amin(1, keepdim=True) + divergence.amax(1, keepdim=True))
+    shared = divergence < threshold
     common = 0.5 * (first + second)
     log_common = 0.5 * (torch.logaddexp(2 * log_first, 2 * log_second) - torch.log(torch.full_like(log_first, 2)))
     both = torch.cat([shared, shared])

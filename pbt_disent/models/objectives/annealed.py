@@ -14,7 +14,7 @@ __all__ = ["AnnealedVAE"]
 
 @OBJECTIVES.register("annealed")
 class AnnealedVAE(GaussianVAE):
-    """Minimises -log p(x|z) + gamma * |KL - C(step)|, where C grows from 0 to `capacity` nats and stays there."""
+    """Minimises -log p(x|z) + gamma * |KL - C(step)|, where C grows to `capacity` nats (arXiv 1804.03599, eq. 8)."""
 
     class Options(GaussianVAE.Options):
         """The options of an annealed beta-VAE."""
@@ -31,8 +31,8 @@ class AnnealedVAE(GaussianVAE):
 
     def capacity(self, step: int) -> float:
         """Return C at a step of the member's life, in nats."""
-        grown = min(1.0, step / float(self.options.annealing_steps))
-        return self.values["capacity"] * grown
+        share = min(1.0, step / float(self.options.annealing_steps))
+        return self.values["capacity"] * share
 
     def is_capturable(self, step: int) -> bool:
         """Return whether the capacity has grown to its full size."""

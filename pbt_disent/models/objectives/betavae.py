@@ -1,4 +1,4 @@
-"""beta-VAE: a VAE whose whole KL is weighted (Higgins et al. 2017)."""
+"""beta-VAE: a VAE whose whole KL is weighted (Higgins et al. 2017, https://openreview.net/forum?id=Sy2fzU9gl)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BetaVAE"]
 
 @OBJECTIVES.register("betavae")
 class BetaVAE(GaussianVAE):
-    """Minimises -log p(x|z) + beta * KL(q(z|x) || p(z)); beta = 1 is the VAE."""
+    """Minimises -log p(x|z) + beta * KL(q(z|x) || p(z)) (eq. 4 of the paper); beta = 1 is the VAE."""
 
     class Options(GaussianVAE.Options):
         """The options of a beta-VAE."""

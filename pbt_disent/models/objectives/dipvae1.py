@@ -15,7 +15,10 @@ __all__ = ["DIPVAE1"]
 
 @OBJECTIVES.register("dipvae1")
 class DIPVAE1(GaussianVAE):
-    """Minimises -log p(x|z) + KL + lambda_od * (squared covariances) + ratio * lambda_od * (variances - 1)^2."""
+    """Minimises -log p(x|z) + KL + lambda_od * (squared covariances) + ratio * lambda_od * (variances - 1)^2.
+
+    Covariances and variances are those of the posterior means (arXiv 1711.00848, eq. 6); `diagonal_ratio` is the ratio.
+    """
 
     class Options(GaussianVAE.Options):
         """The options of a DIP-VAE-I."""

@@ -16,7 +16,7 @@ __all__ = ["DIPVAE2"]
 
 @OBJECTIVES.register("dipvae2")
 class DIPVAE2(DIPVAE1):
-    """As DIP-VAE-I, on Cov(z) = Cov(mean) + E diag sigma^2, with equal weights."""
+    """As DIP-VAE-I, on Cov(z) = Cov(mean) + E diag sigma^2 and with equal weights (arXiv 1711.00848, eq. 7)."""
 
     class Options(DIPVAE1.Options):
         """The options of a DIP-VAE-II."""

@@ -20,7 +20,14 @@ __all__ = ["FactorVAE", "shuffle_latents"]
 
 
 def shuffle_latents(z: Tensor, generator: torch.Generator) -> Tensor:
-    """Permute each latent (column) of codes (B, Z) on its own, which makes them samples of the product of marginals."""
+    """Permute each latent (column) of codes on its own, which makes them samples of the product of marginals.
+
+    This is algorithm 1 of arXiv 1802.05983.
+
+    Args:
+        z: The codes, (B, Z).
+        generator: The random stream of the permutations.
+    """
     order = uniform(z.shape, generator, z).argsort(0)
     return z.gather(0, order)
 
@@ -65,20 +72,22 @@ class FactorVAE(GaussianVAE):
         shuffled = self.discriminator(shuffle_latents(forward_pass.z.detach(), generator))
         total_correlation = (real[:, 0] - real[:, 1]).mean()
         is_real = torch.zeros(len(real), dtype=torch.long, device=real.device)
-        told = functional.cross_entropy(real, is_real) + functional.cross_entropy(shuffled, 1 - is_real)
+        cross_entropies = functional.cross_entropy(real, is_real) + functional.cross_entropy(shuffled, 1 - is_real)
         terms = {
             "reconstruction": forward_pass.reconstruction.detach(),
             **kl_terms(forward_pass),
             "total_correlation": total_correlation.detach(),
         }
         loss = forward_pass.reconstruction + forward_pass.kl.sum() + self.values["gamma"] * total_correlation
-        return {"model": LossTerms(loss, terms), "discriminator": LossTerms(0.5 * told, {})}
+        return {"model": LossTerms(loss, terms), "discriminator": LossTerms(0.5 * cross_entropies, {})}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return Adam for encoder and decoder, and for the discriminator Adam with betas 0.5 and 0.9."""
         model = [*self.encoder.parameters(), *self.decoder.parameters()]
-        rate = self.values["discriminator_lr"]
+        discriminator_lr = self.values["discriminator_lr"]
         return {
             "model": torch.optim.Adam(model, lr=self.values["lr"], fused=True),
-            "discriminator": torch.optim.Adam(self.discriminator.parameters(), rate, betas=(0.5, 0.9), fused=True),
+            "discriminator": torch.optim.Adam(
+                self.discriminator.parameters(), discriminator_lr, betas=(0.5, 0.9), fused=True
+            ),
         }

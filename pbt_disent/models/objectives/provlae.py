@@ -13,7 +13,7 @@ from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
 from pbt_disent.models.gaussian_vae import kl_per_latent, reparameterise
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.ladder import Ladder, LadderDecoder, LadderEncoder, most_levels
+from pbt_disent.models.networks.ladder import Ladder, LadderDecoder, LadderEncoder, max_levels
 from pbt_disent.registry import Choice
 from pbt_disent.types import Hyperparameters
 
@@ -22,7 +22,7 @@ __all__ = ["ProVLAE"]
 
 @OBJECTIVES.register("provlae")
 class ProVLAE(Objective):
-    """Minimises -log p(x|z) + beta * KL of active levels + gamma * KL of dormant levels.
+    """Minimises -log p(x|z) + beta * KL of active levels + gamma * KL of dormant levels (arXiv 2002.10549).
 
     Stage s (from 0) has the s + 1 deepest levels active; the last one lasts for ever. A dormant level is encoded but
     contributes nothing to the image. The level added last is faded in, in encoder and decoder, over `fade_in` steps.
@@ -72,9 +72,9 @@ class ProVLAE(Objective):
             if not isinstance(self.network, Ladder):
                 rule, remedy = "must be ladder for provlae", "use objective.network=ladder"
                 raise UserError(f"objective.network={self.network.name}", rule, remedy)
-            levels, latents, most = self.levels, self.latents, most_levels(image_shape)
-            if levels > most:
-                rule = f"images of {'x'.join(map(str, image_shape))} have room for {most}"
+            levels, latents, limit = self.levels, self.latents, max_levels(image_shape)
+            if levels > limit:
+                rule = f"images of {'x'.join(map(str, image_shape))} have room for {limit}"
                 raise UserError(f"objective.levels={levels}", rule, "use fewer levels")
             if latents % levels:
                 rule = f"must be a multiple of objective.levels={levels}"
@@ -107,7 +107,7 @@ class ProVLAE(Objective):
         self.register_buffer("lowest", torch.full((), torch.inf))
         self.register_buffer("window", torch.zeros(()))
         self._growth: tuple[int, int] | None = None
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_forget_stage)  # type: ignore[no-untyped-call]
 
     def is_capturable(self, step: int) -> bool:
         """Return whether all levels are there at full strength; a plateau is watched to the end."""
@@ -138,7 +138,7 @@ class ProVLAE(Objective):
 
     @torch.no_grad()
     def _watch(self, loss: Tensor, step: int) -> None:
-        """Take in the loss of a step; begin the next stage where this one has come to its end."""
+        """Add the loss of a step to the window; begin the next stage where this one has come to its end."""
         stage, began = self._reached()
         into, length = step - began + 1, self.options.plateau_window
         fading = self.options.fade_in if stage else 0
@@ -190,7 +190,7 @@ class ProVLAE(Objective):
         return torch.sigmoid(self.decoder(codes, [float(level <= stage) for level in range(self.levels)]))
 
 
-def _forget(ladder: nn.Module, _: object) -> None:
-    """After a checkpoint has been read, another stage may have been reached."""
+def _forget_stage(ladder: nn.Module, _: object) -> None:
+    """Read the stage from the device again: after a checkpoint has been loaded, it may be another one."""
     assert isinstance(ladder, ProVLAE)
     ladder._growth = None

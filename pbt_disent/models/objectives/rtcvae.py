@@ -1,7 +1,9 @@
-"""RTC-VAE: beta-TCVAE that also makes the total correlation of the *mean* representation small (Cheng et al. 2020).
+"""RTC-VAE: beta-TCVAE that also makes the total correlation of the *mean* representation small.
 
-A small total correlation of sampled codes does not bound that of their means: posterior noise hides dependence. The
-paper's own penalty is not public; three readings of it are offered (papers.md 5.3).
+The idea is that of Cheng et al. 2020 (arXiv 2009.05739): a small total correlation of sampled codes does not bound that
+of their means, because posterior noise hides dependence. For Gaussians TC(z) <= 1/2 sum_j ln(1 + Var(mean_j) /
+E sigma_j^2), whatever the means. The paper's own penalty is not public; three readings of it are offered. That latents
+which carry nothing are correlated in their means at no cost is shown in Bonheme and Grzes 2021 (arXiv 2109.12679).
 """
 
 from __future__ import annotations
@@ -44,7 +46,12 @@ class RTCVAE(BetaTCVAE):
     options: Options
 
     def rectification(self, mean: Tensor, log_sigma: Tensor) -> Tensor:
-        """Return the penalty (a scalar, before its weight) of posteriors (B, Z)."""
+        """Return the penalty on the mean representation before its weight, a scalar.
+
+        Args:
+            mean: The posterior means, (B, Z).
+            log_sigma: The logarithms of the posterior standard deviations, (B, Z).
+        """
         active = active_mask(mean, self.options.active_variance)
         matrix = covariance(mean)
         if self.options.variant == "direct":

@@ -20,14 +20,44 @@ from pbt_disent.errors import UserError
 from pbt_disent.models.contract import OBJECTIVES, Batch, LossTerms, Objective, Representation, hyperparameter
 from pbt_disent.models.gaussian_vae import kl_per_latent, log_normal, log_prior
 from pbt_disent.models.networks import ImageShape
-from pbt_disent.models.networks.layers import ClassUnits
 from pbt_disent.models.noise import normal
 from pbt_disent.registry import Choice
 from pbt_disent.types import Hyperparameters
 
-__all__ = ["SSDGM"]
+__all__ = ["SSDGM", "ClassUnits"]
 
-MOST_COMBINATIONS = 256
+MAX_COMBINATIONS = 256
+"""The largest number of combinations of classes that is enumerated for an image."""
+
+
+class ClassUnits(nn.Module):
+    """Codes (B, Z), of which the first are classes, to units (B, sum of sizes + free latents); it has no weights.
+
+    >>> ClassUnits([3, 2])(torch.tensor([[2.2, 0.0, 0.7]]))
+    tensor([[0.0000, 0.0000, 1.0000, 1.0000, 0.0000, 0.7000]])
+
+    Args:
+        sizes: The number of classes of each labelled latent.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Round the labelled latents to a class that exists, and leave the free ones as they are."""
+        labelled, free = codes[:, : len(self.sizes)], codes[:, len(self.sizes) :]
+        last = torch.tensor(self.sizes, device=codes.device, dtype=codes.dtype) - 1
+        return torch.cat([self.one_hot(torch.minimum(labelled.round().clamp_min(0), last).long()), free], 1)
+
+    def one_hot(self, classes: Tensor) -> Tensor:
+        """Return class ids (B, L) as units (B, sum of sizes).
+
+        Torch's own function would look at the ids, and so wait for a device.
+        """
+        ids = [torch.arange(size, device=classes.device) for size in self.sizes]
+        units = [classes[:, column, None] == column_ids for column, column_ids in enumerate(ids)]
+        return torch.cat(units, 1).to(torch.float32)
 
 
 @OBJECTIVES.register("ssdgm")
@@ -97,8 +127,8 @@ class SSDGM(Objective):
             if not self.classes:
                 remedy = "give their numbers of classes, such as [3, 6]"
                 raise UserError(option, "must name the labelled latents", remedy)
-            if math.prod(self.classes) > MOST_COMBINATIONS:
-                rule = f"must have at most {MOST_COMBINATIONS} combinations to enumerate"
+            if math.prod(self.classes) > MAX_COMBINATIONS:
+                rule = f"must have at most {MAX_COMBINATIONS} combinations to enumerate"
                 raise UserError(option, rule, "label fewer latents")
             if len(self.classes) >= self.latents:
                 rule = f"must leave a free one of objective.latents={self.latents}"
@@ -130,7 +160,12 @@ class SSDGM(Objective):
         return logits, mean, log_sigma
 
     def classify(self, logits: Tensor, z: Tensor) -> list[Tensor]:
-        """Return log q(y|x, z) of each labelled latent: (..., classes) for logits (B, units) and z (..., B, F)."""
+        """Return log q(y|x, z) of each labelled latent, (..., B, classes).
+
+        Args:
+            logits: The class logits, (B, sum of classes).
+            z: The free latents, (..., B, F).
+        """
         shape = (*z.shape[:-1], logits.shape[-1])
         logits = logits.expand(shape) if self.link is None else logits + self.link(z)
         return [part.log_softmax(-1) for part in torch.split(logits, self.classes, dim=-1)]
@@ -142,17 +177,17 @@ class SSDGM(Objective):
     def losses(self, batch: Batch, step: int, generator: torch.Generator) -> dict[str, LossTerms]:
         """Return the negative objective per image, for the one optimiser ``model``."""
         images, beta = batch.images, self.values["beta"]
-        known, labels = self._known(batch)
-        labelled = known.any(1)
+        mask, labels = self._labels(batch)
+        labelled = mask.any(1)
         logits, mean, log_sigma = self.posterior(images)
         shape = (self.options.samples, *mean.shape)
         z = mean + torch.exp(log_sigma) * normal(shape, generator, mean)
         beliefs = self.classify(logits, z)
-        log_weight = self._log_weight(beliefs, known, labels)
+        log_weight = self._log_weight(beliefs, mask, labels)
         share = log_weight.softmax(0)
-        agree = (~known.unsqueeze(1) | (self.combinations == labels.unsqueeze(1))).all(2)
+        agree = (~mask.unsqueeze(1) | (self.combinations == labels.unsqueeze(1))).all(2)
         sample, image, combination = agree.expand(shape[0], -1, -1).nonzero(as_tuple=True)
-        log_rest = self._log_rest(beliefs, known)[sample, image, combination]
+        log_rest = self._log_rest(beliefs, mask)[sample, image, combination]
         codes = torch.cat([self.units.one_hot(self.combinations[combination]), z[sample, image]], 1)
         nll = self.options.likelihood.image_losses(self.decoder(codes), images[image])
         divergence = self._divergence(z, mean, log_sigma) + log_weight + math.log(math.prod(self.classes))
@@ -170,31 +205,31 @@ class SSDGM(Objective):
         }
         return {"model": LossTerms(loss, terms)}
 
-    def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _labels(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return which labels are known (B, L) and their values, 0 where they are not."""
         if batch.labels is None or batch.label_mask is None:
             shape = (len(batch.images), len(self.classes))
             return torch.zeros(shape, dtype=torch.bool, device=batch.images.device), self.combinations.new_zeros(shape)
         return batch.label_mask, torch.where(batch.label_mask, batch.labels, 0)
 
-    def _log_weight(self, beliefs: list[Tensor], known: Tensor, labels: Tensor) -> Tensor:
-        """Log q(known labels | x, z), (S, B); 0 where none is known."""
+    def _log_weight(self, beliefs: list[Tensor], mask: Tensor, labels: Tensor) -> Tensor:
+        """Return log q(known labels | x, z), (S, B); 0 where no label is known."""
         parts = []
         for column, belief in enumerate(beliefs):
             index = labels[:, column].expand(belief.shape[0], -1).unsqueeze(2)
-            parts.append(torch.where(known[:, column], belief.gather(2, index).squeeze(2), 0.0))
+            parts.append(torch.where(mask[:, column], belief.gather(2, index).squeeze(2), 0.0))
         return torch.stack(parts).sum(0)
 
-    def _log_rest(self, beliefs: list[Tensor], known: Tensor) -> Tensor:
-        """Log q of the unknown labels' values in each combination, (S, B, combinations)."""
+    def _log_rest(self, beliefs: list[Tensor], mask: Tensor) -> Tensor:
+        """Return log q of the unknown labels' values in each combination, (S, B, combinations)."""
         parts = []
         for column, belief in enumerate(beliefs):
             values = belief[:, :, self.combinations[:, column]]
-            parts.append(torch.where(known[:, column].unsqueeze(1), 0.0, values))
+            parts.append(torch.where(mask[:, column].unsqueeze(1), 0.0, values))
         return torch.stack(parts).sum(0)
 
     def _divergence(self, z: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
-        """KL of the free latents, (S, B): in closed form, or sampled where the samples are weighted."""
+        """Return the KL of the free latents, (S, B): in closed form, or sampled where the samples are weighted."""
         if self.link is None:
             return kl_per_latent(mean, log_sigma).sum(1).expand(z.shape[0], -1)
         return (log_normal(z, mean, log_sigma) - log_prior(z)).sum(2)

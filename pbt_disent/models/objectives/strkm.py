@@ -1,6 +1,9 @@
 """St-RKM: an auto-encoder with PCA on a Stiefel manifold in the middle (Pandey et al. 2022, arXiv 2006.07046).
 
-The training loss knows the frame U only through its span, so the axes come from the eigen-rotation in `finalize`.
+The training loss depends on the frame U only through its span, so the axes come from the eigen-rotation in `finalize`.
+The frame is trained by Cayley-Adam (Li et al. 2020, arXiv 2002.01113, algorithm 2). Here its Cayley transform is exact,
+in float64, and a Newton-Schulz step follows it, so that a float32 frame stays orthonormal to 1e-6 after every step at
+any learning rate.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ class Frame(nn.Module):
     """A point on the Stiefel manifold: `columns`, a parameter (rows, m) with orthonormal columns.
 
     Args:
-        rows: dimension of the space.
-        m: number of columns, at most `rows`.
+        rows: The dimension of the space.
+        m: The number of columns, at most `rows`.
     """
 
     def __init__(self, rows: int, m: int) -> None:
@@ -54,10 +57,10 @@ def cayley(frame: Tensor, direction: Tensor, scale: Tensor, rate: Tensor) -> tup
     With P = M - X X' M / 2 the matrix W has rank 2m, so the transform costs one 2m x 2m system (Woodbury).
 
     Args:
-        frame: X, (..., l, m) float64 with orthonormal columns.
-        direction: M, (..., l, m), uphill.
-        scale: positive, (..., 1, 1).
-        rate: learning rate; the step is cut to 1 / |W|_1.
+        frame: The frame X, (..., l, m) float64 with orthonormal columns.
+        direction: The direction M in which the loss rises, (..., l, m).
+        scale: The positive number by which W is divided, (..., 1, 1).
+        rate: The learning rate; the step is cut to 1 / |W|_1.
 
     Returns:
         The new frame (..., l, m), and W X (..., l, m).
@@ -76,10 +79,10 @@ class CayleyAdam(torch.optim.Optimizer):
     """Adam on frames: momentum in the tangent space, one second moment for the whole matrix.
 
     Args:
-        frames: parameters (..., l, m) with orthonormal columns.
-        lr: largest step.
-        betas: decay of the first and second moment.
-        eps: added to the second moment.
+        frames: The parameters, (..., l, m) with orthonormal columns.
+        lr: The largest step.
+        betas: The decay of the first and of the second moment.
+        eps: The number that is added to the second moment.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class CayleyAdam(torch.optim.Optimizer):
         """Take one step; the override drops the overloads of torch's own signature.
 
         Args:
-            closure: as in torch; called first.
+            closure: A function that computes the loss again, as in torch; it is called first.
         """
         value = None if closure is None else closure()
         for group in self.param_groups:
@@ -129,6 +132,8 @@ PROBES = 64
 @OBJECTIVES.register("strkm")
 class StRKM(Objective):
     """Minimises weight * squared error / 2 + |(I - U U') (features - their mean)|^2, U with orthonormal columns.
+
+    This is the objective of arXiv 2006.07046 with its lambda equal to half the `weight`.
 
     ``autoencoder``: ``plain`` decodes U U' features; ``noisy`` adds sigma * U e, e ~ N(0, I), before decoding;
     ``split`` decodes both and adds their squared distance.
@@ -201,7 +206,7 @@ class StRKM(Objective):
         return {"model": LossTerms(loss, terms), "stiefel": LossTerms(loss, {})}
 
     def _error(self, images: Tensor, projected: Tensor, generator: torch.Generator) -> Tensor:
-        """Squared error per image, of the chosen kind."""
+        """Return the squared error per image, of the kind that the option `autoencoder` says."""
         kind, frame = self.options.autoencoder, self.frame.columns
         noise = normal((len(images), frame.shape[1]), generator, projected)
         shifted = projected + self.values["sigma"] * noise @ frame.t()
@@ -250,7 +255,10 @@ class StRKM(Objective):
         return codes
 
     def represent(self, images: Tensor) -> Representation:
-        """Encode (B, C, H, W) images in 0 to 1; information is 1/2 ln(1 + variance / noise) of the set settled on."""
+        """Encode (B, C, H, W) images in 0 to 1.
+
+        The information of a latent is 1/2 ln(1 + variance / noise), both as measured by `finalize`.
+        """
         return Representation(self._codes(images), None, 0.5 * torch.log1p(self.variances / self.noise))
 
     def decode(self, codes: Tensor) -> Tensor:
