@@ -194,9 +194,7 @@ class JobClient:
         deadline = time.monotonic() + limit
         while (job := self.find(job.run)).status not in ENDED:
             if time.monotonic() > deadline:
-                raise PbtDisentError(
-                    f"run {job.run!r} has not ended in {limit:.0f} s"
-                )
+                raise PbtDisentError(f"run {job.run!r} has not ended in {limit:.0f} s")
             time.sleep(0.5)
         return job
 
