@@ -19,7 +19,7 @@ from pbt_disent.population.executor import Executor, Launcher
 from pbt_disent.population.journal import RoundJournal
 from pbt_disent.population.recovery import RecoveringExecutor
 from pbt_disent.rounds.evaluation import score_held_out, selection_intervals
-from pbt_disent.rounds.method import RunResult, run_method, with_intact_models
+from pbt_disent.rounds.method import RunResult, run_method, with_restored_models
 from pbt_disent.rounds.setup import RunSetup
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.store.log import AppendOnlyLog
@@ -91,7 +91,7 @@ def execute(prepared: PreparedRun, observer: Observer, launcher: Launcher | None
                 together=prepared.together,
             )
             result = run_method(setup, folder.labels)
-            return with_intact_models(result, recovering.intact, prepared.held_out is not None)
+            return with_restored_models(result, recovering.restore, prepared.held_out is not None)
 
         largest = max(config.population.first_size, config.final.size * config.final.oversize)
         result = launcher.launch(main, prepared.context, config.resources, folder.name, largest)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbt_disent.cli.app import verb
@@ -39,6 +39,7 @@ def examine() -> Json:
     import torch
 
     from pbt_disent.config import preset_names
+    from pbt_disent.files import free_bytes
     from pbt_disent.machine import usable_cpus, usable_memory
     from pbt_disent.metrics import METRICS
     from pbt_disent.registry import KINDS, components
@@ -49,7 +50,7 @@ def examine() -> Json:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             problems.append(f"{package} is not installed: pip install pbt-disent")
-    free = shutil.disk_usage(".").free
+    free = free_bytes(Path("."))
     if free < 2**30:
         problems.append(f"only {free / 2**20:.0f} MiB of disk are free here: a run needs about 1 GiB")
     memory = usable_memory()

@@ -94,7 +94,7 @@ class RecoveringExecutor:
             if not broken:
                 break
             for index in broken:
-                tasks[index] = self._with_intact_origins(tasks[index])
+                tasks[index] = self._with_restored_origins(tasks[index])
             again = self._executor.train([tasks[index] for index in broken], on_done)
             for index, outcome in zip(broken, again, strict=True):
                 outcomes[index] = outcome
@@ -127,14 +127,14 @@ class RecoveringExecutor:
             except CorruptBlob as error:
                 if error.digest != task.checkpoint:
                     raise
-                task = replace(task, checkpoint=self.intact(task.checkpoint))
+                task = replace(task, checkpoint=self.restore(task.checkpoint))
         return self._executor.encode(task)
 
     def stop(self) -> None:
         """See `Executor.stop`."""
         self._executor.stop()
 
-    def intact(self, digest: str, path: str | None = None) -> str:
+    def restore(self, digest: str, path: str | None = None) -> str:
         """Return the digest of an intact checkpoint: the one that is asked for, or one that was made in its place.
 
         Args:
@@ -145,9 +145,9 @@ class RecoveringExecutor:
             PbtDisentError: It is lost, and cannot be made again.
         """
         with self._recovery_lock:
-            return self._intact(digest, path)
+            return self._restore(digest, path)
 
-    def _intact(self, digest: str, path: str | None) -> str:
+    def _restore(self, digest: str, path: str | None) -> str:
         current = self._replacements.get(digest, digest)
         self._journal.protect(digest)  # in asynchronous training others commit meanwhile, and drop what only we need
         if self._blobs.is_intact(current):
@@ -160,7 +160,7 @@ class RecoveringExecutor:
         key = task.key
         details = {"round": key.round, "generation": key.generation, "member": key.member, "lost": digest}
         log_incident(self._log, "checkpoint_lost", **details)
-        outcome = self._executor.train([self._with_intact_origins(task)], lambda outcome: None)[0]
+        outcome = self._executor.train([self._with_restored_origins(task)], lambda outcome: None)[0]
         if outcome.codes is not None:
             self._blobs.collect([], [outcome.codes])
         if outcome.status != "ok":
@@ -170,10 +170,10 @@ class RecoveringExecutor:
         log_incident(self._log, "checkpoint_restored", **details, found=current, equal=current == digest)
         return current
 
-    def _with_intact_origins(self, task: TrainTask) -> TrainTask:
+    def _with_restored_origins(self, task: TrainTask) -> TrainTask:
         """Return a task all of whose origins are intact, with those made again that were not."""
-        intact = (None if digest is None else self.intact(digest, task.key.round) for digest in task.origins)
-        return replace(task, origins=tuple(intact))
+        origins = (None if digest is None else self.restore(digest, task.key.round) for digest in task.origins)
+        return replace(task, origins=tuple(origins))
 
     def _remember(self, tasks: Sequence[TrainTask], outcomes: Sequence[TrainOutcome]) -> None:
         """Remember which task wrote which checkpoint, which in asynchronous training is on record some turns later."""
@@ -208,10 +208,10 @@ class RecoveringExecutor:
 
 
 def _lost_for_good(digest: str, path: str | None, reason: str) -> PbtDisentError:
-    round_ = path or "PATH"
+    round_path = path or "PATH"
     return PbtDisentError(
-        f"checkpoint {digest[:12]} of round {round_} is lost, and {reason}; to train the round anew, move "
-        f"rounds/{round_}/generation-* out of the run's folder, then resume the run"
+        f"checkpoint {digest[:12]} of round {round_path} is lost, and {reason}; to train the round again, move "
+        f"rounds/{round_path}/generation-* out of the run's folder, then resume the run"
     )
 
 

@@ -36,7 +36,7 @@ __all__ = [
     "replay_round",
     "run_in_parallel",
     "run_method",
-    "with_intact_models",
+    "with_restored_models",
 ]
 
 T = TypeVar("T")
@@ -186,12 +186,12 @@ def _without_labels(setup: RunSetup, first: PopulationResult, leaf_runs: tuple[L
     return RunResult(first, leaf_runs, first, _image_passes(setup))
 
 
-def with_intact_models(result: RunResult, intact: Callable[[str], str], all_replicas: bool) -> RunResult:
+def with_restored_models(result: RunResult, restore: Callable[[str], str], all_replicas: bool) -> RunResult:
     """Return a result whose checkpoints can be read: the same digests, or those of what was made in their place.
 
     Args:
         result: The result of a run.
-        intact: A function that returns a digest that can be read, `RecoveringExecutor.intact`.
+        restore: Returns the digest of a checkpoint that can be read, as `RecoveringExecutor.restore` does.
         all_replicas: Whether the replicas of the first round's best member are needed as well.
     """
 
@@ -199,8 +199,8 @@ def with_intact_models(result: RunResult, intact: Callable[[str], str], all_repl
         best = population.best
         if best is None:
             return population
-        replicas = tuple(intact(digest) for digest in best.replicas) if with_replicas else best.replicas
-        return replace(population, best=replace(best, checkpoint=intact(best.checkpoint), replicas=replicas))
+        replicas = tuple(restore(digest) for digest in best.replicas) if with_replicas else best.replicas
+        return replace(population, best=replace(best, checkpoint=restore(best.checkpoint), replicas=replicas))
 
     has_one_round = result.last is result.first
     last = recovered(result.last, has_one_round and all_replicas)

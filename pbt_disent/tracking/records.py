@@ -114,7 +114,7 @@ def generation_record(
     }
 
 
-def finished_record(time: int, manifest: Manifest, reason: str, fitness: str = "score") -> Json:
+def finished_record(time: int, manifest: Manifest, reason: str, fitness: str) -> Json:
     """Describe the end of a round.
 
     Args:

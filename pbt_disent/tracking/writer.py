@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -116,18 +115,11 @@ class MlflowWriter:
                 fitness = "score" if started is None else started.fitness.name
                 self._append(finished_record(_now(), self._last[event.path], event.reason, fitness))
 
-    def finish(self, artifacts: Mapping[str, str] | None = None, path: str | None = None) -> None:
-        """Record files to be kept beside a round, and the run's model if it has one.
-
-        Args:
-            artifacts: By file or folder in the run folder, the artifact folder that it goes to in MLflow, or ``""``.
-                By default what a finished run holds: report, figures, labels, scores, lineage and config.
-            path: The path of the round; by default the last one.
-        """
-        path = path if path is not None else next(reversed(self._last), None)
-        if path in self._last:
-            names = ARTIFACTS if artifacts is None else artifacts
-            files = [(name, target) for name, target in names.items() if (self._folder.path / name).exists()]
+    def finish(self) -> None:
+        """Record the files of a finished run beside its last round, and the run's model if it has one."""
+        path = next(reversed(self._last), None)
+        if path is not None:
+            files = [(name, target) for name, target in ARTIFACTS.items() if (self._folder.path / name).exists()]
             last = self._last[path]
             self._append(files_record(_now(), path, last.identity, files))
             if self._folder.model.exists():

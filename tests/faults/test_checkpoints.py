@@ -118,7 +118,7 @@ def test_a_checkpoint_that_comes_out_different_takes_the_place_of_the_lost_one(t
     record = last.members[0]
     options = spec().objectives[record.objective]
     task = TrainTask(TaskKey("0", 2, 0, (0,)), 3, options, lost[:1], record.hyperparameters, 10, None, spec().probe)
-    recovered = recovering._with_intact_origins(task)
+    recovered = recovering._with_restored_origins(task)
     assert recovered.origins[0] != lost[0]
     assert recovered.origins[0] in blobs
     (row,) = incidents_of(tmp_path, "checkpoint_restored")

@@ -144,7 +144,10 @@ def test_keys_tell_generations_of_superseded_rounds_apart() -> None:
     other = generation.model_copy(update={"identity": "e" * 64})
     key, other_key = (generation_record(1, each, None, {0: "m00"}, 1.0)["key"] for each in (generation, other))
     assert key != other_key
-    assert finished_record(1, generation, "converged")["key"] != finished_record(1, other, "converged")["key"]
+    assert (
+        finished_record(1, generation, "converged", "udr")["key"]
+        != finished_record(1, other, "converged", "udr")["key"]
+    )
     assert generation_record(2, generation, None, {0: "m00"}, 1.0)["key"] == key, "the time is no part of the key"
 
 
