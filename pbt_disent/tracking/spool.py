@@ -5,6 +5,8 @@
     spool.lock    held by the one process that sends
 
 Records survive the death of the process (not of the machine: what they tell is in the manifests, which are synced).
+They are not made from the manifests when they are sent: manifests hold neither times nor how busy the machine was, and
+of a run in an object store all of them would be read back (for 56 members and 20 generations 826 kB, records 673 kB).
 """
 
 from __future__ import annotations
