@@ -118,7 +118,7 @@ def test_an_unclear_layout_can_be_declared(tmp_path: Path) -> None:
         load(path, layout="cwh")
     path = save_npy(tmp_path, GREY[:3])
     np.testing.assert_array_equal(load(path, layout="hw").images([2]), GREY[[2], None])
-    with pytest.raises(UserError, match="'chw': does not fit shape 3 x 8 x 10; say hw"):
+    with pytest.raises(UserError, match="'chw': does not fit shape 3 x 8 x 10; set hw"):
         load(path, layout="chw")
 
 

@@ -131,7 +131,7 @@ def test_what_nothing_on_record_explains_is_said_in_one_line(tmp_path: Path) -> 
     round_journal, blobs, lease = journal(tmp_path)
     keeper = keep(FakeExecutor(blobs), tmp_path, round_journal, blobs)
     with pytest.raises(PbtDisentError, match=r"^checkpoint aaaaaaaaaaaa of round 0 is lost, .* then resume the run$"):
-        keeper.intact("a" * 64, "0")
+        keeper.restore("a" * 64, "0")
     assert [row["lost"] for row in incidents_of(tmp_path, "checkpoint_lost")] == ["a" * 64]
     lease.release()
 
