@@ -104,9 +104,9 @@ def test_all_arms_pay_the_same_passes_from_one_counter(tmp_path: Path, monkeypat
 
     def counting(self: ReplicaGroup, batch: Batch, number: int) -> None:
         nonlocal counted
-        before = self.passes
+        before = self.image_passes
         step(self, batch, number)
-        counted += self.passes - before
+        counted += self.image_passes - before
 
     monkeypatch.setattr(ReplicaGroup, "step", counting)
     paid = {}
