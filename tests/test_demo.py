@@ -61,7 +61,7 @@ def test_each_frozen_factor_takes_one_value_in_the_subset(demo: tuple[RunFolder,
     factors = world.factors(np.arange(len(world)))
     assert factors is not None
     subset = table.loc[table["level"] == 1, "image"].unique()
-    assert len(subset) == cut["images"]
+    assert len(subset) == cut["num_images"]
     assert len(cut["frozen"]) >= 1
     top = table[table["level"] == 0].pivot_table(index="image", columns="latent", values="value")
     for latent, (low, high) in cut["frozen"].items():
