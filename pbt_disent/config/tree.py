@@ -56,7 +56,7 @@ class Config(Section):
     """
 
     method: Literal["rpu-vae", "rpu-vae-plus", "pbt-u-vae", "pbt-vae", "random-search", "fixed", "replay"] = Field(
-        "rpu-vae", description="The method."
+        "rpu-vae", description="What is run: how rounds follow each other, and what ranks their members."
     )
     seed: int = Field(0, ge=0, description="The seed of every random stream of the run.")
     budget: int | None = Field(
