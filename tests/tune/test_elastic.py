@@ -59,8 +59,8 @@ def reap_children(node: Any) -> None:
 
 def trained(folder: Path, generation: int, members: int) -> list[TrainOutcome]:
     """Return what one process makes of the same tasks."""
-    alone = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder / "alone")))
     (folder / "alone").mkdir(exist_ok=True)
+    alone = FakeTrainer(WorkerContext(str(folder / "blobs"), str(folder / "alone")))
     tasks = train_tasks(generation, members, sleep=0.4)
     return [replace(run_train_task(alone, task), key=task.key) for task in tasks]  # type: ignore[arg-type]
 
