@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pbt_disent.errors import UserError
+from pbt_disent.population.fitness import Fitness, Labels, MemberCodes, MemberScore
 from pbt_disent.store.blobs import BlobStore
 from pbt_disent.training.tasks import EncodeOutcome, EncodeTask, TaskKey, TrainOutcome, TrainTask, WorkerContext
 from tests.objectives import options_of
@@ -66,3 +69,10 @@ def train_tasks(generation: int, members: int, replicas: int = 1, **hyperparamet
         for member in range(members)
         for replica in range(replicas)
     ]
+
+
+class RefusingFitness(Fitness):
+    """Scores nobody."""
+
+    def score(self, members: Sequence[MemberCodes], labels: Labels) -> list[MemberScore]:
+        raise UserError("these members", "cannot be scored", "train others")

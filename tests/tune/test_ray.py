@@ -35,7 +35,7 @@ from pbt_disent.tune.launch import launch
 from pbt_disent.tune.messages import PoolStatistics
 from tests.objectives import options_of
 from tests.training.bench import SHAPE, make_bench
-from tests.tune.fakes import FakeTrainer, train_tasks
+from tests.tune.fakes import FakeTrainer, RefusingFitness, train_tasks
 from tests.tune.processes import kill_soon, ray_children, workers_on
 
 pytestmark = pytest.mark.ray
@@ -99,7 +99,7 @@ def session(folder: Path) -> Session:
         done.healthy = executor.statistics()
         for call in (
             lambda: executor.encode(EncodeTask("0" * 64, None)),
-            lambda: executor.score(ScoreTask("0", 0, "no such fitness", (), {})),
+            lambda: executor.score(ScoreTask("0", 0, RefusingFitness(), (), ())),
         ):
             with pytest.raises(PbtDisentError) as caught:
                 call()
