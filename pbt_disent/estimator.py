@@ -31,6 +31,7 @@ from pbt_disent.report.page import write_report
 from pbt_disent.store.run_folder import RunFolder
 from pbt_disent.store.runs import create_run
 from pbt_disent.types import UInt8Array
+from pbt_disent.units import shape_text
 
 __all__ = ["RPUVAE"]
 
@@ -172,7 +173,7 @@ class RPUVAE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self._input_shape = array.shape[1:]
             self._layout, self._shape = self._image_layout(array.shape)
         elif array.shape[1:] != self._input_shape:
-            shape, fitted_shape = ("x".join(map(str, shape)) for shape in (array.shape[1:], self._input_shape))
+            shape, fitted_shape = (shape_text(shape) for shape in (array.shape[1:], self._input_shape))
             raise UserError(f"images of {shape}", f"must be {fitted_shape}, as those it was fitted on", "convert them")
         return array
 

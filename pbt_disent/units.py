@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["duration"]
+from collections.abc import Iterable
+
+__all__ = ["duration", "shape_text"]
 
 
 def duration(seconds: float) -> str:
@@ -21,3 +23,12 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} days"
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Return a shape as text.
+
+    >>> shape_text((3, 64, 64))
+    '3x64x64'
+    """
+    return "x".join(map(str, shape))

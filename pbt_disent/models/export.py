@@ -26,6 +26,7 @@ from pbt_disent.models.contract import Objective
 from pbt_disent.models.encoding import Encoded
 from pbt_disent.models.latent_model import LatentModel, model_header
 from pbt_disent.types import IntArray
+from pbt_disent.units import shape_text
 
 __all__ = [
     "DESCRIPTION",
@@ -61,7 +62,7 @@ def check_image_shape(model: LatentModel, data: ImageData) -> None:
     """
     if tuple(data.shape) == model.image_shape:
         return
-    actual, expected = ("x".join(map(str, shape)) for shape in (data.shape, model.image_shape))
+    actual, expected = (shape_text(shape) for shape in (data.shape, model.image_shape))
     channels, height, width = model.image_shape
     resizable = data.shape[0] == channels and height == width
     remedy = f"resize them with --set size={height}" if resizable else "convert them first"

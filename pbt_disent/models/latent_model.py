@@ -26,6 +26,7 @@ from pbt_disent.models.build import build
 from pbt_disent.models.contract import Objective, load_options
 from pbt_disent.models.encoding import Encoded, encode
 from pbt_disent.types import FloatArray, Json
+from pbt_disent.units import shape_text
 
 __all__ = [
     "FORMAT",
@@ -153,7 +154,7 @@ class LatentModel:
             UserError: The images have another shape than the model takes.
         """
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
-            expected = "x".join(map(str, self.image_shape))
+            expected = shape_text(self.image_shape)
             raise UserError(f"images of shape {images.shape}", f"must be N x {expected}", "convert them first")
         return encode(self.objective, images, batch=batch)
 

@@ -19,6 +19,7 @@ from pbt_disent.tracking.records import files_record, model_record
 from pbt_disent.tracking.spool import Spool
 from pbt_disent.tracking.tracking_store import TRACKING_URI, TrackingStore, set_mlflow_defaults
 from pbt_disent.tracking.uploader import one_line, sync
+from pbt_disent.units import shape_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -166,7 +167,7 @@ def send_model(
 def _create_logged_model(client: MlflowClient, run: Run, model: LatentModel, key: str) -> LoggedModel:
     params = {
         "objective": model.name,
-        "image_shape": "x".join(map(str, model.image_shape)),
+        "image_shape": shape_text(model.image_shape),
         "latents": ", ".join(model.latents),
     }
     return client.create_logged_model(

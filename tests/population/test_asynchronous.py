@@ -185,6 +185,26 @@ def test_when_all_fail_or_stop_it_says_so(tmp_path: Path) -> None:
     assert len(run(tmp_path / "stopped")[0]) == GENERATIONS
 
 
+class FastFailure(FakeExecutor):
+    """From its second turn on member 0 fails at once, while all others take their time."""
+
+    def train(self, tasks: Sequence[TrainTask], on_done: OnDone) -> list[TrainOutcome]:
+        key = tasks[0].key
+        if key.member == 0 and key.generation:
+            return [failed(task) for task in tasks]
+        time.sleep(0.1)
+        return super().train(tasks, on_done)
+
+
+def test_a_window_of_failures_of_one_member_ends_nothing_for_the_others(tmp_path: Path) -> None:
+    round_journal, blobs, lease = journal(tmp_path)
+    run_population(asynchronous(), FastFailure(blobs), round_journal, Watch())
+    lease.release()
+    history = read(tmp_path)
+    assert len(history) == GENERATIONS
+    assert any(all(record.status == "failed" for record in manifest.trained_records) for manifest in history)
+
+
 def test_synchronous_manifests_know_no_windows(tmp_path: Path) -> None:
     round_journal, blobs, lease = journal(tmp_path)
     run_population(spec(generations=1), FakeExecutor(blobs), round_journal, Watch())

@@ -13,6 +13,7 @@ from torch import nn
 
 from pbt_disent.errors import UserError
 from pbt_disent.registry import Component, Registry
+from pbt_disent.units import shape_text
 
 __all__ = ["NETWORKS", "Auto", "ImageShape", "Network"]
 
@@ -44,9 +45,10 @@ class Network(Component):
             UserError: It does not take images of this shape.
         """
         if not self.takes(image_shape):
+            sizes = ", ".join(map(str, sorted(self.sizes)))
             raise UserError(
                 f"objective.network={self.name}",
-                f"takes square images of {', '.join(map(str, sorted(self.sizes)))} pixels, not {_text(image_shape)}",
+                f"takes square images of {sizes} pixels, not {shape_text(image_shape)}",
                 "use objective.network=auto",
             )
         return self
@@ -75,12 +77,8 @@ class Auto(Network):
         if not fitting:
             sizes = sorted({size for network in networks for size in network.sizes})
             raise UserError(
-                f"images of {_text(image_shape)} (C x H x W)",
+                f"images of {shape_text(image_shape)} (C x H x W)",
                 "fit no convolutional network",
                 f"use square images of {', '.join(map(str, sizes))} pixels, or objective.network=mlp",
             )
         return fitting[0]() if self.width is None else fitting[0](width=self.width)
-
-
-def _text(image_shape: ImageShape) -> str:
-    return "x".join(map(str, image_shape))
